@@ -1,0 +1,53 @@
+"""Sign-up with e-mail verification for Flask, as a JSON API."""
+
+from .addresses import normalize_email
+from .exceptions import (
+    ConfigurationError,
+    DatabaseFault,
+    DatabaseUnavailable,
+    EmailNotSent,
+    InvalidInput,
+    NotFound,
+    ParseError,
+    RecipientRefused,
+    RequestRefused,
+    RequestTooLarge,
+    RestRegistrationError,
+    ServiceUnavailable,
+    SignatureExpired,
+    SignatureInvalid,
+    UnsupportedMediaType,
+    UserWithoutEmailNonverifiable,
+)
+from .extension import RestRegistration
+from .notifications import send_register_verification_email_notification
+from .serializers import DefaultRegisterUserSerializer, DefaultUserProfileSerializer
+from .signals import user_activated, user_registered
+from .signers import RegisterSigner
+
+__all__ = [
+    "ConfigurationError",
+    "DatabaseFault",
+    "DatabaseUnavailable",
+    "DefaultRegisterUserSerializer",
+    "DefaultUserProfileSerializer",
+    "EmailNotSent",
+    "InvalidInput",
+    "NotFound",
+    "ParseError",
+    "RecipientRefused",
+    "RegisterSigner",
+    "RequestRefused",
+    "RequestTooLarge",
+    "RestRegistration",
+    "RestRegistrationError",
+    "ServiceUnavailable",
+    "SignatureExpired",
+    "SignatureInvalid",
+    "UnsupportedMediaType",
+    "UserWithoutEmailNonverifiable",
+    "normalize_email",
+    "send_register_verification_email_notification",
+    "user_activated",
+    "user_registered",
+]

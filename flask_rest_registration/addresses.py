@@ -1,0 +1,52 @@
+"""E-mail addresses: the one form in which they are stored, and the one in which mail is sent to them."""
+
+from __future__ import annotations
+
+import re
+
+from email_validator import EmailNotValidError, validate_email
+
+# What RFC 5322 calls dot-atom on the left, anything without blanks and specials on the right: one recipient.
+_PLAIN_RECIPIENT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.\-]+")
+
+
+def normalize_email(address: str) -> str:
+    """Return an e-mail address in the form in which registration stores it.
+
+    Use it in the application's own log-in, so that ``Bob@Example.com`` finds the account of ``bob@example.com``.
+    The domain is checked for form, not looked up; a local part outside ASCII (RFC 6531) is refused, since
+    Flask-Mail cannot send to it, while internationalised domain names work.
+
+    :param address: the address as a person typed it.
+    :returns: the address in lower case, its domain in Unicode.
+    :raises ValueError: if it is not exactly one e-mail address.
+    """
+    normalized = _validate(address)
+    lowered = normalized.lower()
+    # Lower-casing outside ASCII can make another text of another form; what is stored must have been checked.
+    return lowered if lowered.isascii() or lowered == normalized else _validate(lowered)
+
+
+def _validate(address: str) -> str:
+    checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+    return checked.normalized
+
+
+def to_recipient(address: str) -> str:
+    """Return a stored address as it stands in an SMTP envelope (RFC 5321), its domain in ASCII.
+
+    An application's own serializer may have stored what this package would have refused. Flask-Mail would convert
+    the domain by IDNA 2003, which leads to another domain for some names, and would parse lists and display names.
+
+    :param address: the account's address.
+    :returns: exactly one address in ASCII.
+    :raises ValueError: if the text is not exactly one address.
+    """
+    if address.isascii():
+        if not _PLAIN_RECIPIENT.fullmatch(address):
+            raise ValueError("not exactly one e-mail address")
+        return address
+    checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+    if checked.ascii_email is None:  # only with allow_smtputf8
+        raise EmailNotValidError("the address has no form in ASCII")
+    return checked.ascii_email

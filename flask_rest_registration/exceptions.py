@@ -1,0 +1,145 @@
+"""The errors of the package: those of the developer, and those that are answered to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+#: Texts for people by the name under which the client sent the field.
+FieldErrors = Mapping[str, Sequence[str]]
+
+#: The field name under which a fault of the object as a whole stands.
+WHOLE_OBJECT = "_schema"
+
+
+class RestRegistrationError(Exception):
+    """The base of every error that this package raises."""
+
+
+class ConfigurationError(RestRegistrationError):
+    """The application is set up wrongly; the message says what to change.
+
+    :param faults: one sentence for each fault, naming the setting or column and the mend.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        lines = faults if len(faults) == 1 else [f"\n- {fault}" for fault in faults]
+        super().__init__("".join(lines))
+
+
+class DatabaseFault(RestRegistrationError):
+    """A statement failed for a reason that is the application's to mend.
+
+    It stands in for SQLAlchemy's error, whose text quotes parameters and, on PostgreSQL, the whole failing row
+    with the password hash in it.
+
+    :param description: the driver's error class, code and constraint; never the driver's text.
+    """
+
+
+class RequestRefused(RestRegistrationError):
+    """An answer to the client other than success."""
+
+    #: The HTTP status of the answer (RFC 9110).
+    status = 400
+    #: The slug for programs.
+    code = "invalid"
+    #: The text for people.
+    detail = "The data that you sent is not valid."
+
+    def __init__(self) -> None:
+        super().__init__(self.detail)
+
+
+class InvalidInput(RequestRefused):
+    """One or more fields were refused.
+
+    :param errors: for each field, under the name that the client used, what is wrong with it.
+    """
+
+    def __init__(self, errors: FieldErrors) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class ParseError(RequestRefused):
+    """The body is not JSON in strict UTF-8 (RFC 8259)."""
+
+    code = "parse-error"
+    detail = "The body must be JSON in UTF-8."
+
+
+class RequestTooLarge(RequestRefused):
+    """The body is longer than registration ever needs, or than the application allows."""
+
+    status = 413
+    code = "request-too-large"
+    detail = "The body is too large."
+
+
+class UnsupportedMediaType(RequestRefused):
+    """The body is not announced as JSON."""
+
+    status = 415
+    code = "unsupported-media-type"
+    detail = "Send the body with the header Content-Type: application/json."
+
+
+class NotFound(RequestRefused):
+    """The endpoint is switched off."""
+
+    status = 404
+    code = "not-found"
+    detail = "Not found."
+
+
+class SignatureInvalid(RequestRefused):
+    """The link was not made by this application for this account as it is now."""
+
+    code = "signature-invalid"
+    detail = "The link is not valid."
+
+
+class SignatureExpired(RequestRefused):
+    """The link is true but older than REGISTER_VERIFICATION_PERIOD."""
+
+    code = "signature-expired"
+    detail = "The link has expired."
+
+
+class UserWithoutEmailNonverifiable(RequestRefused):
+    """Verification is on and the new user has no e-mail address."""
+
+    code = "user-without-email-nonverifiable"
+    detail = "An account without an e-mail address cannot be verified."
+
+
+class ServiceUnavailable(RequestRefused):
+    """Something that registration needs is out of reach; nothing is stored, and the request may be repeated.
+
+    :param reason: for the log, without addresses, links and the texts of servers.
+    """
+
+    status = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class EmailNotSent(ServiceUnavailable):
+    """The verification mail could not be handed over."""
+
+    code = "email-not-sent"
+    detail = "The verification e-mail could not be sent. Nothing was stored; please try again later."
+
+
+class RecipientRefused(EmailNotSent):
+    """The mail server refused the recipient for good (5yz at RCPT, RFC 5321 section 4.2.1)."""
+
+
+class DatabaseUnavailable(ServiceUnavailable):
+    """The database could not be reached, or kept refusing the transaction as a conflict."""
+
+    code = "database-unavailable"
+    detail = "The database is not available at the moment. Please try again later."

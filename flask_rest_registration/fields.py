@@ -1,0 +1,42 @@
+"""The marshmallow fields of the default serializers."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from .addresses import normalize_email
+
+
+class EmailAddress(fields.String):
+    """Exactly one e-mail address, in lower case; see :func:`normalize_email`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return normalize_email(text)
+        except ValueError:
+            # email-validator's own sentence quotes the input.
+            raise ValidationError("Not a valid email address.") from None
+
+
+class NormalizedString(fields.String):
+    """Text in Unicode's normal form NFKC (UAX #15), so that look-alikes of a unique name are one name.
+
+    It is normalised before its validators run: one character can become eighteen.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        return unicodedata.normalize("NFKC", text)
+
+
+class LinkValue(fields.String):
+    """A value of the link, which a front-end may send back as text or as a number; loaded as text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ValidationError("Not a string or an integer.")
+        return str(value)

@@ -1,0 +1,70 @@
+"""The text of an HTML mail, with its links."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+_BLOCKS = {
+    "p",
+    "div",
+    "br",
+    "tr",
+    "table",
+    "ul",
+    "ol",
+    "li",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "section",
+}
+_INVISIBLE = {"head", "style", "script", "title"}
+
+
+class _TextExtractor(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden = 0
+        self._links: list[tuple[str, int]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _INVISIBLE:
+            self._hidden += 1
+        elif tag == "a":
+            self._links.append((dict(attrs).get("href") or "", len(self.parts)))
+        elif tag in _BLOCKS:
+            self.parts.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _INVISIBLE:
+            self._hidden = max(0, self._hidden - 1)
+        elif tag == "a" and self._links:
+            url, start = self._links.pop()
+            text = "".join(self.parts[start:]).strip()
+            if url and url != text:
+                self.parts.append(f" <{url}>")
+        elif tag in _BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.parts.append(re.sub(r"\s+", " ", data))
+
+
+def html_to_text(html: str) -> str:
+    """Return the text of an HTML mail; each link stands in angle brackets behind its text.
+
+    :param html: the rendered HTML.
+    :returns: plain text, with no more than one empty line in a row.
+    """
+    extractor = _TextExtractor()
+    extractor.feed(html)
+    extractor.close()
+    lines = "\n".join(line.strip() for line in "".join(extractor.parts).split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip() + "\n"

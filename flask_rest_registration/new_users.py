@@ -1,0 +1,134 @@
+"""Making the user object of a registration: nothing here touches the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from .exceptions import WHOLE_OBJECT, ConfigurationError, InvalidInput
+from .passwords import password_faults
+from .settings import Settings
+from .state import Registration
+from .user_model import UserModel
+
+PASSWORD = "password"  # noqa: S105  # the name of the field
+
+
+def make_user(registration: Registration, loaded: object, *, password_name: str) -> Any:
+    """Make a new user of what the register serializer gave, its flag cleared and its password hashed.
+
+    :param registration: the app's state.
+    :param loaded: a dict, or the serializer's own new user object, which is used as it is.
+    :param password_name: the name under which the client sent the password.
+    :returns: an object that is not stored yet.
+    :raises InvalidInput: if the password is refused.
+    :raises ConfigurationError: if the serializer and the model do not fit together.
+    """
+    model, settings = registration.model, registration.settings
+    if isinstance(loaded, Mapping):
+        user = _user_from_dict(model, settings, loaded, password_name=password_name)
+    else:
+        user = _new_object(registration, loaded)
+    flag = model.flag
+    if flag is not None:
+        flag.clear(user)
+        if not settings.register_verification_enabled and not flag.is_time:
+            setattr(user, flag.name, True)
+    _check_hash_fits(model, user)
+    return user
+
+
+def _new_object(registration: Registration, loaded: object) -> object:
+    model = registration.model
+    if not isinstance(loaded, model.cls):
+        raise ConfigurationError(
+            f"REGISTER_SERIALIZER_CLASS gave {type(loaded).__name__}: it must give a dict, or a new {model.name} made"
+            " in @post_load."
+        )
+    if sa.inspect(loaded, raiseerr=True).key is not None:
+        registration.accounts.rollback()
+        raise ConfigurationError(
+            f"REGISTER_SERIALIZER_CLASS gave a {model.name} that the database already has, so that a stranger could"
+            " overwrite an account: it must give a dict, or a new object."
+        )
+    registration.accounts.forget(loaded)
+    return loaded
+
+
+def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, Any], *, password_name: str) -> object:
+    others = {name: value for name, value in loaded.items() if name != PASSWORD}
+    unknown = [name for name in others if not hasattr(model.cls, name)]
+    if unknown:
+        raise ConfigurationError(
+            f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have:"
+            " remove it in the serializer's @post_load, or add it to the model."
+        )
+    if PASSWORD not in loaded:
+        return _construct(model, others)
+    password = _checked_password(settings, loaded, others, password_name=password_name)
+    user = _construct(model, others)
+    try:
+        received = settings.password_hasher(password) if model.password.kind == "column" else password
+        model.password.receive(user, received)
+    except ValueError as error:
+        raise InvalidInput({password_name: [_own_words(error, otherwise="This password cannot be used.")]}) from None
+    return user
+
+
+def _checked_password(
+    settings: Settings, loaded: Mapping[str, Any], others: Mapping[str, Any], *, password_name: str
+) -> str:
+    password = loaded[PASSWORD]
+    if not isinstance(password, str) or not password:
+        raise InvalidInput({password_name: ["A password is needed."]})
+    faults = password_faults(password, others, validators=settings.password_validators)
+    if faults:
+        raise InvalidInput({password_name: faults})
+    return password
+
+
+def _own_words(error: ValueError, *, otherwise: str) -> str:
+    # Subclasses such as UnicodeEncodeError quote what they were given.
+    return str(error) if type(error) is ValueError and str(error) else otherwise
+
+
+def _construct(model: UserModel, values: Mapping[str, Any]) -> object:
+    """Call the model's constructor; what it demands and registration fills afterwards is None for the moment."""
+    placeholders = {name: None for name in model.constructor_placeholders if name not in values}
+    try:
+        return model.cls(**values, **placeholders)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{model.name}(...) cannot be called with {', '.join(values)}: {error}. Give its other arguments a"
+            " default, or give a REGISTER_SERIALIZER_CLASS that makes the object in @post_load."
+        ) from error
+    except ValueError as error:  # as SQLAlchemy's @validates methods raise it
+        raise InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise="This data cannot be used.")]}) from None
+
+
+def _check_hash_fits(model: UserModel, user: object) -> None:
+    """Refuse a column too short for its hash; SQLite would store it, PostgreSQL and MariaDB would not."""
+    column = model.hash_column
+    if column is not None:
+        fault = hash_length_fault(model, getattr(user, column.name))
+        if fault:
+            raise ConfigurationError(fault)
+
+
+def hash_length_fault(model: UserModel, hashed: object) -> str | None:
+    """Tell whether the column that receives a password's hash can hold it.
+
+    :param model: the user model.
+    :param hashed: a hash that was made for it.
+    :returns: what is wrong and how to mend it, or None.
+    """
+    column = model.hash_column
+    length = getattr(column.column.type, "length", None) if column else None
+    if column is None or length is None or not isinstance(hashed, str) or len(hashed) <= length:
+        return None
+    return (
+        f"{model.name}.{column.name} holds {length} characters, but the password's hash has {len(hashed)}: make the"
+        " column db.String(255) (and a migration)."
+    )

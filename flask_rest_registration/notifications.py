@@ -1,0 +1,224 @@
+"""The verification mail: building it, and handing it over."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request, render_template
+from flask_mail import Message
+
+from .addresses import to_recipient
+from .exceptions import ConfigurationError, EmailNotSent, RecipientRefused
+from .settings import MailAddress, Templates, parse_templates
+from .signals import log_exception
+from .signers import RegisterSigner
+from .smtp import Deadline, DeliveryConnection
+from .state import Registration, current_registration
+
+Send = Callable[[Request | None, object], object]
+
+_FOLDER = "rest_registration/register"
+_DEFAULT_SUBJECT = f"{_FOLDER}/subject.txt"
+_DEFAULT_BODIES = {"body": f"{_FOLDER}/body.txt", "html_body": f"{_FOLDER}/body.html"}
+
+
+def send_register_verification_email_notification(request: Request | None, user: object) -> None:
+    """Render the verification mail and deliver it; the default REGISTER_VERIFICATION_EMAIL_SENDER.
+
+    :param request: the request that caused it, or None in a script.
+    :param user: a stored account.
+    :raises EmailNotSent: if the mail server did not accept it within VERIFICATION_EMAIL_TIMEOUT;
+        ``RecipientRefused``, a subclass, if it refused the recipient for good.
+    :raises ConfigurationError: if the app lacks a setting for it.
+    """
+    with _delivery(current_registration()) as send:
+        send(request, user)
+
+
+@contextmanager
+def ready_sender(registration: Registration) -> Iterator[Send]:
+    """Get ready to send before anything is written: what can fail or wait without a transaction does so here.
+
+    The default sender connects, secures and logs in, so that only the transfer itself lies inside the transaction.
+    With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's only lock.
+
+    :param registration: the app's state.
+    :yields: the sender; what it raises is :class:`EmailNotSent` or :class:`ConfigurationError`.
+    :raises EmailNotSent: if the mail server is out of reach.
+    """
+    sender = registration.settings.register_verification_email_sender
+    if sender is send_register_verification_email_notification:
+        with _delivery(registration) as deliver:
+            yield lambda request, user: _call_sender(registration, deliver, request=request, user=user)
+    else:
+        yield lambda request, user: _call_sender(registration, sender, request=request, user=user)
+
+
+def _call_sender(registration: Registration, sender: Send, *, request: Request | None, user: object) -> None:
+    try:
+        sender(request, user)
+    except (ConfigurationError, EmailNotSent):
+        raise
+    except Exception as error:  # templates, hooks and senders of the application's own may raise anything
+        message = "The sender of the verification mail failed"
+        log_exception(registration.app, message, error, with_text=False)
+        failure = _failure(error)
+    else:
+        return
+    raise failure
+
+
+@contextmanager
+def _delivery(registration: Registration) -> Iterator[Send]:
+    deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
+    connection = DeliveryConnection(_mail_state(registration), deadline)
+
+    def send(request: Request | None, user: object) -> None:
+        message = build_verification_message(registration, request, user=user)
+        _in_time(lambda: connection.send(message), deadline)
+
+    _in_time(connection.__enter__, deadline)
+    try:
+        yield send
+    finally:
+        connection.__exit__(None, None, None)
+
+
+def _in_time(step: Callable[[], object], deadline: Deadline) -> None:
+    try:
+        step()
+    except OSError as error:  # smtplib's errors are OSErrors
+        failure = EmailNotSent("time-out") if deadline.has_passed else _failure(error)
+    else:
+        return
+    raise failure
+
+
+def _failure(error: Exception) -> EmailNotSent:
+    """Say why a mail was not sent, for the log: without addresses, links and log-ins, which servers like to quote."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = {code for code, _ in error.recipients.values()}
+        kind = RecipientRefused if codes and all(500 <= code < 600 for code in codes) else EmailNotSent
+        return kind(f"recipient refused, {sorted(codes)}")
+    reason = type(error).__name__
+    if isinstance(error, smtplib.SMTPResponseException):
+        reason += f", {error.smtp_code}"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        reason += f", {error.verify_message}"
+    elif isinstance(error, OSError) and error.strerror:
+        reason += f", {error.strerror}"
+    return EmailNotSent(reason)
+
+
+def _mail_state(registration: Registration) -> Any:
+    state = registration.app.extensions.get("mail")
+    if state is None:
+        raise ConfigurationError(
+            "Flask-Mail is not initialised on this app: call Mail(app) or mail.init_app(app), or give a"
+            " REGISTER_VERIFICATION_EMAIL_SENDER of your own."
+        )
+    return state
+
+
+def build_verification_message(registration: Registration, request: Request | None, *, user: object) -> Message:
+    """Render the mail that asks an account's owner to verify the address.
+
+    :param registration: the app's state.
+    :param request: handed to the hooks.
+    :param user: a stored account.
+    :returns: a message to exactly one recipient.
+    :raises RecipientRefused: if the account's address is no single address.
+    :raises ConfigurationError: if there is no sender's address or no URL.
+    """
+    settings = registration.settings
+    address = registration.model.address_of(user)
+    try:
+        recipient = to_recipient(address)
+    except ValueError:
+        raise RecipientRefused("not exactly one address") from None
+    sender = sender_address(registration)
+    context = settings.verification_template_context_builder(
+        request, user, _context(RegisterSigner.for_user(user), user, address=address)
+    )
+    parts = {name: render_template(path, **context) for name, path in _templates(registration, request, user).items()}
+    html = parts.get("html_body")
+    body = parts.get("body")
+    if body is None:
+        body = settings.verification_email_html_to_text_converter(html or "")
+    message = Message(
+        subject=" ".join(parts["subject"].split()),
+        recipients=[recipient],
+        body=body,
+        html=html,
+        reply_to=settings.verification_reply_to_email or sender,
+        sender=sender,
+        extra_headers={"Auto-Submitted": "auto-generated"},  # RFC 3834: no out-of-office replies
+    )
+    # Flask-Mail's constructor would write a pair as text and read it again, which a comma in the name breaks.
+    message.sender = sender
+    return message
+
+
+def sender_address(registration: Registration) -> MailAddress:
+    """Return the From address.
+
+    :param registration: the app's state.
+    :returns: VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER.
+    :raises ConfigurationError: if neither is set.
+    """
+    address: MailAddress | None = (
+        registration.settings.verification_from_email or _mail_state(registration).default_sender
+    )
+    if not address:
+        raise ConfigurationError(
+            "The verification mail has no sender: set MAIL_DEFAULT_SENDER, such as 'no-reply@example.com', or the"
+            " REST_REGISTRATION setting VERIFICATION_FROM_EMAIL."
+        )
+    return address
+
+
+def _context(signer: RegisterSigner, user: object, *, address: str) -> dict[str, object]:
+    return {
+        "user": user,
+        "user_address": address,
+        "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
+        "verification_url": signer.get_url(),
+        "valid_until": signer.get_valid_until(),
+    }
+
+
+def keep_context(request: Request | None, user: object, context: dict[str, object]) -> dict[str, object]:
+    """Return the context as it is; the default VERIFICATION_TEMPLATE_CONTEXT_BUILDER.
+
+    :param request: not used.
+    :param user: not used.
+    :param context: the context.
+    :returns: the same.
+    """
+    return context
+
+
+def _templates(registration: Registration, request: Request | None, user: object) -> Templates:
+    select = registration.settings.verification_templates_selector
+    if select is None:
+        return complete_templates(registration.settings.register_verification_email_templates)
+    try:
+        return complete_templates(parse_templates(select(request, user)))
+    except ValueError as fault:
+        raise ConfigurationError(f"What VERIFICATION_TEMPLATES_SELECTOR returned {fault}.") from None
+
+
+def complete_templates(given: Templates | None) -> Mapping[str, str]:
+    """Fill in the default templates.
+
+    :param given: as :func:`parse_templates` gives them.
+    :returns: ``subject``, and ``body`` and/or ``html_body``: what is given of these replaces both defaults.
+    """
+    given = given or {}
+    bodies = {name: given[name] for name in _DEFAULT_BODIES if name in given} or _DEFAULT_BODIES
+    return {"subject": given.get("subject", _DEFAULT_SUBJECT), **bodies}

@@ -1,0 +1,90 @@
+"""Judging and hashing passwords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from marshmallow import ValidationError
+from werkzeug.security import generate_password_hash
+from zxcvbn_rs_py import zxcvbn
+
+PasswordValidator = Callable[[str, Mapping[str, object]], object]
+
+# NIST SP 800-63B, section 5.1.1.2: at least 8 characters; long ones are to be accepted.
+_SHORTEST, _LONGEST = 8, 256
+
+# zxcvbn's time grows with the square of the length and more: a hostile password must stay cheaper than its hash.
+_RATED_CHARACTERS = 32
+_RATED_INPUTS, _RATED_INPUT_CHARACTERS = 50, 100
+_LOWEST_SCORE = 3
+
+_OWN_WORDS = "This password is easy to guess. Add another word or two. Uncommon words are better."
+
+
+def hash_password(password: str) -> str:
+    """Hash a password with werkzeug's scrypt at OWASP's minimum (Password Storage Cheat Sheet: N=2**15, r=8, p=3).
+
+    :param password: the password as it was sent.
+    :returns: 162 characters, readable by ``werkzeug.security.check_password_hash``.
+    """
+    return generate_password_hash(password, method="scrypt:32768:8:3")
+
+
+def validate_length(password: str, user_data: Mapping[str, object]) -> None:
+    """Refuse a password that is shorter than 8 or longer than 256 characters (NIST SP 800-63B).
+
+    :param password: the password as it was sent.
+    :param user_data: not used.
+    :raises marshmallow.ValidationError: naming the limit.
+    """
+    if len(password) < _SHORTEST:
+        raise ValidationError(f"This password is too short: it needs at least {_SHORTEST} characters.")
+    if len(password) > _LONGEST:
+        raise ValidationError(f"This password is too long: it may have at most {_LONGEST} characters.")
+
+
+def validate_strength(password: str, user_data: Mapping[str, object]) -> None:
+    """Refuse a password that zxcvbn rates below 3 ("safely unguessable") of 4.
+
+    Its first 32 characters are rated; the user's other fields count as words that an attacker tries first.
+
+    :param password: the password as it was sent.
+    :param user_data: the other loaded fields, without the passwords.
+    :raises marshmallow.ValidationError: with zxcvbn's advice.
+    """
+    rated = zxcvbn(password[:_RATED_CHARACTERS], _words_of(user_data.values()))
+    if int(rated.score) >= _LOWEST_SCORE:
+        return
+    feedback = rated.feedback
+    advice = [feedback.warning, *feedback.suggestions] if feedback else []
+    raise ValidationError(" ".join(str(sentence) for sentence in advice if sentence is not None) or _OWN_WORDS)
+
+
+def _words_of(values: Iterable[object]) -> list[str]:
+    words: list[str] = []
+    for value in values:
+        if isinstance(value, str):
+            text = value[:_RATED_INPUT_CHARACTERS]
+            words += [text, *re.split(r"\W+", text)]
+    return [word for word in words if word][:_RATED_INPUTS]
+
+
+def password_faults(
+    password: str, user_data: Mapping[str, object], *, validators: Iterable[PasswordValidator]
+) -> list[str]:
+    """Run every validator over a password.
+
+    :param password: the password as it was sent.
+    :param user_data: the other loaded fields, without the passwords.
+    :param validators: PASSWORD_VALIDATORS.
+    :returns: what they found wrong, in their order; empty if nothing.
+    """
+    faults: list[str] = []
+    for validate in validators:
+        try:
+            validate(password, user_data)
+        except ValidationError as error:
+            messages = error.messages
+            faults += [str(text) for text in messages] if isinstance(messages, list) else [str(messages)]
+    return faults

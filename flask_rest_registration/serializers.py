@@ -1,0 +1,251 @@
+"""The marshmallow schemas: what registration reads, what it shows, and what a link's page sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
+
+from .exceptions import ConfigurationError
+from .fields import EmailAddress, LinkValue, NormalizedString
+from .settings import Settings
+from .user_model import Attribute, UserModel, cannot_be_omitted, python_type
+
+#: RFC 5321, section 4.5.3.1.3, less the angle brackets.
+_LONGEST_ADDRESS = 254
+
+_INTEGER_BITS = {sa.SmallInteger: 16, sa.BigInteger: 64, sa.Integer: 32}
+
+
+class DefaultRegisterUserSerializer(Schema):
+    """Read a registration.
+
+    For each app a subclass of this class is made with the fields that its settings and its user model ask for: the
+    e-mail address, ``password``, ``password_confirm`` and USER_EDITABLE_FIELDS. A subclass of yours adds or
+    overrides fields as with any schema.
+    """
+
+    @validates_schema
+    def check_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> None:
+        """Refuse two passwords that differ."""
+        if "password_confirm" in self.fields and data.get("password") != data.get("password_confirm"):
+            raise ValidationError("The two passwords are not the same.", "password_confirm")
+
+    @post_load
+    def drop_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Keep what the model has no place for out of the result."""
+        return {name: value for name, value in data.items() if name != "password_confirm"}
+
+
+class DefaultUserProfileSerializer(Schema):
+    """Show an account: USER_PUBLIC_FIELDS, by default the primary key and what registration reads."""
+
+
+class VerifyRegistrationSerializer(Schema):
+    """Read what the page behind the link sends back."""
+
+    user_id = LinkValue(required=True)
+    timestamp = LinkValue(required=True)
+    signature = fields.String(required=True)
+
+
+class Serializers:
+    """The schemas of one app.
+
+    :param settings: the app's settings.
+    :param model: its user model.
+    :raises ConfigurationError: if the default serializers cannot be made for this model.
+    """
+
+    def __init__(self, settings: Settings, model: UserModel) -> None:
+        generator = _FieldGenerator(settings, model)
+        self.register = _schema_source(
+            settings.register_serializer_class, DefaultRegisterUserSerializer, generator.register_fields
+        )
+        self.profile = _schema_source(
+            settings.register_output_serializer_class, DefaultUserProfileSerializer, generator.profile_fields
+        )
+
+
+def load(schema: Schema, sent: Any) -> Any:
+    """Load a request's body.
+
+    :param schema: any marshmallow schema.
+    :param sent: the parsed JSON.
+    :returns: what the schema makes of it.
+    :raises marshmallow.ValidationError: as the schema says.
+    """
+    if isinstance(schema, SQLAlchemySchema):
+        # Otherwise a schema with load_instance loads the account whose key the body names, and overwrites it.
+        return schema.load(sent, transient=True)
+    return schema.load(sent)
+
+
+def client_name(schema: Schema, attribute: str) -> str | None:
+    """Return the name under which a client sends an attribute.
+
+    :param schema: the register serializer.
+    :param attribute: the model's attribute.
+    :returns: the ``data_key`` or name of its field, or None if the schema does not read it.
+    """
+    for name, field in schema.load_fields.items():
+        if (field.attribute or name) == attribute:
+            return field.data_key or name
+    return None
+
+
+def _schema_source(
+    cls: type[Schema], default: type[Schema], generate: Callable[[], dict[str, fields.Field[Any]]]
+) -> Callable[[], Schema]:
+    if not issubclass(cls, default):
+        return cls
+    generated = type(default.__name__, (default,), generate())
+    if cls is default:
+        shared = generated()  # holds nothing of a request, so that one instance serves all
+        return lambda: shared
+    # The generated fields stand below the application's class, whose own fields and Meta win.
+    return type(cls.__name__, (cls, generated), {})
+
+
+class _FieldGenerator:
+    """Makes the default serializers' fields from the settings and the model."""
+
+    def __init__(self, settings: Settings, model: UserModel) -> None:
+        self._settings = settings
+        self._model = model
+        self._converter = ModelConverter()
+
+    def register_fields(self) -> dict[str, fields.Field[Any]]:
+        """Return the fields of the register serializer, by name."""
+        generated: dict[str, fields.Field[Any]] = {self._model.email.name: self._email_field()}
+        for attribute in self._read_attributes():
+            generated[attribute.name] = self._field(attribute)
+        generated["password"] = _password_field()
+        if self._settings.register_serializer_password_confirm:
+            generated["password_confirm"] = _password_field()
+        return generated
+
+    def profile_fields(self) -> dict[str, fields.Field[Any]]:
+        """Return the fields of the profile serializer, by name; all are for reading only."""
+        shown = self._settings.user_public_fields
+        if shown is None:
+            hidden = set(self._settings.user_hidden_fields) - set(self._settings.user_editable_fields or ())
+            read = [attribute.name for attribute in self._read_attributes() if attribute.name not in hidden]
+            shown = tuple(dict.fromkeys([*(key.name for key in self._model.keys), self._model.email.name, *read]))
+        else:
+            self._refuse("USER_PUBLIC_FIELDS", shown, forbidden=self._password_names(), known=self._is_readable)
+        return {name: self._shown_field(name) for name in shown}
+
+    def _read_attributes(self) -> list[Attribute]:
+        """Return what registration reads besides e-mail and password."""
+        columns = self._model.attributes
+        listed = self._settings.user_editable_fields
+        missing = list(cannot_be_omitted(self._model))
+        if listed is None:
+            hidden = set(self._settings.user_hidden_fields) | self._never_read()
+            read = [item for item in missing if item.name not in hidden and _is_plain_text(item.column)]
+        else:
+            self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=self._never_read(), known=columns.__contains__)
+            read = [Attribute(name, columns[name]) for name in listed if name != self._model.email.name]
+        if self._settings.register_serializer_class is DefaultRegisterUserSerializer:
+            self._refuse_unread({item.name for item in missing} - {item.name for item in read})
+        return read
+
+    def _refuse_unread(self, names: set[str]) -> None:
+        if names:
+            raise ConfigurationError(
+                *(
+                    f"A row of {self._model.name} cannot be made without {name}, which registration does not read:"
+                    " give its column a default (in the column, not in __init__), or list it in"
+                    " USER_EDITABLE_FIELDS if strangers may set it, or give a REGISTER_SERIALIZER_CLASS of your own"
+                    " that fills it."
+                    for name in sorted(names)
+                )
+            )
+
+    def _refuse(
+        self, setting: str, names: tuple[str, ...], *, forbidden: set[str], known: Callable[[str], bool]
+    ) -> None:
+        faults = [
+            f"{setting} lists {name!r}, which is never "
+            f"{'shown' if setting == 'USER_PUBLIC_FIELDS' else 'read from a stranger'}: remove it."
+            for name in names
+            if name in forbidden
+        ]
+        faults += [
+            f"{setting} lists {name!r}, which {self._model.name} does not have."
+            f" It has: {', '.join(self._model.attributes)}."
+            for name in names
+            if name not in forbidden and not known(name)
+        ]
+        if faults:
+            raise ConfigurationError(*faults)
+
+    def _password_names(self) -> set[str]:
+        return {"password", "password_hash", self._settings.user_password_field or "password"}
+
+    def _never_read(self) -> set[str]:
+        flag = {self._model.flag.name} if self._model.flag else set()
+        return self._password_names() | flag | {key.name for key in self._model.keys}
+
+    def _is_readable(self, name: str) -> bool:
+        return name in self._model.attributes or hasattr(self._model.cls, name)
+
+    def _email_field(self) -> fields.Field[Any]:
+        column = self._model.email.column
+        longest = min(getattr(column.type, "length", None) or _LONGEST_ADDRESS, _LONGEST_ADDRESS)
+        required = self._settings.register_verification_enabled or not column.nullable
+        return EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
+
+    def _field(self, attribute: Attribute) -> fields.Field[Any]:
+        column = attribute.column
+        checks = list(_checks(column))
+        if not _is_plain_text(column):
+            field: fields.Field[Any] = self._converter.column2field(column)
+            field.validators += checks
+            return field
+        unique = any(column in rule.columns for rule in self._model.unique_rules)
+        required = attribute in cannot_be_omitted(self._model)
+        return (NormalizedString if unique else fields.String)(
+            required=required, allow_none=bool(column.nullable), validate=checks
+        )
+
+    def _shown_field(self, name: str) -> fields.Field[Any]:
+        column = self._model.attributes.get(name)
+        if column is None:  # a property or hybrid of the model
+            return fields.Raw(dump_only=True)
+        return self._converter.column2field(column, dump_only=True, required=False)
+
+
+def _password_field() -> fields.Field[Any]:
+    return fields.String(required=True, load_only=True, validate=validate.Length(min=1))
+
+
+def _is_plain_text(column: sa.Column[Any]) -> bool:
+    return (
+        python_type(column) is str
+        and not isinstance(column.type, (sa.Enum, sa.JSON, sa.Uuid))
+        and not column.foreign_keys
+    )
+
+
+def _checks(column: sa.Column[Any]) -> Iterator[Callable[[Any], Any]]:
+    """Say what the database could not store, or what nobody means by "not empty"."""
+    if _is_plain_text(column):
+        longest = getattr(column.type, "length", None)
+        if longest is not None:
+            yield validate.Length(max=longest)
+        if not column.nullable:
+            yield _not_blank
+    for kind, bits in _INTEGER_BITS.items():
+        if isinstance(column.type, kind):
+            yield validate.Range(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+            return
+
+
+def _not_blank(text: str) -> None:
+    if not text.strip():
+        raise ValidationError("This field may not be blank.")

@@ -1,0 +1,131 @@
+"""The link: what is signed, how it is checked, and the URL that carries it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from itsdangerous import Signer
+
+from . import clock
+from .exceptions import ConfigurationError
+from .state import Registration, current_registration
+
+
+class RegisterSigner:
+    """Sign and check the link that verifies an account's e-mail address.
+
+    The signature covers the account's id, the time and the address that the account has now: a link proves control
+    of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY.
+
+    :param registration: the app's state.
+    :param user: the account, or None to spend the time of a check on an account that does not exist.
+    :param timestamp: when the link is or was made: seconds since the epoch, as text.
+    """
+
+    #: Keeps a signature made for this purpose from being accepted for another.
+    salt = "flask_rest_registration.register_verification"
+
+    def __init__(self, registration: Registration, user: object | None, *, timestamp: str) -> None:
+        self._registration = registration
+        self._timestamp = timestamp
+        model, settings = registration.model, registration.settings
+        self._user_id = model.link_id_of(user) if user is not None else ""
+        address = model.address_of(user).lower() if user is not None else ""
+        signed = [self._user_id, timestamp, address]
+        if settings.register_verification_one_time_use:
+            verified = user is not None and model.flag is not None and model.flag.is_set(user)
+            signed.append("verified" if verified else "unverified")
+        # A JSON array of texts is unambiguous: no value can be moved into its neighbour.
+        self._message = json.dumps(signed)
+
+    @classmethod
+    def for_user(cls, user: object) -> RegisterSigner:
+        """Make the signer of a stored account, now, for the current app.
+
+        :param user: the account.
+        :returns: a signer whose time does not change any more.
+        :raises ConfigurationError: if the app is not set up.
+        """
+        return cls(current_registration(), user, timestamp=str(clock.now()))
+
+    def get_signed_data(self) -> dict[str, str]:
+        """Return what a front-end has to send back.
+
+        :returns: ``user_id``, ``timestamp`` (seconds since the epoch) and ``signature``.
+        :raises ConfigurationError: if there is no SECRET_KEY.
+        """
+        return {
+            "user_id": self._user_id,
+            "timestamp": self._timestamp,
+            "signature": self._signature(self._registration.secret_keys[-1]),
+        }
+
+    def get_base_url(self) -> str:
+        """Return the front-end's page.
+
+        :returns: REGISTER_VERIFICATION_URL.
+        :raises ConfigurationError: if it is not set.
+        """
+        url = self._registration.settings.register_verification_url
+        if url is None:
+            raise ConfigurationError(
+                "REST_REGISTRATION setting REGISTER_VERIFICATION_URL is missing: give the URL of the page that the"
+                " link in the mail leads to, such as 'https://example.com/verify-user/'."
+            )
+        return url
+
+    def get_url(self) -> str:
+        """Return the whole link, as VERIFICATION_URL_BUILDER makes it.
+
+        :returns: an absolute URL.
+        :raises ConfigurationError: if REGISTER_VERIFICATION_URL or SECRET_KEY is not set.
+        """
+        return self._registration.settings.verification_url_builder(self)
+
+    def get_valid_until(self) -> datetime:
+        """Return when the link expires.
+
+        :returns: a time in UTC.
+        """
+        made = datetime.fromtimestamp(int(self._timestamp), timezone.utc)
+        return made + self._registration.settings.register_verification_period
+
+    def accepts(self, signature: str) -> bool:
+        """Check a signature against SECRET_KEY and SECRET_KEY_FALLBACKS, in constant time.
+
+        Only the one spelling that we make ourselves is accepted: a decoder of base64 reads several as the same.
+
+        :param signature: what the client sent.
+        :returns: whether one of the keys made it.
+        """
+        given = signature.encode("utf-8", "replace")
+        matches = [hmac.compare_digest(self._signature(key).encode(), given) for key in self._registration.secret_keys]
+        return any(matches)
+
+    def has_expired(self) -> bool:
+        """Tell whether the link is older than REGISTER_VERIFICATION_PERIOD.
+
+        :returns: False also for a link from a clock ahead of ours.
+        """
+        age = timedelta(seconds=clock.now() - int(self._timestamp))
+        return age > self._registration.settings.register_verification_period
+
+    def _signature(self, key: str | bytes) -> str:
+        signer = Signer(key, salt=self.salt, key_derivation="hmac", digest_method=hashlib.sha256)
+        return signer.get_signature(self._message).decode()
+
+
+def build_url(signer: RegisterSigner) -> str:
+    """Append the signed data to the base URL as a query string; the default VERIFICATION_URL_BUILDER.
+
+    :param signer: gives base URL and data.
+    :returns: the URL, with the query string and fragment that were there already.
+    """
+    parts = urlsplit(signer.get_base_url())
+    added = urlencode(signer.get_signed_data(), quote_via=quote, safe="")
+    query = f"{parts.query}&{added}" if parts.query else added
+    return urlunsplit(parts._replace(query=query))

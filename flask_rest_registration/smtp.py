@@ -1,0 +1,179 @@
+"""Delivery over SMTP within a time of its own, which neither Flask-Mail nor smtplib has.
+
+smtplib's time-out is one per socket operation: a server that drips a byte a second keeps its client for ever. Here
+every operation gets what is left of one deadline. A watching thread would do as well, but servers such as uWSGI run
+without threads unless told otherwise. The look-up of a host's name is the operating system's, with its own time-out.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+import time
+from types import TracebackType
+from typing import Any
+
+from flask_mail import Connection
+
+
+class Deadline:
+    """A point in time by which the whole delivery has to be over.
+
+    :param seconds: from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._end
+
+    def seconds_left(self) -> float:
+        """Return what is left.
+
+        :returns: seconds, more than zero.
+        :raises TimeoutError: if nothing is left.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the delivery took longer than VERIFICATION_EMAIL_TIMEOUT")
+        return left
+
+
+class _DeadlineOperations(socket.socket):
+    """The operations that smtplib uses, each bounded by what is left."""
+
+    deadline: Deadline
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.deadline.seconds_left())
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.deadline.seconds_left())
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self.settimeout(self.deadline.seconds_left())
+        super().sendall(*args, **kwargs)
+
+
+class _DeadlineTLSSocket(_DeadlineOperations, ssl.SSLSocket):
+    """The same inside TLS."""
+
+
+class _DeadlineTLSContext(ssl.SSLContext):
+    """Verifies the server's certificate and name; its sockets keep the deadline, the handshake included."""
+
+    sslsocket_class = _DeadlineTLSSocket
+    deadline: Deadline
+
+    @classmethod
+    def until(cls, deadline: Deadline) -> _DeadlineTLSContext:
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
+        context.deadline = deadline
+        return context
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        sock.settimeout(self.deadline.seconds_left())
+        wrapped: Any = super().wrap_socket(sock, *args, **kwargs)
+        wrapped.deadline = self.deadline
+        return wrapped  # type: ignore[no-any-return]  # an instance of sslsocket_class
+
+
+class _DeadlineSMTP(smtplib.SMTP):
+    """smtplib's client, every step bounded by one deadline; ``tls`` is for TLS from the first byte on."""
+
+    def __init__(self, server: str, port: int, *, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
+        self._deadline = deadline
+        self._tls = tls
+        super().__init__(server, port, timeout=deadline.seconds_left())
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connected = _connect(host, port, self._deadline)
+        if self._tls is None:
+            return connected
+        try:
+            return self._tls.wrap_socket(connected, server_hostname=host)
+        except BaseException:
+            connected.close()
+            raise
+
+
+def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Connect to the first of a host's addresses that answers; socket.create_connection has no common deadline."""
+    failure: OSError = OSError(f"no address of {host} was found")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        candidate = _DeadlineOperations(family, kind, protocol)
+        candidate.deadline = deadline
+        try:
+            candidate.settimeout(deadline.seconds_left())
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        else:
+            return candidate
+    raise failure
+
+
+class DeliveryConnection(Connection):
+    """Flask-Mail's connection for one message, opened, used and closed within a deadline.
+
+    The server's certificate is verified, which Flask-Mail alone does not do. The dialogue is never printed
+    (MAIL_DEBUG has no effect), since the log-in and the link are part of it.
+
+    :param mail: Flask-Mail's state of the app.
+    :param deadline: for everything from connecting on.
+    """
+
+    def __init__(self, mail: Any, deadline: Deadline) -> None:
+        super().__init__(mail)
+        self._deadline = deadline
+
+    def __enter__(self) -> DeliveryConnection:
+        super().__enter__()
+        # MAIL_MAX_EMAILS makes Flask-Mail connect again after so many mails; ours is the only one, and a fault of
+        # the new connection would undo a sign-up whose mail is out. This count never gets there.
+        self.num_emails = -2
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection; a fault at QUIT is not ours, the mail was accepted or refused by then."""
+        if self.host is None:
+            return
+        try:
+            self.host.quit()
+        except (smtplib.SMTPException, OSError):
+            self.host.close()
+
+    def configure_host(self) -> smtplib.SMTP:
+        """Connect, secure and log in, and wait until the server has answered to it all.
+
+        :returns: a client that is ready to send.
+        :raises OSError: if a step fails or the time is over; smtplib's errors are OSErrors too.
+        """
+        mail = self.mail
+        context = _DeadlineTLSContext.until(self._deadline) if mail.use_ssl or mail.use_tls else None
+        host = _DeadlineSMTP(
+            mail.server, mail.port or 0, deadline=self._deadline, tls=context if mail.use_ssl else None
+        )
+        try:
+            if mail.use_tls:
+                host.starttls(context=context)
+            if mail.username and mail.password:
+                host.login(mail.username, mail.password)
+            host.ehlo_or_helo_if_needed()
+        except BaseException:
+            host.close()
+            raise
+        return host

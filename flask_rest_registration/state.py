@@ -1,0 +1,141 @@
+"""The state of one app: its settings from the start, everything else from its first use on."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
+
+from .accounts import Accounts
+from .exceptions import ConfigurationError
+from .login import log_in_with_flask_login
+from .model_inspection import inspect_user_model
+from .serializers import Serializers
+from .settings import LOCK_OUT_FIELDS, Settings, resolve_settings, secret_keys
+from .user_model import UserModel
+
+#: The key of ``app.extensions``.
+EXTENSION_KEY = "rest_registration"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the workflow of one app needs.
+
+    :param app: the app.
+    :param settings: its settings, every dotted path resolved.
+    :param model: its user model.
+    :param serializers: its schemas.
+    :param accounts: its statements.
+    """
+
+    app: Flask
+    settings: Settings
+    model: UserModel
+    serializers: Serializers
+    accounts: Accounts
+
+    @property
+    def secret_keys(self) -> list[str | bytes]:
+        """The app's keys, the one that signs last; read each time, so that a test may change them."""
+        return secret_keys(self.app.config)
+
+
+class AppState:
+    """What the extension keeps of one app.
+
+    The model, dotted paths and other extensions may come after ``init_app``: they are looked up on first use.
+
+    :param app: the app.
+    :param values: its checked settings by name.
+    """
+
+    def __init__(self, app: Flask, values: dict[str, object]) -> None:
+        self._app = app
+        self._values = values
+        self._registration: Registration | None = None
+        self._lock = threading.Lock()
+
+    def registration(self) -> Registration:
+        """Return what the workflow needs, made on the first call.
+
+        :returns: the same object for every thread.
+        :raises ConfigurationError: naming what the app lacks; the next call looks again.
+        """
+        if self._registration is None:
+            with self._lock:
+                if self._registration is None:
+                    self._registration = self._build()
+        return self._registration
+
+    def _build(self) -> Registration:
+        db: SQLAlchemy | None = self._app.extensions.get("sqlalchemy")
+        if db is None:
+            raise ConfigurationError(
+                "Flask-SQLAlchemy is not initialised on this app: call SQLAlchemy(app) or db.init_app(app)."
+            )
+        settings = resolve_settings(self._values)
+        require_login_manager(self._app, settings)
+        model = inspect_user_model(db, settings)
+        registration = Registration(self._app, settings, model, Serializers(settings, model), Accounts(db, model))
+        for warning in model_warnings(model):
+            self._app.logger.warning(warning)
+        return registration
+
+
+def require_login_manager(app: Flask, settings: Settings) -> None:
+    """Refuse auto-login by Flask-Login on an app that it is not initialised on.
+
+    :param app: the app.
+    :param settings: its settings.
+    :raises ConfigurationError: if there is no LoginManager.
+    """
+    by_flask_login = settings.login_handler is log_in_with_flask_login
+    if settings.register_verification_auto_login and by_flask_login and not hasattr(app, "login_manager"):
+        raise ConfigurationError(
+            "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login's LoginManager, which is not initialised on this app:"
+            " call LoginManager(app), or give a LOGIN_HANDLER."
+        )
+
+
+def model_warnings(model: UserModel) -> list[str]:
+    """Return what is dangerous about a user model though it works.
+
+    :param model: the user model.
+    :returns: sentences for the developer.
+    """
+    if model.flag is None or model.flag.name not in LOCK_OUT_FIELDS:
+        return []
+    warning = (
+        f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
+        " people out as well, and an old link would lift such a lock: add a column email_verified_at ="
+        " db.Column(db.DateTime) and leave this one to the application."
+    )
+    return [warning]
+
+
+def app_state(app: Flask) -> AppState:
+    """Return what the extension keeps of an app.
+
+    :param app: the app.
+    :returns: its state.
+    :raises ConfigurationError: if the extension is not initialised on it.
+    """
+    state = app.extensions.get(EXTENSION_KEY)
+    if state is None:
+        raise ConfigurationError(
+            "RestRegistration is not initialised on this app: call RestRegistration(app) or init_app(app)."
+        )
+    return cast(AppState, state)  # app.extensions is a dict of anything
+
+
+def current_registration() -> Registration:
+    """Return what the workflow needs for the current app.
+
+    :returns: the current app's.
+    :raises ConfigurationError: if the extension is not initialised on it, or the app lacks something.
+    """
+    return app_state(current_app).registration()

@@ -1,0 +1,116 @@
+"""What a model's tables keep unique, and the question to the database which of it is taken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
+
+
+@dataclass(frozen=True, eq=False)
+class UniqueRule:
+    """A primary key, a unique constraint or a unique index, possibly on expressions such as ``lower(email)``.
+
+    :param table: the table that has it.
+    :param columns: the columns that it names.
+    :param expressions: what must be unique together: columns, expressions or SQL text.
+    :param index: the index, where it is one: it may be a partial one.
+    """
+
+    table: sa.Table
+    columns: tuple[sa.Column[Any], ...]
+    expressions: tuple[sa.ColumnElement[Any] | sa.TextClause, ...]
+    index: sa.Index | None = None
+
+    def covers_only(self, column: sa.Column[Any]) -> bool:
+        """Tell whether the rule makes one column unique in all rows.
+
+        :param column: a column of the table.
+        :returns: False for a composite rule and for a partial index.
+        """
+        return self.columns == (column,) and not (self.index is not None and _is_partial(self.index))
+
+    def is_taken(self, values: Mapping[sa.Column[Any], object], dialect: str) -> sa.ColumnElement[bool]:
+        """Ask whether a row has these values, by the database's own comparison.
+
+        :param values: the new row's value of each column of the rule.
+        :param dialect: SQLAlchemy's name of the database, for partial indexes.
+        :returns: an EXISTS over the rule's index.
+        """
+        conditions = [self._is_equal(expression, values) for expression in self.expressions]
+        if self.index is not None and (predicate := _predicate(self.index, dialect)) is not None:
+            conditions.append(predicate)
+        return sa.exists(sa.select(sa.literal_column("1")).select_from(self.table).where(*conditions))
+
+    def _is_equal(
+        self, expression: sa.ColumnElement[Any] | sa.TextClause, values: Mapping[sa.Column[Any], object]
+    ) -> sa.ColumnElement[bool]:
+        """Compare what an expression makes of a row with what it makes of the new values."""
+        if isinstance(expression, sa.TextClause):
+            # SQL text can be computed of the new values only where they are a row with the same names.
+            columns = (_bound(column, values).label(column.name) for column in self.columns)
+            computed: sa.ColumnElement[Any] = sa.literal_column(expression.text)
+            return computed == sa.select(computed).select_from(sa.select(*columns).subquery()).scalar_subquery()
+
+        def replace(element: Any, **_: object) -> sa.ColumnElement[Any] | None:
+            return _bound(element, values) if isinstance(element, sa.Column) else None
+
+        equal: sa.ColumnElement[bool] = expression == visitors.replacement_traverse(expression, {}, replace)
+        return equal
+
+
+def _bound(column: sa.Column[Any], values: Mapping[sa.Column[Any], object]) -> sa.BindParameter[Any]:
+    return sa.bindparam(None, values[column], column.type, unique=True)
+
+
+def find_unique_rules(mapper: Mapper[Any]) -> list[UniqueRule]:
+    """List what the database keeps unique in a model's tables.
+
+    :param mapper: the model's mapper; joined inheritance has several tables.
+    :returns: primary keys, unique constraints and unique indexes.
+    """
+    return [rule for table in mapper.tables if isinstance(table, sa.Table) for rule in _rules_of(table)]
+
+
+def _rules_of(table: sa.Table) -> Iterator[UniqueRule]:
+    for constraint in table.constraints:
+        if isinstance(constraint, (sa.PrimaryKeyConstraint, sa.UniqueConstraint)) and len(constraint.columns):
+            columns = tuple(constraint.columns)
+            yield UniqueRule(table, columns, columns)
+    for index in table.indexes:
+        if index.unique:
+            expressions = tuple(each for each in index.expressions if not isinstance(each, str))
+            yield UniqueRule(table, _named_columns(table, expressions), expressions, index)
+
+
+def _named_columns(
+    table: sa.Table, expressions: tuple[sa.ColumnElement[Any] | sa.TextClause, ...]
+) -> tuple[sa.Column[Any], ...]:
+    named: dict[sa.Column[Any], None] = {}
+    for expression in expressions:
+        if isinstance(expression, sa.TextClause):
+            words = set(re.findall(r"\w+", expression.text))
+            named.update(dict.fromkeys(column for column in table.columns if column.name in words))
+        else:
+            found = (element for element in visitors.iterate(expression) if isinstance(element, sa.Column))
+            named.update(dict.fromkeys(found))
+    return tuple(named)
+
+
+def _options(index: sa.Index) -> Iterator[tuple[str, Any]]:
+    for dialect in ("postgresql", "sqlite", "mssql"):
+        yield dialect, index.dialect_options[dialect].get("where")
+
+
+def _is_partial(index: sa.Index) -> bool:
+    return any(where is not None for _, where in _options(index))
+
+
+def _predicate(index: sa.Index, dialect: str) -> sa.ColumnElement[bool] | None:
+    where = dict(_options(index)).get(dialect)
+    return sa.literal_column(where.text) if isinstance(where, sa.TextClause) else where

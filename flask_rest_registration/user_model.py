@@ -1,0 +1,221 @@
+"""What registration knows of the application's user model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapper
+
+from .unique import UniqueRule
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A mapped attribute and its column, whose names may differ."""
+
+    name: str
+    column: sa.Column[Any]
+
+
+@dataclass(frozen=True)
+class Flag(Attribute):
+    """The attribute that says whether the account's address is verified.
+
+    :param is_time: whether it is a DateTime (set = verified, at that time) and not a Boolean.
+    """
+
+    is_time: bool
+
+    def is_set(self, user: object) -> bool:
+        """Tell whether an account is verified.
+
+        :param user: a loaded account.
+        :returns: what the flag says.
+        """
+        value = getattr(user, self.name)
+        return value is not None if self.is_time else bool(value)
+
+    def condition_unset(self) -> sa.ColumnElement[bool]:
+        """Return the SQL condition "not verified"."""
+        if self.is_time:
+            return self.column.is_(None)
+        return sa.or_(self.column.is_(None), self.column == sa.false())
+
+    def value_at(self, seconds: int) -> bool | datetime:
+        """Return the value that says "verified".
+
+        :param seconds: the time of verification, since the epoch, UTC.
+        :returns: True, or that time with a time zone if the column has one; without microseconds, which MariaDB
+            would drop, so that memory and database agree.
+        """
+        if not self.is_time:
+            return True
+        time = datetime.fromtimestamp(seconds, timezone.utc)
+        # A TypeDecorator hands on its implementation's attributes.
+        return time if getattr(self.column.type, "timezone", False) else time.replace(tzinfo=None)
+
+    def clear(self, user: object) -> None:
+        """Mark a new account as not verified, whatever its input or its constructor said.
+
+        :param user: an account that is not stored yet.
+        """
+        has_default = self.column.default is not None or self.column.server_default is not None
+        # SQLAlchemy takes None for "not given" where the column has a default; NULL in SQL is always given.
+        empty = sa.null() if has_default else None
+        setattr(user, self.name, empty if self.is_time else False)
+
+
+@dataclass(frozen=True)
+class PasswordTarget:
+    """Where a password goes.
+
+    :param kind: a method or a property gets the password as it is; a column gets its hash.
+    :param name: the attribute's name.
+    """
+
+    kind: Literal["method", "property", "column"]
+    name: str
+
+    def receive(self, user: object, password: str) -> None:
+        """Hand a user its password, or its hash where the target is a column.
+
+        :param user: an object of the user model.
+        :param password: what the target expects.
+        :raises ValueError: as the application's own code does.
+        """
+        if self.kind == "method":
+            getattr(user, self.name)(password)
+        else:
+            setattr(user, self.name, password)
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """The application's user model, as far as registration has to know it.
+
+    :param cls: the class.
+    :param mapper: its SQLAlchemy mapper.
+    :param email: the attribute that mail goes to.
+    :param keys: the primary key's attributes.
+    :param link_id: the attribute whose value is put in the link.
+    :param flag: the verification flag; None only while verification is off.
+    :param password: where a password goes.
+    :param unique_rules: what the database keeps unique.
+    """
+
+    cls: type[Any]
+    mapper: Mapper[Any]
+    email: Attribute
+    keys: tuple[Attribute, ...]
+    link_id: Attribute
+    flag: Flag | None
+    password: PasswordTarget
+    unique_rules: tuple[UniqueRule, ...]
+
+    @cached_property
+    def constructor_placeholders(self) -> tuple[str, ...]:
+        """The arguments that the constructor demands though registration fills them afterwards, or NULL will do."""
+        filled_later = {self.password.name, self.flag and self.flag.name, self.hash_column and self.hash_column.name}
+        return tuple(
+            parameter.name
+            for parameter in inspect.signature(self.cls).parameters.values()
+            if parameter.default is parameter.empty
+            and parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
+            and (parameter.name in filled_later or self._is_nullable(parameter.name))
+        )
+
+    def _is_nullable(self, name: str) -> bool:
+        return name in self.attributes and bool(self.attributes[name].nullable)
+
+    @property
+    def name(self) -> str:
+        """The class's name, for messages."""
+        return self.cls.__name__
+
+    @cached_property
+    def attributes(self) -> Mapping[str, sa.Column[Any]]:
+        """The mapped columns by the attribute's name."""
+        return mapped_columns(self.mapper)
+
+    def address_of(self, user: object) -> str:
+        """Return an account's e-mail address.
+
+        :param user: the account.
+        :returns: the stored address; empty if it has none.
+        """
+        return getattr(user, self.email.name) or ""
+
+    def link_id_of(self, user: object) -> str:
+        """Return the value that stands for an account in its link.
+
+        :param user: a stored account.
+        :returns: the canonical text of USER_VERIFICATION_ID_FIELD.
+        """
+        return str(getattr(user, self.link_id.name))
+
+    @cached_property
+    def hash_column(self) -> Attribute | None:
+        """The column that holds the password's hash, where it can be told."""
+        named = [self.password.name] if self.password.kind == "column" else ["password_hash", "password"]
+        return next((Attribute(name, self.attributes[name]) for name in named if name in self.attributes), None)
+
+
+def mapped_columns(mapper: Mapper[Any]) -> dict[str, sa.Column[Any]]:
+    """Return a model's columns by attribute name, without configuring the mappers.
+
+    Mapper.column_attrs would configure all of them, so that another model's broken relationship surfaced here.
+
+    :param mapper: the model's mapper.
+    :returns: columns only, no expressions.
+    """
+    # Typed as columns only, but a column_property is among them too.
+    expressions: list[tuple[str, sa.ColumnElement[Any]]] = list(mapper.columns.items())
+    return {name: column for name, column in expressions if isinstance(column, sa.Column)}
+
+
+def python_type(column: sa.Column[Any]) -> type[Any]:
+    """Return the Python type of a column's values.
+
+    :param column: any column.
+    :returns: ``object`` where the column's type does not say.
+    """
+    try:
+        return column.type.python_type
+    except NotImplementedError:
+        return object
+
+
+def cannot_be_omitted(model: UserModel) -> Iterable[Attribute]:
+    """List the columns that a row cannot be made without and that nothing fills by itself.
+
+    Not among them are what the database or the column fills, what the mapper fills (discriminator, version
+    counter, a joined table's copy of the key), and what registration itself fills.
+
+    :param model: the user model.
+    :returns: the attributes, in the order of the mapper.
+    """
+    filled = {model.email.name, model.password.name, *([model.flag.name] if model.flag else ())}
+    if hash_column := model.hash_column:
+        filled.add(hash_column.name)
+    for name, column in model.attributes.items():
+        if name not in filled and not column.nullable and not _fills_itself(model.mapper, column):
+            yield Attribute(name, column)
+
+
+def _fills_itself(mapper: Mapper[Any], column: sa.Column[Any]) -> bool:
+    # In joined inheritance the key is one attribute of several columns: filling one fills all.
+    columns = mapper.get_property_by_column(column).columns
+    return any(
+        each.default is not None
+        or each.server_default is not None
+        or each is each.table.autoincrement_column
+        or each is mapper.polymorphic_on
+        or each is mapper.version_id_col
+        for each in columns
+    )

@@ -1,0 +1,177 @@
+"""HTTP in, HTTP out: the limits of the body, JSON, and the one shape of errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from flask import Blueprint, Request, Response, current_app, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
+from werkzeug.local import LocalProxy
+
+from . import registration
+from .exceptions import (
+    WHOLE_OBJECT,
+    InvalidInput,
+    ParseError,
+    RequestRefused,
+    RequestTooLarge,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
+from .state import current_registration
+
+_LONGEST_BODY = 64 * 1024
+_DEEPEST_NESTING = 64
+
+# What no database stores as text: NUL (PostgreSQL), and surrogates, which have no UTF-8.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def add_views(blueprint: Blueprint) -> None:
+    """Give a blueprint the endpoints, the error handlers and the headers.
+
+    :param blueprint: one that no app has registered yet.
+    """
+    routes: dict[str, Callable[[], ResponseReturnValue]] = {
+        "register": _register,
+        "verify-registration": _verify_registration,
+    }
+    for path, view in routes.items():
+        blueprint.add_url_rule(
+            f"/{path}/",
+            endpoint=path,
+            view_func=view,
+            methods=["POST"],
+            strict_slashes=False,
+        )
+    blueprint.register_error_handler(RequestRefused, _answer_refusal)
+    for code in default_exceptions:
+        # One by one, since an application's handler for a code would win over one for HTTPException. Unexpected
+        # exceptions reach handlers of 500: they stay the application's.
+        if code != 500:
+            blueprint.register_error_handler(code, _answer_http_exception)
+    blueprint.after_request(_forbid_storing)
+
+
+def _register() -> tuple[Response, int]:
+    dumped = registration.register(current_registration(), _read_json, request=_real_request())
+    return jsonify(dumped), 201
+
+
+def _verify_registration() -> Response:
+    return jsonify(registration.verify(current_registration(), _read_json, request=_real_request()))
+
+
+def _real_request() -> Request:
+    # Flask types the proxy as the request that it stands for.
+    return cast("LocalProxy[Request]", request)._get_current_object()  # noqa: SLF001  # werkzeug's documented name
+
+
+def _forbid_storing(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int]:
+    body: dict[str, Any] = {"detail": refusal.detail, "code": refusal.code}
+    if isinstance(refusal, InvalidInput):
+        body["errors"] = refusal.errors
+    if isinstance(refusal, ServiceUnavailable):
+        current_app.logger.error("%s: %s", refusal.code, refusal.reason)
+    return jsonify(body), refusal.status
+
+
+def _answer_http_exception(error: HTTPException) -> Response:
+    """Put an HTTPException of the application (its CSRF check, its rate limit) into our shape."""
+    response = cast(Response, error.get_response())
+    if isinstance(error, RequestEntityTooLarge):
+        body = {"detail": RequestTooLarge.detail, "code": RequestTooLarge.code}
+    else:
+        slug = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
+        body = {"detail": error.description or error.name, "code": slug}
+    response.set_data(current_app.json.dumps(body))
+    response.content_type = "application/json"
+    return response
+
+
+def _read_json() -> Any:
+    """Return the body's JSON.
+
+    :raises RequestTooLarge: over 64 KiB or the application's limit, the smaller.
+    :raises UnsupportedMediaType: if it is not announced as JSON.
+    :raises ParseError: if it is not JSON in strict UTF-8.
+    :raises InvalidInput: for texts that no database stores.
+    """
+    body = _read_body()
+    if not request.is_json:
+        raise UnsupportedMediaType
+    try:
+        parsed = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise ParseError from None
+    # Surrogates and NUL can only come from escapes: UTF-8 and JSON exclude them as they are.
+    if b"\\u" in body or body.count(b"[") + body.count(b"{") > _DEEPEST_NESTING:
+        _check_values(parsed)
+    return parsed
+
+
+def _read_body() -> bytes:
+    allowed = request.max_content_length  # Flask's: MAX_CONTENT_LENGTH, or what a before_request set
+    limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
+    if (request.content_length or 0) > limit:
+        raise RequestTooLarge
+    # One byte more, since a body without Content-Length is cut off at this limit without a word.
+    request.max_content_length = limit + 1
+    body = request.get_data()
+    if len(body) > limit:
+        raise RequestTooLarge
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("the number is too large")
+    return number
+
+
+def _check_values(parsed: Any) -> None:
+    """Refuse what cannot be stored, and nesting that a later step could not follow."""
+    items: Iterable[tuple[Any, Any]] = parsed.items() if isinstance(parsed, dict) else [(WHOLE_OBJECT, parsed)]
+    errors: dict[str, list[str]] = {}
+    for name, value in items:
+        if _UNSTORABLE.search(name):
+            errors[WHOLE_OBJECT] = ["A field's name has characters that cannot be stored."]
+        elif any(isinstance(text, str) and _UNSTORABLE.search(text) for text in _flatten(value)):
+            errors[name] = ["This text has characters that cannot be stored."]
+    if errors:
+        raise InvalidInput(errors)
+
+
+def _flatten(value: Any) -> list[Any]:
+    """List a value and all inside it, keys included, level by level.
+
+    :raises ParseError: if it is nested deeper than any registration needs.
+    """
+    found, level = [], [value]
+    for _ in range(_DEEPEST_NESTING):
+        found += level
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
+            return found
+        level = inner
+    raise ParseError
