@@ -1,0 +1,55 @@
+/**
+ * POST data as JSON.
+ *
+ * Gives an object with `ok`, `code`, `detail` and `errors` whatever happens, so that a page has one thing to show.
+ */
+export async function post(url, data) {
+  let response;
+  try {
+    response = await fetch(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify(data),
+    });
+  } catch {
+    return { ok: false, code: "unreachable", detail: "The server cannot be reached. Please try again.", errors: {} };
+  }
+  const body = await response.json().catch(() => ({}));
+  const detail = body.detail ?? `The server answered with status ${response.status}. Please try again.`;
+  return { ok: response.ok, code: body.code ?? "", detail, errors: body.errors ?? {} };
+}
+
+/** Run a task while the button is disabled and says so. */
+export async function busy(button, task) {
+  const label = button.textContent;
+  button.disabled = true;
+  button.textContent = button.dataset.busy;
+  try {
+    return await task();
+  } finally {
+    button.disabled = false;
+    button.textContent = label;
+  }
+}
+
+/** Show one of the page's sections in place of the others. */
+export function show(id) {
+  for (const section of document.querySelectorAll("main > section")) {
+    section.hidden = section.id !== id;
+  }
+}
+
+/** Show a section and tell assistive technology about it, by moving the focus to its heading. */
+export function moveTo(id) {
+  show(id);
+  const heading = document.querySelector(`#${id} h1`);
+  document.title = `${heading.textContent} · Quickstart`;
+  heading.focus();
+}
+
+/** Show a fault of the request as a whole. */
+export function alertWith(text) {
+  const alert = document.querySelector("#alert");
+  alert.textContent = text;
+  alert.focus();
+}
