@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -12,8 +11,9 @@ from jinja2 import TemplateError, TemplateNotFound
 
 from .exceptions import ConfigurationError
 from .new_users import hash_length_fault
-from .notifications import complete_templates, send_register_verification_email_notification, sender_address
+from .notifications import complete_templates, mail_state, send_register_verification_email_notification, sender_address
 from .state import Registration, app_state, model_warnings
+from .user_model import Attribute
 
 # RFC 2104, section 3: a key shorter than the hash's output weakens HMAC; SHA-256 has 32 bytes.
 _SHORTEST_KEY = 16
@@ -43,57 +43,81 @@ def check_app(app: Flask) -> Report:
         report.errors += error.faults
         return report
     report.warnings += model_warnings(registration.model)
-    for collect in (_key_faults, _hash_faults, _mail_faults, _template_faults):
-        _collect(report.errors, collect, registration)
-    report.warnings += [*_mail_warnings(registration), *_setting_warnings(registration)]
+    for check in (_check_keys, _check_hash, _check_validators, _check_mail, _check_templates, _check_url):
+        try:
+            check(registration, report)
+        except ConfigurationError as error:
+            report.errors += error.faults
     return report
 
 
-def _collect(errors: list[str], collect: Callable[[Registration], Iterator[str]], registration: Registration) -> None:
-    try:
-        errors += collect(registration)
-    except ConfigurationError as error:
-        errors += error.faults
-
-
-def _key_faults(registration: Registration) -> Iterator[str]:
+def _check_keys(registration: Registration, report: Report) -> None:
     for key in registration.secret_keys:
         if len(key) < _SHORTEST_KEY:
-            yield (
+            report.errors.append(
                 f"SECRET_KEY (or one of SECRET_KEY_FALLBACKS) has {len(key)} characters, which can be guessed, and"
                 " links forged with it: set it to the output of"
                 " python -c 'import secrets; print(secrets.token_hex())'."
             )
 
 
-def _hash_faults(registration: Registration) -> Iterator[str]:
+def _check_hash(registration: Registration, report: Report) -> None:
     model = registration.model
-    if model.hash_column is None:
+    column = model.hash_column
+    if column is None:
         return
-    if model.password.kind == "column":
-        hashed: object = registration.settings.password_hasher(_SAMPLE_PASSWORD)
-    else:
-        # An instance without its constructor, whose arguments are not known here.
-        user = model.mapper.class_manager.new_instance()
-        model.password.receive(user, _SAMPLE_PASSWORD)
-        hashed = getattr(user, model.hash_column.name)
+    try:
+        hashed = _sample_hash(registration, column)
+    except Exception as error:  # whatever the application's hasher or set_password() raises
+        report.warnings.append(
+            f"Whether {model.name}.{column.name} is long enough for a password's hash could not be tried:"
+            f" {model.password.name} raised {type(error).__name__} for a sample."
+        )
+        return
     fault = hash_length_fault(model, hashed)
     if fault:
-        yield fault
+        report.errors.append(fault)
 
 
-def _mail_faults(registration: Registration) -> Iterator[str]:
-    if _sends_by_default(registration):
-        sender_address(registration)
-        mail = registration.app.extensions["mail"]
-        if mail.use_tls and mail.use_ssl:
-            yield (
-                "MAIL_USE_TLS and MAIL_USE_SSL are both true: keep MAIL_USE_SSL for a server that speaks TLS from"
-                " the start (port 465), MAIL_USE_TLS for one that has STARTTLS (port 587)."
-            )
+def _sample_hash(registration: Registration, column: Attribute) -> object:
+    model = registration.model
+    if model.password.kind == "column":
+        return registration.settings.password_hasher(_SAMPLE_PASSWORD)
+    # An instance without its constructor, whose arguments are not known here.
+    user = model.mapper.class_manager.new_instance()
+    model.password.receive(user, _SAMPLE_PASSWORD)
+    return getattr(user, column.name)
 
 
-def _template_faults(registration: Registration) -> Iterator[str]:
+def _check_validators(registration: Registration, report: Report) -> None:
+    if not registration.settings.password_validators:
+        report.warnings.append(
+            "PASSWORD_VALIDATORS is empty: a stranger may choose the password 'a'. Remove the setting or fill it."
+        )
+
+
+def _check_mail(registration: Registration, report: Report) -> None:
+    if not _sends_by_default(registration):
+        return
+    mail = mail_state(registration)
+    sender_address(registration)
+    if mail.use_tls and mail.use_ssl:
+        report.errors.append(
+            "MAIL_USE_TLS and MAIL_USE_SSL are both true: keep MAIL_USE_SSL for a server that speaks TLS from the"
+            " start (port 465), MAIL_USE_TLS for one that has STARTTLS (port 587)."
+        )
+    if mail.suppress:
+        report.warnings.append(
+            "MAIL_SUPPRESS_SEND is true (it follows TESTING): no mail leaves the app, and nobody can verify an account."
+        )
+    if mail.username and not (mail.use_tls or mail.use_ssl) and not _is_loopback(mail.server):
+        report.warnings.append(
+            f"The log-in to the mail server {mail.server!r} is sent without encryption: set MAIL_USE_TLS or"
+            " MAIL_USE_SSL."
+        )
+
+
+def _check_templates(registration: Registration, report: Report) -> None:
     if not _sends_by_default(registration):
         return
     given = registration.settings.register_verification_email_templates
@@ -101,39 +125,23 @@ def _template_faults(registration: Registration) -> Iterator[str]:
         try:
             registration.app.jinja_env.get_template(name)
         except TemplateNotFound as error:
-            yield (
-                f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {error.name!r} for {key!r} was not found: put it"
-                " into the app's templates folder or correct its name."
+            report.errors.append(
+                f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {error.name!r} for {key!r} was not found: put"
+                " it into the app's templates folder or correct its name."
             )
         except TemplateError as error:
-            yield f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {name!r} for {key!r} is broken: {error}"
+            report.errors.append(
+                f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {name!r} for {key!r} is broken: {error}"
+            )
 
 
-def _mail_warnings(registration: Registration) -> Iterator[str]:
-    mail = registration.app.extensions.get("mail")
-    if not _sends_by_default(registration) or mail is None:
-        return
-    if mail.suppress:
-        yield (
-            "MAIL_SUPPRESS_SEND is true (it follows TESTING): no mail leaves the app, and nobody can verify an account."
+def _check_url(registration: Registration, report: Report) -> None:
+    url = registration.settings.register_verification_url or ""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        report.warnings.append(
+            f"REGISTER_VERIFICATION_URL is {url!r}: over http everybody on the way reads the link. Use https."
         )
-    if mail.username and not (mail.use_tls or mail.use_ssl) and not _is_loopback(mail.server):
-        yield (
-            f"The log-in to the mail server {mail.server!r} is sent without encryption: set MAIL_USE_TLS or"
-            " MAIL_USE_SSL."
-        )
-
-
-def _setting_warnings(registration: Registration) -> Iterator[str]:
-    settings = registration.settings
-    url = urlsplit(settings.register_verification_url or "")
-    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
-        yield (
-            f"REGISTER_VERIFICATION_URL is {settings.register_verification_url!r}: over http everybody on the way"
-            " reads the link. Use https."
-        )
-    if not settings.password_validators:
-        yield "PASSWORD_VALIDATORS is empty: a stranger may choose the password 'a'. Remove the setting or fill it."
 
 
 def _sends_by_default(registration: Registration) -> bool:

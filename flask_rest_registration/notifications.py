@@ -76,7 +76,7 @@ def _call_sender(registration: Registration, sender: Send, *, request: Request |
 @contextmanager
 def _delivery(registration: Registration) -> Iterator[Send]:
     deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
-    connection = DeliveryConnection(_mail_state(registration), deadline)
+    connection = DeliveryConnection(mail_state(registration), deadline)
 
     def send(request: Request | None, user: object) -> None:
         message = build_verification_message(registration, request, user=user)
@@ -115,7 +115,13 @@ def _failure(error: Exception) -> EmailNotSent:
     return EmailNotSent(reason)
 
 
-def _mail_state(registration: Registration) -> Any:
+def mail_state(registration: Registration) -> Any:
+    """Return what Flask-Mail keeps of the app.
+
+    :param registration: the app's state.
+    :returns: Flask-Mail's own object, whose class is private.
+    :raises ConfigurationError: if Flask-Mail is not initialised.
+    """
     state = registration.app.extensions.get("mail")
     if state is None:
         raise ConfigurationError(
@@ -172,7 +178,7 @@ def sender_address(registration: Registration) -> MailAddress:
     :raises ConfigurationError: if neither is set.
     """
     address: MailAddress | None = (
-        registration.settings.verification_from_email or _mail_state(registration).default_sender
+        registration.settings.verification_from_email or mail_state(registration).default_sender
     )
     if not address:
         raise ConfigurationError(

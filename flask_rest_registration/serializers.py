@@ -185,7 +185,7 @@ class _FieldGenerator:
             raise ConfigurationError(*faults)
 
     def _password_names(self) -> set[str]:
-        return {"password", "password_hash", self._settings.user_password_field or "password"}
+        return {"password", "password_hash", *(column.name for column in self._model.password_columns)}
 
     def _never_read(self) -> set[str]:
         flag = {self._model.flag.name} if self._model.flag else set()

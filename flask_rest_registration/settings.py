@@ -106,9 +106,9 @@ def _duration(value: object) -> timedelta:
     duration = value
     if isinstance(value, int) and not isinstance(value, bool):
         duration = timedelta(seconds=value) if abs(value) < _LONGEST_SECONDS else None
-    if isinstance(duration, timedelta) and duration >= timedelta(seconds=1):
+    if isinstance(duration, timedelta) and duration > timedelta(0):
         return duration
-    raise ValueError(f"must be a timedelta or whole seconds, at least one second, not {_shown(value)}")
+    raise ValueError(f"must be a positive timedelta or whole seconds, not {_shown(value)}")
 
 
 def _names(value: object) -> tuple[str, ...]:

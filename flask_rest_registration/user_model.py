@@ -14,6 +14,8 @@ from sqlalchemy.orm import Mapper
 
 from .unique import UniqueRule
 
+_PASSWORD_NAMES = {"password", "password_hash"}
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -121,7 +123,11 @@ class UserModel:
     @cached_property
     def constructor_placeholders(self) -> tuple[str, ...]:
         """The arguments that the constructor demands though registration fills them afterwards, or NULL will do."""
-        filled_later = {self.password.name, self.flag and self.flag.name, self.hash_column and self.hash_column.name}
+        filled_later = {
+            self.password.name,
+            self.flag and self.flag.name,
+            *(each.name for each in self.password_columns),
+        }
         return tuple(
             parameter.name
             for parameter in inspect.signature(self.cls).parameters.values()
@@ -160,10 +166,19 @@ class UserModel:
         return str(getattr(user, self.link_id.name))
 
     @cached_property
+    def password_columns(self) -> tuple[Attribute, ...]:
+        """The columns that hold a password's hash, by the attribute's or the column's name: never read nor shown."""
+        return tuple(
+            Attribute(name, column)
+            for name, column in self.attributes.items()
+            if name == self.password.name or {name.lstrip("_"), column.name.lstrip("_")} & _PASSWORD_NAMES
+        )
+
+    @property
     def hash_column(self) -> Attribute | None:
-        """The column that holds the password's hash, where it can be told."""
-        named = [self.password.name] if self.password.kind == "column" else ["password_hash", "password"]
-        return next((Attribute(name, self.attributes[name]) for name in named if name in self.attributes), None)
+        """The column that receives the hash, where it can be told."""
+        columns = self.password_columns
+        return next((each for each in columns if each.name == self.password.name), columns[0] if columns else None)
 
 
 def mapped_columns(mapper: Mapper[Any]) -> dict[str, sa.Column[Any]]:
@@ -200,9 +215,8 @@ def cannot_be_omitted(model: UserModel) -> Iterable[Attribute]:
     :param model: the user model.
     :returns: the attributes, in the order of the mapper.
     """
-    filled = {model.email.name, model.password.name, *([model.flag.name] if model.flag else ())}
-    if hash_column := model.hash_column:
-        filled.add(hash_column.name)
+    filled = {model.email.name, *([model.flag.name] if model.flag else ())}
+    filled |= {column.name for column in model.password_columns}
     for name, column in model.attributes.items():
         if name not in filled and not column.nullable and not _fills_itself(model.mapper, column):
             yield Attribute(name, column)

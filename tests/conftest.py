@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from .support.apps import Builder
+from .support.clock import Clock
+from .support.mail_servers import CERTIFICATE, RecordingServer
+
+# The same examples in every run; a slow machine is no fault of the code.
+_ALWAYS = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", _ALWAYS, max_examples=60)
+settings.register_profile("ci", _ALWAYS, max_examples=400)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture
+def smtp() -> Iterator[RecordingServer]:
+    with RecordingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def build(tmp_path: Path, smtp: RecordingServer) -> Iterator[Builder]:
+    builder = Builder(tmp_path, smtp)
+    yield builder
+    builder.dispose()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr("flask_rest_registration.clock.now", stopped)
+    return stopped
+
+
+@pytest.fixture
+def trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients trust the certificate of the servers that speak TLS."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))

@@ -1,0 +1,35 @@
+"""What the test modules stand on: real apps, real databases, real mail servers.
+
+Fixtures (``tests/conftest.py``)
+    ``build``
+        Makes an app: ``build()``, ``build(models.classic_columns, registration={...}, config={...})``.
+        Answers with :class:`~tests.support.apps.Built`. Engines are closed at the end of the test.
+    ``smtp``
+        A running :class:`~tests.support.mail_servers.RecordingServer`; the apps of ``build`` deliver to it
+        unless they are given ``mail=another_server`` (any object with a ``port``) or ``mail=None``
+        (Flask-Mail then sends nothing).
+    ``clock``
+        Stops the package's time at 1,700,000,000; ``clock.move(seconds)`` goes on (or back).
+    ``trusted_certificate``
+        Clients trust the servers that are made with ``security="starttls"`` or ``"tls"``; without it they refuse.
+
+Modules
+    ``apps``
+        :class:`~tests.support.apps.Built` has ``app``, ``db``, ``mail``, ``User``, ``registration`` (the
+        extension), ``client()``, ``body(**changes)``, ``register(**changes)``, ``verify(link_or_values)``,
+        ``post(path, json)``, ``rows()``, ``row()``, ``engine``. ``register`` sends a good body for the model;
+        ``field=OMITTED`` leaves a field out. Also ``PASSWORD``, ``fast_hasher``, ``make_app``.
+    ``models``
+        User models as they are found in the wild, each a function of ``db``; ``ALL`` has them by name.
+    ``mail_servers``
+        ``RecordingServer`` (refuses with a given reply, STARTTLS, TLS, log-in, hooks) and servers that
+        misbehave ``at="CONNECT" | "EHLO" | "MAIL" | "RCPT" | "DATA" | "TEXT" | "QUIT"``: ``SilentServer``,
+        ``DrippingServer``, ``DroppingServer``, ``Rejecting421``.
+    ``links``
+        ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
+        ``with_other_character(text, position)``.
+    ``statements``
+        ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
+    ``concurrency``
+        ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+"""

@@ -1,0 +1,213 @@
+"""Real apps: Flask, Flask-SQLAlchemy on a real database, Flask-Mail to a real server, the extension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, inspect, select
+from werkzeug.test import TestResponse
+
+from flask_rest_registration import RestRegistration
+
+from . import models
+from .links import values_of
+
+#: A password that the default validators accept.
+PASSWORD: Final = "violet-anchor-47-tundra"
+VERIFICATION_URL: Final = "https://frontend.example/verify-user/"
+REGISTER: Final = "register/"
+VERIFY: Final = "verify-registration/"
+
+#: As a field's value for ``Built.body`` and ``Built.register``: the field is left out.
+OMITTED: Final = object()
+
+fast_hasher = models.cheap_hash
+
+
+class HasPort(Protocol):
+    """A mail server that runs."""
+
+    port: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """An app and what it is made of."""
+
+    app: Flask
+    db: SQLAlchemy
+    mail: Mail
+    User: Any
+    registration: RestRegistration
+    email_field: str
+    url_prefix: str
+
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def post(self, path: str, json: object = None, **options: Any) -> TestResponse:
+        """Post JSON to an endpoint, ``"register/"`` or ``"verify-registration/"``."""
+        if json is not None:
+            options["json"] = json
+        return self.client().post(f"{self.url_prefix}/{path}", **options)
+
+    def body(self, **changes: object) -> dict[str, object]:
+        """Return a good body for ``register/`` with some fields changed, added or ``OMITTED``."""
+        body: dict[str, object] = {
+            self.email_field: "ann@example.com",
+            "password": PASSWORD,
+            "password_confirm": changes.get("password", PASSWORD),
+        }
+        samples = {"username": "ann", "team": "blue", "city": "Oslo"}
+        body.update({name: value for name, value in samples.items() if hasattr(self.User, name)})
+        body.update(changes)
+        return {name: value for name, value in body.items() if value is not OMITTED}
+
+    def register(self, **changes: object) -> TestResponse:
+        """Sign up with :meth:`body`."""
+        return self.post(REGISTER, self.body(**changes))
+
+    def verify(self, link: str | Mapping[str, object]) -> TestResponse:
+        """Follow a link, or send its values as they are."""
+        return self.post(VERIFY, values_of(link) if isinstance(link, str) else dict(link))
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the bind on which the users are."""
+        with self.app.app_context():
+            return self.db.session.get_bind(self.User)  # type: ignore[return-value]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Read every user, by attribute names, in a session of its own."""
+        names = [attribute.key for attribute in inspect(self.User).column_attrs]
+        with self.app.app_context():
+            users = self.db.session.scalars(select(self.User).order_by(*inspect(self.User).primary_key))
+            return [{name: getattr(user, name) for name in names} for user in users]
+
+    def row(self) -> dict[str, Any]:
+        """Read the only user."""
+        rows = self.rows()
+        assert len(rows) == 1, f"expected one user, found {len(rows)}"
+        return rows[0]
+
+    def dispose(self) -> None:
+        """Close the connections of every engine."""
+        with self.app.app_context():
+            for engine in self.db.engines.values():
+                engine.dispose()
+
+
+def make_app(
+    model: models.Model = models.typed,
+    *,
+    database_uri: str = "sqlite://",
+    registration: Mapping[str, object] | None = None,
+    config: Mapping[str, object] | None = None,
+    mail: HasPort | None = None,
+    tables: bool = True,
+    extension: RestRegistration | None = None,
+    before_init: Callable[[Flask], object] | None = None,
+) -> Built:
+    """Build an app.
+
+    :param model: the function that declares the user model, see :mod:`tests.support.models`.
+    :param database_uri: where the database is; without it, in memory.
+    :param registration: settings of the extension beyond the ones that every app needs.
+    :param config: configuration of the app beyond that.
+    :param mail: the server to deliver to; without one, Flask-Mail sends nothing.
+    :param tables: whether the tables are made.
+    :param extension: an extension object that other apps use as well.
+    :param before_init: called with the configured app before its extensions are initialised.
+    """
+    app = Flask("app_under_test")
+    settings = {
+        "REGISTER_VERIFICATION_URL": VERIFICATION_URL,
+        "PASSWORD_HASHER": fast_hasher,
+        **models.settings_for(model),
+        **(registration or {}),
+    }
+    app.config.update(
+        TESTING=True,
+        SECRET_KEY="a key for tests only",
+        SQLALCHEMY_DATABASE_URI=database_uri,
+        MAIL_SERVER="127.0.0.1",
+        MAIL_PORT=mail.port if mail else 1,
+        MAIL_SUPPRESS_SEND=mail is None,
+        MAIL_DEFAULT_SENDER="no-reply@app.example",
+        REST_REGISTRATION=settings,
+    )
+    app.config.update(config or {})
+    if before_init:
+        before_init(app)
+    db = models.new_db_for(model)
+    user_class = model(db)
+    if user_class.__name__ != "User":
+        settings.setdefault("USER_MODEL", user_class)
+    if "accounts" in db.metadatas:
+        app.config.setdefault("SQLALCHEMY_BINDS", {"accounts": _sibling(database_uri)})
+    db.init_app(app)
+    flask_mail = Mail(app)
+    extension = extension or RestRegistration()
+    extension.init_app(app)
+    if tables:
+        with app.app_context():
+            db.create_all()
+    return Built(
+        app=app,
+        db=db,
+        mail=flask_mail,
+        User=user_class,
+        registration=extension,
+        email_field=str(settings.get("USER_EMAIL_FIELD") or "email"),
+        url_prefix=str(settings.get("URL_PREFIX") or "/api/v1/accounts"),
+    )
+
+
+class Builder:
+    """What the fixture ``build`` is: :func:`make_app` with a database file and a mail server of the test."""
+
+    def __init__(self, folder: Path, server: HasPort) -> None:
+        self._folder = folder
+        self._server = server
+        self._built: list[Built] = []
+
+    def __call__(
+        self,
+        model: models.Model = models.typed,
+        *,
+        database_uri: str | None = None,
+        registration: Mapping[str, object] | None = None,
+        config: Mapping[str, object] | None = None,
+        mail: HasPort | Any | None = OMITTED,
+        tables: bool = True,
+        extension: RestRegistration | None = None,
+        before_init: Callable[[Flask], object] | None = None,
+    ) -> Built:
+        """Build an app on an SQLite file of its own; see :func:`make_app`."""
+        built = make_app(
+            model,
+            database_uri=database_uri or f"sqlite:///{self._folder / f'app-{len(self._built)}.db'}",
+            registration=registration,
+            config=config,
+            mail=self._server if mail is OMITTED else mail,
+            tables=tables,
+            extension=extension,
+            before_init=before_init,
+        )
+        self._built.append(built)
+        return built
+
+    def dispose(self) -> None:
+        for built in self._built:
+            built.dispose()
+
+
+def _sibling(database_uri: str) -> str:
+    return database_uri.removesuffix(".db") + "-accounts.db" if database_uri.endswith(".db") else database_uri
