@@ -16,7 +16,6 @@ from .exceptions import (
     DatabaseFault,
     DatabaseUnavailable,
     EmailNotSent,
-    FieldErrors,
     InvalidInput,
     NotFound,
     RecipientRefused,
@@ -55,7 +54,7 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
         raise NotFound
     sent = read_json()
     schema = registration.serializers.register()
-    loaded = _load(schema, sent)
+    loaded = load(schema, sent)
     user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
     _store(_NewAccount(registration, schema, sent, user), request)
     try:
@@ -77,7 +76,7 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
     flag = registration.model.flag
     if flag is None or not registration.settings.register_verification_enabled:
         raise NotFound
-    link = _load(_verify_serializer, read_json())
+    link = load(_verify_serializer, read_json())
     user, activated = registration.accounts.retry_conflicts(lambda: _activate(registration, link, flag))
     extra: Mapping[str, object] = {}
     if activated:
@@ -91,25 +90,6 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
                 rollback=registration.accounts.rollback,
             )
     return {**extra, "detail": _VERIFIED}
-
-
-def _load(schema: marshmallow.Schema, sent: Any) -> Any:
-    try:
-        return load(schema, sent)
-    except marshmallow.ValidationError as error:
-        messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise InvalidInput(_field_errors(messages)) from None
-
-
-def _field_errors(messages: Mapping[Any, Any]) -> FieldErrors:
-    return {str(field): _texts(found) for field, found in messages.items()}
-
-
-def _texts(found: Any) -> list[str]:
-    """Flatten what nested schemas and lists report into the texts of one field."""
-    if isinstance(found, Mapping):
-        return [f"{name}: {text}" for name, inner in found.items() for text in _texts(inner)]
-    return [str(text) for text in found] if isinstance(found, list) else [str(found)]
 
 
 class _NewAccount:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
 
-from .exceptions import ConfigurationError
+from .exceptions import ConfigurationError, InvalidInput
 from .fields import EmailAddress, LinkValue, NormalizedString
 from .settings import Settings
 from .user_model import Attribute, UserModel, cannot_be_omitted, python_type
@@ -76,12 +76,24 @@ def load(schema: Schema, sent: Any) -> Any:
     :param schema: any marshmallow schema.
     :param sent: the parsed JSON.
     :returns: what the schema makes of it.
-    :raises marshmallow.ValidationError: as the schema says.
+    :raises InvalidInput: with what the schema reports.
     """
-    if isinstance(schema, SQLAlchemySchema):
-        # Otherwise a schema with load_instance loads the account whose key the body names, and overwrites it.
-        return schema.load(sent, transient=True)
-    return schema.load(sent)
+    try:
+        if isinstance(schema, SQLAlchemySchema):
+            # Otherwise one with load_instance loads the account whose key the body names, and overwrites it.
+            return schema.load(sent, transient=True)
+        return schema.load(sent)
+    except ValidationError as error:
+        messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+        errors = {str(field): _texts(found) for field, found in messages.items()}
+    raise InvalidInput(errors)
+
+
+def _texts(found: Any) -> list[str]:
+    """Flatten what nested schemas and lists report into the texts of one field."""
+    if isinstance(found, Mapping):
+        return [f"{name}: {text}" for name, inner in found.items() for text in _texts(inner)]
+    return [str(text) for text in found] if isinstance(found, list) else [str(found)]
 
 
 def client_name(schema: Schema, attribute: str) -> str | None:
