@@ -8,7 +8,7 @@ from flask import Flask, Request, session
 from werkzeug.utils import import_string
 
 from .exceptions import RestRegistrationError
-from .signals import log_exception
+from .safe_logging import log_exception
 
 LoginHandler = Callable[[Request, object], Mapping[str, object] | None]
 

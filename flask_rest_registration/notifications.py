@@ -14,8 +14,8 @@ from flask_mail import Message
 
 from .addresses import to_recipient
 from .exceptions import ConfigurationError, EmailNotSent, RecipientRefused
+from .safe_logging import traceback_without_text
 from .settings import MailAddress, Templates, parse_templates
-from .signals import log_exception
 from .signers import RegisterSigner
 from .smtp import Deadline, DeliveryConnection
 from .state import Registration, current_registration
@@ -54,19 +54,17 @@ def ready_sender(registration: Registration) -> Iterator[Send]:
     sender = registration.settings.register_verification_email_sender
     if sender is send_register_verification_email_notification:
         with _delivery(registration) as deliver:
-            yield lambda request, user: _call_sender(registration, deliver, request=request, user=user)
+            yield lambda request, user: _call_sender(deliver, request, user=user)
     else:
-        yield lambda request, user: _call_sender(registration, sender, request=request, user=user)
+        yield lambda request, user: _call_sender(sender, request, user=user)
 
 
-def _call_sender(registration: Registration, sender: Send, *, request: Request | None, user: object) -> None:
+def _call_sender(sender: Send, request: Request | None, *, user: object) -> None:
     try:
         sender(request, user)
     except (ConfigurationError, EmailNotSent):
         raise
     except Exception as error:  # templates, hooks and senders of the application's own may raise anything
-        message = "The sender of the verification mail failed"
-        log_exception(registration.app, message, error, with_text=False)
         failure = _failure(error)
     else:
         return
@@ -105,12 +103,14 @@ def _failure(error: Exception) -> EmailNotSent:
         codes = {code for code, _ in error.recipients.values()}
         kind = RecipientRefused if codes and all(500 <= code < 600 for code in codes) else EmailNotSent
         return kind(f"recipient refused, {sorted(codes)}")
+    if not isinstance(error, OSError):
+        return EmailNotSent(traceback_without_text(error))
     reason = type(error).__name__
     if isinstance(error, smtplib.SMTPResponseException):
         reason += f", {error.smtp_code}"
     elif isinstance(error, ssl.SSLCertVerificationError):
         reason += f", {error.verify_message}"
-    elif isinstance(error, OSError) and error.strerror:
+    elif error.strerror:
         reason += f", {error.strerror}"
     return EmailNotSent(reason)
 

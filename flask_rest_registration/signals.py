@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 
 from blinker import NamedSignal, Namespace
 from flask import Flask, Request
-from sqlalchemy.exc import StatementError
+
+from .safe_logging import log_exception
 
 _namespace = Namespace()
 
@@ -44,31 +44,3 @@ def send_signal(
             log_exception(app, f"A receiver of {signal.name} failed", error)
             first = first or error
     return first
-
-
-def log_exception(app: Flask, message: str, error: BaseException, *, with_text: bool = True) -> None:
-    """Log an exception of the application's own code with its traceback.
-
-    Texts of database errors quote parameters (a password hash among them), so of a chain with one in it, and
-    wherever the text may hold a link, only the classes and the lines of code are logged.
-
-    :param app: whose logger is used.
-    :param message: what was being done.
-    :param error: the exception.
-    :param with_text: whether the exception's own text may be logged.
-    """
-    if with_text and not _has_database_error(error):
-        app.logger.error(message, exc_info=error)
-        return
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    app.logger.error("%s: %s\n%s", message, type(error).__qualname__, frames)
-
-
-def _has_database_error(error: BaseException | None) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, StatementError):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False

@@ -608,6 +608,7 @@ STOREYS = (
     "settings",
     "addresses",
     "signals",
+    "safe_logging",
     "exceptions",
     "clock",
 )

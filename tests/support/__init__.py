@@ -19,6 +19,9 @@ Modules
         extension), ``client()``, ``body(**changes)``, ``register(**changes)``, ``verify(link_or_values)``,
         ``post(path, json)``, ``rows()``, ``row()``, ``engine``. ``register`` sends a good body for the model;
         ``field=OMITTED`` leaves a field out. Also ``PASSWORD``, ``fast_hasher``, ``make_app``.
+    ``answers``
+        ``refused(response, 400, "parse-error")`` checks status, code and the shape of a refusal; ``field_errors``
+        returns the ``errors`` of a 400 ``invalid``; ``is_proper`` says whether an answer may be given at all.
     ``models``
         User models as they are found in the wild, each a function of ``db``; ``ALL`` has them by name.
     ``mail_servers``
