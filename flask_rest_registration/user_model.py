@@ -200,8 +200,15 @@ def python_type(column: sa.Column[Any]) -> type[Any]:
     :param column: any column.
     :returns: ``object`` where the column's type does not say.
     """
+    kind = column.type
+    said = _said_by(kind)
+    # A TypeDecorator says it only by what it decorates.
+    return _said_by(kind.impl_instance) if said is object and isinstance(kind, sa.TypeDecorator) else said
+
+
+def _said_by(kind: sa.types.TypeEngine[Any]) -> type[Any]:
     try:
-        return column.type.python_type
+        return kind.python_type
     except NotImplementedError:
         return object
 

@@ -31,6 +31,8 @@ Modules
     ``links``
         ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
         ``with_other_character(text, position)``.
+    ``messages``
+        ``lacking(message, "User.email", "unique")``: which of the words a message does not have.
     ``statements``
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
