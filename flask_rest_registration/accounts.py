@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, ValueRefused, attempt, translate
-from .exceptions import DatabaseUnavailable
+from .exceptions import ConfigurationError, DatabaseUnavailable
 from .unique import UniqueRule
 from .user_model import Flag, UserModel, python_type
 
@@ -86,6 +87,29 @@ class Accounts:
         """Tell whether the session has changes that are not written yet."""
         session = self._session
         return bool(session.new or session.dirty or session.deleted)
+
+    @contextmanager
+    def refuse_changes(self) -> Iterator[None]:
+        """Keep a serializer from changing rows that the database already has.
+
+        A nested schema that loads instances finds them by the keys in the body, and overwrites them.
+
+        :raises ConfigurationError: if there are changes that were not there before; they are rolled back.
+        """
+        before = self._changed_objects()
+        yield
+        changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
+        if changed:
+            self.rollback()
+            names = ", ".join(sorted({type(each).__name__ for each in changed}))
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
+                " could overwrite them: load nested schemas without load_instance, or with transient=True."
+            )
+
+    def _changed_objects(self) -> list[object]:
+        session = self._session
+        return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
 
     def insert(self, user: object) -> None:
         """INSERT an account, without committing.

@@ -94,6 +94,17 @@ def translate(error: Exception) -> Exception:
     return DatabaseUnavailable(description)
 
 
+def without_text(error: Exception) -> Exception:
+    """Return a safe error in place of one of SQLAlchemy's, and any other as it is.
+
+    :param error: what the application's own code raised.
+    :returns: what may be raised on.
+    """
+    if not isinstance(error, exc.SQLAlchemyError):
+        return error
+    return translate(error) if isinstance(error, SQLALCHEMY_ERRORS) else DatabaseFault(_class_name(error))
+
+
 def _codes(driver_error: BaseException | None) -> set[str | int]:
     """Return the SQLSTATE as text and the number of SQLite, MySQL and MariaDB, as far as the driver gives them."""
     codes: set[str | int] = set()

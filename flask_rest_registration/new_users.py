@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import RelationshipDirection
 
 from .exceptions import WHOLE_OBJECT, ConfigurationError, InvalidInput
 from .passwords import password_faults
@@ -31,6 +32,7 @@ def make_user(registration: Registration, loaded: object, *, password_name: str)
         user = _user_from_dict(model, settings, loaded, password_name=password_name)
     else:
         user = _new_object(registration, loaded)
+    _refuse_stored_children(model, user)
     flag = model.flag
     if flag is not None:
         flag.clear(user)
@@ -55,6 +57,20 @@ def _new_object(registration: Registration, loaded: object) -> object:
         )
     registration.accounts.forget(loaded)
     return loaded
+
+
+def _refuse_stored_children(model: UserModel, user: object) -> None:
+    """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody."""
+    state = sa.inspect(user, raiseerr=True)
+    for relationship in model.mapper.relationships:
+        if relationship.direction is RelationshipDirection.ONETOMANY:
+            for child in state.attrs[relationship.key].history.added or ():
+                if sa.inspect(child).key is not None:
+                    raise ConfigurationError(
+                        f"REGISTER_SERIALIZER_CLASS gave a {model.name} whose {relationship.key} the database already"
+                        " has, so that a stranger could take them over: load nested schemas without load_instance, or"
+                        " with transient=True."
+                    )
 
 
 def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, Any], *, password_name: str) -> object:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import smtplib
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,8 +112,10 @@ def _failure(error: Exception) -> EmailNotSent:
         reason += f", {error.smtp_code}"
     elif isinstance(error, ssl.SSLCertVerificationError):
         reason += f", {error.verify_message}"
-    elif error.strerror:
-        reason += f", {error.strerror}"
+    elif isinstance(error, socket.gaierror):
+        reason += ", the mail server's name was not found"
+    elif error.errno is not None:
+        reason += f", {os.strerror(error.errno)}"
     return EmailNotSent(reason)
 
 

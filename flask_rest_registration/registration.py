@@ -10,7 +10,7 @@ from blinker import NamedSignal
 from flask import Request
 
 from . import clock
-from .database_errors import ConstraintViolation, TransactionConflict, ValueRefused
+from .database_errors import ConstraintViolation, TransactionConflict, ValueRefused, without_text
 from .exceptions import (
     WHOLE_OBJECT,
     DatabaseFault,
@@ -54,7 +54,8 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
         raise NotFound
     sent = read_json()
     schema = registration.serializers.register()
-    loaded = load(schema, sent)
+    with registration.accounts.refuse_changes():
+        loaded = load(schema, sent)
     user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
     _store(_NewAccount(registration, schema, sent, user), request)
     try:
@@ -248,4 +249,4 @@ def _tell(registration: Registration, signal: NamedSignal, *, user: object, requ
     app = registration.app
     failure = send_signal(signal, app, user=user, request=request, rollback=registration.accounts.rollback)
     if failure is not None and propagates_exceptions(app.config):
-        raise failure
+        raise without_text(failure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from flask import Flask
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import SQLAlchemyError
 
 
 def log_exception(app: Flask, message: str, error: BaseException) -> None:
@@ -33,11 +33,9 @@ def traceback_without_text(error: BaseException) -> str:
     return "\n".join([type(error).__qualname__, *traceback.format_tb(error.__traceback__)])
 
 
-def _has_database_error(error: BaseException | None) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, StatementError):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
+def _has_database_error(error: BaseException) -> bool:
+    chain: list[BaseException] = [error]
+    for each in chain:  # grows while it is walked
+        chain += (link for link in (each.__cause__, each.__context__) if link is not None and link not in chain)
+    # SQLAlchemyError, since PendingRollbackError quotes the error that came before it.
+    return any(isinstance(each, SQLAlchemyError) for each in chain)

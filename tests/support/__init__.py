@@ -37,4 +37,7 @@ Modules
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
         ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+    ``web``
+        ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
+        ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
 """

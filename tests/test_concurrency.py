@@ -1,0 +1,408 @@
+"""Requests at the same moment: one wins, the others get the answer that a repetition gets."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from threading import Barrier, Lock
+from typing import Any
+
+import pytest
+from flask_sqlalchemy import SQLAlchemy
+from marshmallow import EXCLUDE, Schema, fields, post_load, pre_load
+from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
+from sqlalchemy import event, select
+from sqlalchemy.orm import Mapped, mapped_column, object_session
+from werkzeug.test import TestResponse
+
+from flask_rest_registration import RegisterSigner, user_activated, user_registered
+
+from .support import models
+from .support.apps import Builder, Built, fast_hasher
+from .support.concurrency import at_once, begin_by_hand
+from .support.links import link_in
+from .support.mail_servers import RecordingServer
+from .support.statements import recorded
+
+ROUNDS = 50
+
+#: How SQLite's transactions begin: as sqlite3 does by itself, and by SQLAlchemy's documented recipes.
+MODES = ["plain", "begin by hand", *(["autocommit off"] if sys.version_info >= (3, 12) else [])]
+
+
+def build_on_sqlite(build: Builder, mode: str = "plain", *, timeout: float = 20, **options: Any) -> Built:
+    """Build an app whose connections wait this many seconds for a lock."""
+    arguments: dict[str, object] = {"timeout": timeout}
+    if mode == "autocommit off":
+        arguments["autocommit"] = False
+    config = {"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": arguments}, **options.pop("config", {})}
+    built = build(config=config, tables=False, **options)
+    if mode == "begin by hand":
+        begin_by_hand(built.engine)
+    with built.app.app_context():
+        built.db.create_all()
+    return built
+
+
+@pytest.fixture(params=MODES)
+def built(request: pytest.FixtureRequest, build: Builder) -> Built:
+    return build_on_sqlite(build, request.param)
+
+
+@contextmanager
+def second_connection(built: Built) -> Iterator[sqlite3.Connection]:
+    """Connect to the app's file from outside, every statement a transaction of its own."""
+    with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None, timeout=20)) as connection:
+        yield connection
+
+
+class Count:
+    """A receiver that counts, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.users: list[int] = []
+
+    def __call__(self, sender: object, user: Any, **keywords: object) -> None:
+        with self._lock:
+            self.users.append(user.id)
+
+
+def link_of_new_account(built: Built, name: str) -> str:
+    with built.app.app_context():
+        user = built.User(email=f"{name}@example.com", username=name, password_hash="x")
+        built.db.session.add(user)
+        built.db.session.commit()
+        return RegisterSigner.for_user(user).get_url()
+
+
+# One link, many requests
+
+
+def follow(built: Built, link: str, thread: int) -> int:
+    return built.verify(link).status_code
+
+
+def let_16_threads_verify(built: Built, *, rounds: int) -> None:
+    """Demand sixteen 200, one activation and one ``user_activated`` for each link."""
+    activated = Count()
+    with user_activated.connected_to(activated, sender=built.app):
+        for number in range(rounds):
+            link = link_of_new_account(built, f"user{number}")
+            outcome = at_once(16, partial(follow, built, link))
+            assert outcome.errors == []
+            assert outcome.results == [200] * 16, f"round {number}"
+    assert activated.users == list(range(1, rounds + 1))
+    assert all(row["email_verified_at"] for row in built.rows())
+
+
+def test_of_16_threads_with_one_link_exactly_one_activates_and_all_get_200(built: Built) -> None:
+    let_16_threads_verify(built, rounds=ROUNDS)
+
+
+def test_exactly_one_activates_where_the_application_has_read_before_us(built: Built) -> None:
+    """On a snapshot that is older than another request's change, which no repetition in it helps."""
+
+    @built.app.before_request
+    def read() -> None:
+        built.db.session.execute(select(built.User.id)).all()
+
+    let_16_threads_verify(built, rounds=10)
+
+
+def test_of_16_threads_with_one_link_exactly_one_logs_in(build: Builder) -> None:
+    built = build_on_sqlite(
+        build,
+        registration={
+            "REGISTER_VERIFICATION_AUTO_LOGIN": True,
+            "LOGIN_HANDLER": lambda request, user: {"token": user.email},
+        },
+    )
+    link = link_of_new_account(built, "ann")
+
+    outcome = at_once(16, lambda _: built.verify(link).get_json().get("token"))
+
+    assert outcome.errors == []
+    assert Counter(outcome.results) == {"ann@example.com": 1, None: 15}
+
+
+def test_of_16_threads_with_one_link_for_one_use_one_gets_200_and_the_others_what_a_repetition_gets(
+    build: Builder,
+) -> None:
+    built = build_on_sqlite(build, registration={"REGISTER_VERIFICATION_ONE_TIME_USE": True})
+    link = link_of_new_account(built, "ann")
+
+    outcome = at_once(16, lambda _: built.verify(link).get_json().get("code"))
+
+    assert outcome.errors == []
+    assert Counter(outcome.results) == {None: 1, "signature-invalid": 15}
+
+
+# One name or address, two requests
+
+
+@pytest.mark.parametrize("same", ["username", "email"])
+def test_of_two_threads_with_one_name_one_gets_201_and_the_other_400(
+    built: Built, smtp: RecordingServer, same: str
+) -> None:
+    registered = Count()
+
+    def compete(number: int, thread: int) -> tuple[int, list[str]]:
+        own = f"user{number}x{thread}"
+        values = {"username": own, "email": f"{own}@example.com", same: f"user{number}@example.com"}
+        answer = built.register(**values)
+        return answer.status_code, list(answer.get_json().get("errors", ()))
+
+    with user_registered.connected_to(registered, sender=built.app):
+        for number in range(ROUNDS):
+            outcome = at_once(2, partial(compete, number))
+            assert outcome.errors == []
+            assert sorted(outcome.results) == [(201, []), (400, [same])], f"round {number}"
+    assert len(built.rows()) == len(registered.users) == len(smtp.messages) == ROUNDS
+
+
+def test_16_different_sign_ups_at_once_all_get_201(built: Built, smtp: RecordingServer) -> None:
+    outcome = at_once(
+        16, lambda number: built.register(email=f"{number}@example.com", username=str(number)).status_code
+    )
+
+    assert outcome.errors == []
+    assert outcome.results == [201] * 16
+    assert len(built.rows()) == len(smtp.messages) == 16
+
+
+# Between the SELECT and the UPDATE
+
+
+def before_first(built: Built, kind: str, action: Callable[[], object]) -> None:
+    """Do something at the moment in which the first statement of a kind is about to be sent."""
+    waiting = [action]
+
+    @event.listens_for(built.engine, "before_cursor_execute")
+    def act(conn: object, cursor: object, sql: str, *_: object) -> None:
+        if sql.startswith(kind) and waiting:
+            waiting.pop()()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "verified"),
+    [
+        ("UPDATE user SET email = 'eve@example.com'", "signature-invalid", [False]),
+        ("DELETE FROM user", "signature-invalid", []),
+        ("UPDATE user SET email_verified_at = '2020-01-01 00:00:00.000000'", None, [True]),
+        ("UPDATE user SET username = 'another'", None, [True]),
+    ],
+    ids=["address changed", "deleted", "verified by hand", "something else"],
+)
+def test_what_changes_between_the_select_and_the_update_decides(
+    built: Built, change: str, code: str | None, verified: list[bool]
+) -> None:
+    link = link_of_new_account(built, "ann")
+    activated = Count()
+
+    with second_connection(built) as outside:
+        before_first(built, "UPDATE", lambda: outside.execute(change))
+        with user_activated.connected_to(activated, sender=built.app):
+            answer = built.verify(link)
+
+    assert answer.get_json().get("code") == code
+    assert [row["email_verified_at"] is not None for row in built.rows()] == verified
+    assert len(activated.users) == (1 if "another" in change else 0)
+
+
+# Conflicts
+
+
+@contextmanager
+def writes_locked(built: Built, kind: str, *, tries_refused: int) -> Iterator[None]:
+    """Hold the file's only lock until this many statements of a kind were refused."""
+    seen: list[str] = []
+    with second_connection(built) as outside:
+        outside.execute("BEGIN IMMEDIATE")
+
+        def count(conn: object, cursor: object, sql: str, *_: object) -> None:
+            if sql.startswith(kind):
+                seen.append(sql)
+                if len(seen) == tries_refused + 1:
+                    outside.execute("ROLLBACK")
+
+        event.listen(built.engine, "before_cursor_execute", count)
+        yield
+        event.remove(built.engine, "before_cursor_execute", count)
+
+
+@pytest.mark.parametrize("refused", [1, 2, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_conflict_is_tried_again_in_a_new_transaction_up_to_three_times(
+    build: Builder, smtp: RecordingServer, mode: str, refused: int
+) -> None:
+    built = build_on_sqlite(build, mode, timeout=0.01)
+    with recorded(built.engine) as statements, writes_locked(built, "INSERT", tries_refused=refused):
+        assert built.register().status_code == 201
+    assert statements.queries == ["INSERT"] * (refused + 1)
+    assert statements.count("ROLLBACK") == refused
+
+    with recorded(built.engine) as statements, writes_locked(built, "UPDATE", tries_refused=refused):
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.count("UPDATE") == refused + 1
+    assert built.row()["email_verified_at"] is not None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_after_the_last_try_the_database_is_unavailable_and_the_request_can_be_repeated(
+    build: Builder, smtp: RecordingServer, mode: str
+) -> None:
+    built = build_on_sqlite(build, mode, timeout=0.01)
+    with recorded(built.engine) as statements, writes_locked(built, "INSERT", tries_refused=4):
+        answer = built.register()
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "database-unavailable")
+    assert (statements.count("INSERT"), built.rows(), smtp.messages) == (4, [], [])
+
+    assert built.register().status_code == 201
+    with recorded(built.engine) as statements, writes_locked(built, "UPDATE", tries_refused=4):
+        answer = built.verify(link_in(smtp.message))
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "database-unavailable")
+    assert statements.count("UPDATE") == 4
+    assert built.verify(link_in(smtp.message)).status_code == 200
+
+
+def with_notes(db: SQLAlchemy) -> type[Any]:
+    """The usual model, and a table of the application's own."""
+
+    class Note(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        text: Mapped[str]
+
+    user_class = models.typed(db)
+    user_class.Note = Note
+    return user_class
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("path", ["register/", "verify-registration/"])
+def test_a_conflict_in_a_transaction_that_the_application_began_is_503_at_once_and_loses_nothing_silently(
+    build: Builder, mode: str, path: str
+) -> None:
+    built = build_on_sqlite(build, mode, model=with_notes)
+    with built.app.test_request_context():
+        body = RegisterSigner.for_user(built.User(id=1, email="eve@example.com")).get_signed_data()
+    interference = ["INSERT INTO user (email, username, password_hash) VALUES ('eve@example.com', 'eve', 'x')"]
+
+    @built.app.before_request
+    def leave_something_pending() -> None:
+        built.db.session.execute(select(built.User.Note)).all()
+        built.db.session.add(built.User.Note(text="the application's own"))
+        while interference:
+            outside.execute(interference.pop())
+
+    with second_connection(built) as outside:
+        outside.execute("PRAGMA journal_mode = WAL")
+        with recorded(built.engine) as statements:
+            answer = built.post(path, built.body() if path == "register/" else body)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "database-unavailable")
+        assert (statements.queries, statements.count("ROLLBACK")) == (["SELECT", "INSERT"], 1)
+        assert outside.execute("SELECT count(*) FROM note").fetchone() == (0,)
+
+        assert built.post(path, built.body() if path == "register/" else body).status_code in {200, 201}
+        assert outside.execute("SELECT count(*) FROM note").fetchone() == (1,)
+
+
+# The first request, and classes that threads share
+
+
+def test_the_first_requests_of_an_app_may_come_all_at_once(build: Builder, caplog: pytest.LogCaptureFixture) -> None:
+    built = build_on_sqlite(build, model=models.is_active_flag)
+
+    with caplog.at_level(logging.WARNING):
+        outcome = at_once(
+            16, lambda number: built.register(email=f"{number}@example.com", username=str(number)).status_code
+        )
+
+    assert outcome.errors == []
+    assert outcome.results == [201] * 16
+    assert len([record for record in caplog.records if "is_active" in record.getMessage()]) == 1
+
+
+class ForgetfulSchema(Schema):
+    """Keeps a request's data on itself between two steps, as schemas of applications do."""
+
+    both_are_here = Barrier(2)
+    email = fields.String(required=True)
+    username = fields.String(required=True)
+    password = fields.String(required=True)
+    password_confirm = fields.String(load_only=True)
+
+    @pre_load
+    def remember(self, data: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        self.remembered = data["username"]
+        self.both_are_here.wait(30)
+        return data
+
+    @post_load
+    def use_what_was_remembered(self, data: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        return {"email": data["email"], "password": data["password"], "username": self.remembered}
+
+
+def sign_up(built: Built, names: list[str], thread: int) -> TestResponse:
+    return built.register(email=f"{names[thread]}@example.com", username=names[thread])
+
+
+def test_two_threads_through_one_custom_schema_class_do_not_meet(build: Builder) -> None:
+    built = build_on_sqlite(build, registration={"REGISTER_SERIALIZER_CLASS": ForgetfulSchema})
+
+    for number in range(10):
+        names = [f"ann{number}", f"bob{number}"]
+        outcome = at_once(2, partial(sign_up, built, names))
+        assert sorted(answer.get_json()["username"] for answer in outcome.results) == names
+    assert all(row["email"] == f"{row['username']}@example.com" for row in built.rows())
+
+
+class HashedPassword(fields.String):
+    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
+        return fast_hasher(super()._deserialize(*args, **kwargs))
+
+
+SHARED_DB = models.typed_db()
+SHARED_USER = models.typed(SHARED_DB)
+
+
+@models.on_base(lambda: SHARED_DB)
+def shared_user(db: SQLAlchemy) -> type[Any]:
+    """A model that a schema can name when the module is imported."""
+    return SHARED_USER
+
+
+class LoadInstanceSchema(SQLAlchemyAutoSchema):  # type: ignore[type-arg]  # not generic in older versions
+    both_are_here = Barrier(2)
+    password = HashedPassword(attribute="password_hash", required=True, load_only=True)
+
+    class Meta:
+        model = SHARED_USER
+        load_instance = True
+        unknown = EXCLUDE
+        exclude = ("id", "password_hash")
+
+    @pre_load
+    def wait(self, data: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        self.both_are_here.wait(30)
+        return data
+
+
+def test_two_threads_through_one_load_instance_schema_use_sessions_of_their_own(build: Builder) -> None:
+    built = build_on_sqlite(build, model=shared_user, registration={"REGISTER_SERIALIZER_CLASS": LoadInstanceSchema})
+    own: list[bool] = []
+
+    def receive(sender: object, user: Any, **keywords: object) -> None:
+        own.append(object_session(user) is built.db.session())
+
+    with user_registered.connected_to(receive, sender=built.app):
+        for number in range(10):
+            outcome = at_once(2, partial(sign_up, built, [f"ann{number}", f"bob{number}"]))
+            assert [answer.status_code for answer in outcome.results] == [201, 201]
+    assert own == [True] * 20
+    assert all(row["email"] == f"{row['username']}@example.com" for row in built.rows())
