@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import Session
+from sqlalchemy import event
+from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, ValueRefused, attempt, translate
@@ -20,6 +21,18 @@ from .user_model import Flag, UserModel, python_type
 Result = TypeVar("Result")
 
 _RETRIES = 3
+
+# Where a session keeps the transaction in which something was written last.
+_WRITTEN_IN = "flask_rest_registration.written_in"
+
+
+def _note_flush(session: Session, _: object) -> None:
+    session.info[_WRITTEN_IN] = session.get_transaction()
+
+
+def _note_execution(execution: ORMExecuteState) -> None:
+    if not execution.is_select:
+        _note_flush(execution.session, None)
 
 
 class Accounts:
@@ -32,29 +45,35 @@ class Accounts:
     def __init__(self, db: SQLAlchemy, model: UserModel) -> None:
         self._db = db
         self._model = model
+        event.listen(db.session, "after_flush", _note_flush)
+        event.listen(db.session, "do_orm_execute", _note_execution)
 
     @property
     def _session(self) -> Session:
         return self._db.session()
 
+    @property
+    def dialect(self) -> str:
+        """SQLAlchemy's name of the database that has the accounts."""
+        return self._session.get_bind(self._model.mapper).dialect.name
+
     def retry_conflicts(self, action: Callable[[], Result]) -> Result:
         """Run a transaction, and up to three times more in a new one when the database refuses it as a conflict.
 
-        A conflict in the transaction that the application had begun is not tried again: what it left there would
+        A conflict in a transaction in which the application has written is not tried again: what it wrote there would
         be lost without a word.
 
         :param action: the statements; it must bear repetition.
         :returns: what it returns.
         :raises DatabaseUnavailable: after the last try.
         """
-        begun_by_application = self._session.get_transaction()
+        written_in = self._session.get_transaction() if self.has_application_written() else None
         tries_left = _RETRIES
         while True:
             try:
                 return action()
             except TransactionConflict as conflict:
-                current = self._session.get_transaction()
-                lost = begun_by_application is not None and current is begun_by_application
+                lost = written_in is not None and self._session.get_transaction() is written_in
                 self.rollback()
                 if lost or not tries_left:
                     raise DatabaseUnavailable(str(conflict)) from None
@@ -76,12 +95,11 @@ class Accounts:
             return
         raise failure
 
-    def has_work_of_application(self) -> bool:
-        """Tell whether the application may have changes in the session.
-
-        :returns: True also where it has only read.
-        """
-        return self._session.in_transaction()
+    def has_application_written(self) -> bool:
+        """Tell whether the application has changes in the open transaction, or pending for it."""
+        session = self._session
+        written = session.info.get(_WRITTEN_IN)
+        return self.has_pending() or (written is not None and written is session.get_transaction())
 
     def has_pending(self) -> bool:
         """Tell whether the session has changes that are not written yet."""
@@ -89,18 +107,26 @@ class Accounts:
         return bool(session.new or session.dirty or session.deleted)
 
     @contextmanager
+    def rolled_back_on_failure(self) -> Iterator[None]:
+        """Leave the session clean, whatever is raised inside."""
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+
+    @contextmanager
     def refuse_changes(self) -> Iterator[None]:
         """Keep a serializer from changing rows that the database already has.
 
         A nested schema that loads instances finds them by the keys in the body, and overwrites them.
 
-        :raises ConfigurationError: if there are changes that were not there before; they are rolled back.
+        :raises ConfigurationError: if there are changes that were not there before.
         """
         before = self._changed_objects()
         yield
         changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
         if changed:
-            self.rollback()
             names = ", ".join(sorted({type(each).__name__ for each in changed}))
             raise ConfigurationError(
                 f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
@@ -178,7 +204,7 @@ class Accounts:
         ]
         if not rules:
             return []
-        dialect = self._session.get_bind(self._model.mapper).dialect.name
+        dialect = self.dialect
         question = sa.select(*(rule.is_taken(values, dialect) for rule in rules))
         row = attempt(lambda: self._session.execute(question, bind_arguments=self._bind).one())
         return [rule for rule, taken in zip(rules, row, strict=True) if taken]
@@ -212,7 +238,9 @@ class Accounts:
         statement = sa.select(self._model.cls).where(self._model.link_id.column == key)
         options = {"populate_existing": True}
         try:
-            user = attempt(lambda: self._session.execute(statement, execution_options=options).scalar_one_or_none())
+            user = attempt(
+                lambda: self._session.execute(statement, execution_options=options).unique().scalar_one_or_none()
+            )
         except ValueRefused:  # PostgreSQL compares no number with a column that could not hold it
             self.rollback()
             return None
@@ -248,6 +276,12 @@ class Accounts:
             session.expire(user, changed)
         return True
 
+    def _is_exactly(self, column: sa.Column[Any], value: object) -> sa.ColumnElement[bool]:
+        if self.dialect not in {"mysql", "mariadb"}:
+            return column == value
+        # Their collations find cafe by café: two addresses, and only one of them was proved.
+        return sa.cast(column, sa.BINARY) == sa.cast(sa.bindparam(None, value, column.type, unique=True), sa.BINARY)
+
     def _is_row_of(self, user: object, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """Return the condition that names the account's row in one of the model's tables."""
         mapper = self._model.mapper
@@ -255,7 +289,7 @@ class Accounts:
 
     def _has_address_of(self, user: object, table: sa.FromClause) -> sa.ColumnElement[bool]:
         email = self._model.email
-        condition: sa.ColumnElement[bool] = email.column == getattr(user, email.name)
+        condition = self._is_exactly(email.column, getattr(user, email.name))
         if email.column.table is table:
             return condition
         # In joined inheritance the address may stand in another table than the flag.
@@ -279,11 +313,9 @@ def _key_from_text(text: str, column: sa.Column[Any]) -> object | None:
         if kind is int:
             key = int(text)
         elif isinstance(column.type, sa.Uuid):
-            parsed = uuid.UUID(text)
-            key = parsed if column.type.as_uuid else text
-            text = text if str(parsed) == text else ""
+            key = uuid.UUID(text)
     except ValueError:
         return None
-    if kind is int and not -(2**63) <= int(text) < 2**63:  # sqlite3 raises OverflowError beyond
+    if str(key) != text or (isinstance(key, int) and not -(2**63) <= key < 2**63):  # sqlite3 overflows beyond
         return None
-    return key if str(key) == text else None
+    return text if isinstance(column.type, sa.Uuid) and not column.type.as_uuid else key

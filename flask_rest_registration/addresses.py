@@ -9,6 +9,9 @@ from email_validator import EmailNotValidError, validate_email
 # What RFC 5322 calls dot-atom on the left, anything without blanks and specials on the right: one recipient.
 _PLAIN_RECIPIENT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.\-]+")
 
+# RFC 5321, section 4.5.3.1: 64 characters, an @ and 255 more; longer texts only cost time.
+_LONGEST = 320
+
 
 def normalize_email(address: str) -> str:
     """Return an e-mail address in the form in which registration stores it.
@@ -21,6 +24,8 @@ def normalize_email(address: str) -> str:
     :returns: the address in lower case, its domain in Unicode.
     :raises ValueError: if it is not exactly one e-mail address.
     """
+    if len(address) > _LONGEST:
+        raise ValueError("the address is too long")
     normalized = _validate(address)
     lowered = normalized.lower()
     # Lower-casing outside ASCII can make another text of another form; what is stored must have been checked.

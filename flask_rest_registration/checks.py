@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 from jinja2 import TemplateError, TemplateNotFound
+from sqlalchemy import orm as sa_orm
 
 from .exceptions import ConfigurationError
-from .new_users import hash_length_fault
-from .notifications import complete_templates, mail_state, send_register_verification_email_notification, sender_address
-from .state import Registration, app_state, model_warnings
+from .model_inspection import model_warnings
+from .notifications import complete_templates, mail_state, sender_address
+from .state import Registration, app_state
 from .user_model import Attribute
 
 # RFC 2104, section 3: a key shorter than the hash's output weakens HMAC; SHA-256 has 32 bytes.
@@ -74,18 +75,17 @@ def _check_hash(registration: Registration, report: Report) -> None:
             f" {model.password.name} raised {type(error).__name__} for a sample."
         )
         return
-    fault = hash_length_fault(model, hashed)
+    fault = model.hash_length_fault(hashed)
     if fault:
         report.errors.append(fault)
 
 
 def _sample_hash(registration: Registration, column: Attribute) -> object:
-    model = registration.model
-    if model.password.kind == "column":
-        return registration.settings.password_hasher(_SAMPLE_PASSWORD)
     # An instance without its constructor, whose arguments are not known here.
+    sa_orm.configure_mappers()
+    model = registration.model
     user = model.mapper.class_manager.new_instance()
-    model.password.receive(user, _SAMPLE_PASSWORD)
+    model.password.receive(user, _SAMPLE_PASSWORD, hasher=registration.settings.password_hasher)
     return getattr(user, column.name)
 
 
@@ -97,7 +97,7 @@ def _check_validators(registration: Registration, report: Report) -> None:
 
 
 def _check_mail(registration: Registration, report: Report) -> None:
-    if not _sends_by_default(registration):
+    if not registration.settings.sends_by_default:
         return
     mail = mail_state(registration)
     sender_address(registration)
@@ -118,7 +118,7 @@ def _check_mail(registration: Registration, report: Report) -> None:
 
 
 def _check_templates(registration: Registration, report: Report) -> None:
-    if not _sends_by_default(registration):
+    if not registration.settings.sends_by_default:
         return
     given = registration.settings.register_verification_email_templates
     for key, name in complete_templates(given).items():
@@ -142,12 +142,6 @@ def _check_url(registration: Registration, report: Report) -> None:
         report.warnings.append(
             f"REGISTER_VERIFICATION_URL is {url!r}: over http everybody on the way reads the link. Use https."
         )
-
-
-def _sends_by_default(registration: Registration) -> bool:
-    settings = registration.settings
-    sender = settings.register_verification_email_sender
-    return settings.register_verification_enabled and sender is send_register_verification_email_notification
 
 
 def _is_loopback(host: str) -> bool:

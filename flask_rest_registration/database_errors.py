@@ -28,14 +28,14 @@ _CONSTRAINTS: set[str | int] = {
     19,  # SQLite
 }
 _VALUES: set[str | int] = {
-    *(1264, 1265, 1292, 1366, 1406),  # MySQL, MariaDB: truncated, out of range, wrong for the column
+    *(1264, 1265, 1267, 1292, 1366, 1406),  # MySQL, MariaDB: truncated, out of range, wrong for the column
     18,  # SQLite: too big
 }
 # Of SQLSTATE, class 23 is "integrity constraint violation", 22 "data exception", 54 "program limit exceeded", such
 # as a text too long for its index.
 
-#: What a statement may raise; sqlite3 raises OverflowError by itself.
-SQLALCHEMY_ERRORS = (exc.StatementError, exc.TimeoutError, OverflowError)
+#: What a statement may raise; drivers raise the last two by themselves, for values that they cannot encode.
+SQLALCHEMY_ERRORS = (exc.StatementError, exc.TimeoutError, OverflowError, UnicodeError)
 
 
 class ConstraintViolation(DatabaseFault):
@@ -77,8 +77,8 @@ def translate(error: Exception) -> Exception:
     """
     if isinstance(error, exc.TimeoutError):  # the connection pool's
         return DatabaseUnavailable(_class_name(error))
-    if isinstance(error, OverflowError) or not isinstance(error, exc.DBAPIError):
-        # A StatementError that is no DBAPIError comes from a type's conversion of a value.
+    if not isinstance(error, exc.DBAPIError):
+        # The driver's own, or a StatementError of a type's conversion of a value.
         return ValueRefused(_class_name(error))
     driver_error = error.orig
     codes = _codes(driver_error)

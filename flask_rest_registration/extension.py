@@ -46,6 +46,10 @@ class RestRegistration:
                 "RestRegistration is initialised on this app already: remove either RestRegistration(app) or"
                 " init_app(app). Settings belong in app.config before that one call."
             )
+        if self._blueprint.name in app.blueprints:
+            raise ConfigurationError(
+                f"The app has a blueprint named {self._blueprint.name} already: give that one another name."
+            )
         values = read_settings(app.config)
         state = AppState(app, values)
         app.register_blueprint(self._blueprint, url_prefix=str(values["URL_PREFIX"]) or None)

@@ -9,6 +9,9 @@ from marshmallow import ValidationError, fields
 
 from .addresses import normalize_email
 
+# The time for normalising grows with the square of the combining characters in a row.
+_LONGEST_TO_NORMALIZE = 2000
+
 
 class EmailAddress(fields.String):
     """Exactly one e-mail address, in lower case; see :func:`normalize_email`."""
@@ -30,7 +33,16 @@ class NormalizedString(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
+        if len(text) > _LONGEST_TO_NORMALIZE:
+            raise ValidationError("This text is too long.")
         return unicodedata.normalize("NFKC", text)
+
+
+class UUIDText(fields.UUID):
+    """A UUID that is stored as its canonical text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return str(super()._deserialize(value, attr, data, **kwargs))
 
 
 class LinkValue(fields.String):

@@ -23,6 +23,7 @@ _BLOCKS = {
     "hr",
     "section",
 }
+_VOID = {"br", "hr"}  # an end tag of theirs is that of <br/>
 _INVISIBLE = {"head", "style", "script", "title"}
 
 
@@ -49,7 +50,7 @@ class _TextExtractor(HTMLParser):
             text = "".join(self.parts[start:]).strip()
             if url and url != text:
                 self.parts.append(f" <{url}>")
-        elif tag in _BLOCKS:
+        elif tag in _BLOCKS - _VOID:
             self.parts.append("\n")
 
     def handle_data(self, data: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from flask import Flask, Request, session
 from werkzeug.utils import import_string
 
-from .exceptions import RestRegistrationError
+from .exceptions import ConfigurationError, RestRegistrationError
 from .safe_logging import log_exception
+from .settings import Settings
 
 LoginHandler = Callable[[Request, object], Mapping[str, object] | None]
 
@@ -53,3 +54,18 @@ def log_in_with_flask_login(request: Request, user: object) -> None:
     login_user = import_string("flask_login.login_user")  # an extra: imported only when used
     if not login_user(user):
         raise RestRegistrationError("Flask-Login refused to log the user in: its is_active is false.")
+
+
+def require_login_manager(app: Flask, settings: Settings) -> None:
+    """Refuse auto-login by Flask-Login on an app that it is not initialised on.
+
+    :param app: the app.
+    :param settings: its settings.
+    :raises ConfigurationError: if there is no LoginManager.
+    """
+    by_flask_login = settings.login_handler is log_in_with_flask_login
+    if settings.register_verification_auto_login and by_flask_login and not hasattr(app, "login_manager"):
+        raise ConfigurationError(
+            "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login's LoginManager, which is not initialised on this app:"
+            " call LoginManager(app), or give a LOGIN_HANDLER."
+        )

@@ -10,11 +10,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as sa_orm
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.hybrid import hybrid_property
 
 from .exceptions import ConfigurationError
-from .settings import FLAG_FIELDS, Settings
+from .settings import FLAG_FIELDS, LOCK_OUT_FIELDS, Settings
 from .unique import find_unique_rules
 from .user_model import Attribute, Flag, PasswordTarget, UserModel, mapped_columns, python_type
 
@@ -185,3 +186,35 @@ def _has_setter(attribute: object) -> bool:
     if isinstance(attribute, hybrid_property):
         return attribute.fset is not None
     return isinstance(attribute, property) and attribute.fset is not None
+
+
+def model_warnings(model: UserModel) -> list[str]:
+    """Return what is dangerous about a user model though it works.
+
+    :param model: the user model.
+    :returns: sentences for the developer.
+    """
+    if model.flag is None or model.flag.name not in LOCK_OUT_FIELDS:
+        return []
+    warning = (
+        f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
+        " people out as well, and an old link would lift such a lock: add a column email_verified_at ="
+        " db.Column(db.DateTime) and leave this one to the application."
+    )
+    return [warning]
+
+
+def refuse_unfilled_key(model: UserModel, *, dialect: str) -> None:
+    """Refuse a key that the database does not count: SQLite counts columns of the type INTEGER only.
+
+    :param model: the user model.
+    :param dialect: SQLAlchemy's name of the database.
+    :raises ConfigurationError: with the mend.
+    """
+    key = model.keys[0]
+    counted = key.column.table.autoincrement_column
+    if dialect == "sqlite" and counted is not None and counted.type.compile(dialect=sqlite.dialect()) != "INTEGER":
+        raise ConfigurationError(
+            f"{model.name}.{key.name} has the type {counted.type!r}, for which SQLite does not make keys: declare"
+            " db.BigInteger().with_variant(db.Integer, 'sqlite')."
+        )

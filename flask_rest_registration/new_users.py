@@ -32,6 +32,7 @@ def make_user(registration: Registration, loaded: object, *, password_name: str)
         user = _user_from_dict(model, settings, loaded, password_name=password_name)
     else:
         user = _new_object(registration, loaded)
+    registration.accounts.forget(user)  # an __init__ may add it to the session, where it would pass for the app's
     _refuse_stored_children(model, user)
     flag = model.flag
     if flag is not None:
@@ -50,12 +51,10 @@ def _new_object(registration: Registration, loaded: object) -> object:
             " in @post_load."
         )
     if sa.inspect(loaded, raiseerr=True).key is not None:
-        registration.accounts.rollback()
         raise ConfigurationError(
             f"REGISTER_SERIALIZER_CLASS gave a {model.name} that the database already has, so that a stranger could"
             " overwrite an account: it must give a dict, or a new object."
         )
-    registration.accounts.forget(loaded)
     return loaded
 
 
@@ -75,7 +74,7 @@ def _refuse_stored_children(model: UserModel, user: object) -> None:
 
 def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, Any], *, password_name: str) -> object:
     others = {name: value for name, value in loaded.items() if name != PASSWORD}
-    unknown = [name for name in others if not hasattr(model.cls, name)]
+    unknown = [name for name in others if not model.has(name)]
     if unknown:
         raise ConfigurationError(
             f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have:"
@@ -86,11 +85,13 @@ def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, A
     password = _checked_password(settings, loaded, others, password_name=password_name)
     user = _construct(model, others)
     try:
-        received = settings.password_hasher(password) if model.password.kind == "column" else password
-        model.password.receive(user, received)
+        model.password.receive(user, password, hasher=settings.password_hasher)
     except ValueError as error:
-        raise InvalidInput({password_name: [_own_words(error, otherwise="This password cannot be used.")]}) from None
-    return user
+        text = _own_words(error, otherwise="This password cannot be used.")
+    else:
+        return user
+    # Raised outside the handler: the error of a hasher may hold the password.
+    raise InvalidInput({password_name: [text]})
 
 
 def _checked_password(
@@ -115,7 +116,7 @@ def _construct(model: UserModel, values: Mapping[str, Any]) -> object:
     placeholders = {name: None for name in model.constructor_placeholders if name not in values}
     try:
         return model.cls(**values, **placeholders)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # also of a property without a setter
         raise ConfigurationError(
             f"{model.name}(...) cannot be called with {', '.join(values)}: {error}. Give its other arguments a"
             " default, or give a REGISTER_SERIALIZER_CLASS that makes the object in @post_load."
@@ -128,23 +129,6 @@ def _check_hash_fits(model: UserModel, user: object) -> None:
     """Refuse a column too short for its hash; SQLite would store it, PostgreSQL and MariaDB would not."""
     column = model.hash_column
     if column is not None:
-        fault = hash_length_fault(model, getattr(user, column.name))
+        fault = model.hash_length_fault(getattr(user, column.name))
         if fault:
             raise ConfigurationError(fault)
-
-
-def hash_length_fault(model: UserModel, hashed: object) -> str | None:
-    """Tell whether the column that receives a password's hash can hold it.
-
-    :param model: the user model.
-    :param hashed: a hash that was made for it.
-    :returns: what is wrong and how to mend it, or None.
-    """
-    column = model.hash_column
-    length = getattr(column.column.type, "length", None) if column else None
-    if column is None or length is None or not isinstance(hashed, str) or len(hashed) <= length:
-        return None
-    return (
-        f"{model.name}.{column.name} holds {length} characters, but the password's hash has {len(hashed)}: make the"
-        " column db.String(255) (and a migration)."
-    )

@@ -16,7 +16,7 @@ from flask_mail import Message
 
 from .addresses import to_recipient
 from .exceptions import ConfigurationError, EmailNotSent, RecipientRefused
-from .safe_logging import traceback_without_text
+from .safe_logging import log_exception, traceback_without_text
 from .settings import MailAddress, Templates, parse_templates
 from .signers import RegisterSigner
 from .smtp import Deadline, DeliveryConnection
@@ -54,7 +54,7 @@ def ready_sender(registration: Registration) -> Iterator[Send]:
     :raises EmailNotSent: if the mail server is out of reach.
     """
     sender = registration.settings.register_verification_email_sender
-    if sender is send_register_verification_email_notification:
+    if registration.settings.sends_by_default:
         with _delivery(registration) as deliver:
             yield lambda request, user: _call_sender(deliver, request, user=user)
     else:
@@ -76,11 +76,16 @@ def _call_sender(sender: Send, request: Request | None, *, user: object) -> None
 @contextmanager
 def _delivery(registration: Registration) -> Iterator[Send]:
     deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
-    connection = DeliveryConnection(mail_state(registration), deadline)
+    connection = DeliveryConnection(mail_state(registration), deadline, lambda: registration.tls_context)
 
     def send(request: Request | None, user: object) -> None:
         message = build_verification_message(registration, request, user=user)
-        _in_time(lambda: connection.send(message), deadline)
+        try:
+            _in_time(lambda: connection.send(message), deadline)
+        except Exception as error:  # a receiver of Flask-Mail's signal, too late to undo the mail
+            if not connection.has_delivered:
+                raise
+            log_exception(registration.app, "A receiver of email_dispatched failed", error)
 
     _in_time(connection.__enter__, deadline)
     try:
@@ -92,7 +97,7 @@ def _delivery(registration: Registration) -> Iterator[Send]:
 def _in_time(step: Callable[[], object], deadline: Deadline) -> None:
     try:
         step()
-    except OSError as error:  # smtplib's errors are OSErrors
+    except (OSError, ValueError) as error:  # smtplib's are OSErrors; a log-in or host of odd characters is a ValueError
         failure = EmailNotSent("time-out") if deadline.has_passed else _failure(error)
     else:
         return
@@ -152,9 +157,9 @@ def build_verification_message(registration: Registration, request: Request | No
     except ValueError:
         raise RecipientRefused("not exactly one address") from None
     sender = sender_address(registration)
-    context = settings.verification_template_context_builder(
-        request, user, _context(RegisterSigner.for_user(user), user, address=address)
-    )
+    context: Mapping[str, object] = _context(RegisterSigner.for_user(user), user, address=address)
+    if settings.verification_template_context_builder is not None:
+        context = settings.verification_template_context_builder(request, user, dict(context))
     parts = {name: render_template(path, **context) for name, path in _templates(registration, request, user).items()}
     html = parts.get("html_body")
     body = parts.get("body")
@@ -200,17 +205,6 @@ def _context(signer: RegisterSigner, user: object, *, address: str) -> dict[str,
         "verification_url": signer.get_url(),
         "valid_until": signer.get_valid_until(),
     }
-
-
-def keep_context(request: Request | None, user: object, context: dict[str, object]) -> dict[str, object]:
-    """Return the context as it is; the default VERIFICATION_TEMPLATE_CONTEXT_BUILDER.
-
-    :param request: not used.
-    :param user: not used.
-    :param context: the context.
-    :returns: the same.
-    """
-    return context
 
 
 def _templates(registration: Registration, request: Request | None, user: object) -> Templates:

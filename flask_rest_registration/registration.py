@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import marshmallow
@@ -52,12 +53,13 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
     """
     if not registration.settings.register_flow_enabled:
         raise NotFound
-    sent = read_json()
-    schema = registration.serializers.register()
-    with registration.accounts.refuse_changes():
-        loaded = load(schema, sent)
-    user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
-    _store(_NewAccount(registration, schema, sent, user), request)
+    with registration.accounts.rolled_back_on_failure():
+        sent = read_json()
+        schema = registration.serializers.register()
+        with registration.accounts.refuse_changes():
+            loaded = load(schema, sent)
+        user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
+        _store(_NewAccount(registration, schema, sent, user), request)
     try:
         return registration.serializers.profile().dump(user)
     finally:
@@ -77,8 +79,9 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
     flag = registration.model.flag
     if flag is None or not registration.settings.register_verification_enabled:
         raise NotFound
-    link = load(_verify_serializer, read_json())
-    user, activated = registration.accounts.retry_conflicts(lambda: _activate(registration, link, flag))
+    with registration.accounts.rolled_back_on_failure():
+        link = load(_verify_serializer, read_json())
+        user, activated = registration.accounts.retry_conflicts(lambda: _activate(registration, link, flag))
     extra: Mapping[str, object] = {}
     if activated:
         _tell(registration, user_activated, user=user, request=request)
@@ -99,7 +102,7 @@ class _NewAccount:
     def __init__(self, registration: Registration, schema: marshmallow.Schema, sent: Any, user: object) -> None:
         self.registration = registration
         self.user = user
-        self.application_took_part = registration.accounts.has_work_of_application()
+        self.application_took_part = registration.accounts.has_application_written()
         self._schema = schema
         self._sent = sent if isinstance(sent, Mapping) else {}
 
@@ -107,6 +110,22 @@ class _NewAccount:
         """Return the name under which the client sent an attribute, if it did."""
         name = client_name(self._schema, attribute)
         return name if name in self._sent else None
+
+    @contextmanager
+    def refusals_told(self, *, application_took_part: bool) -> Iterator[None]:
+        """Turn what the database refused into the answer to it."""
+        try:
+            yield
+        except TransactionConflict as conflict:
+            failure: Exception = DatabaseUnavailable(str(conflict))
+        except ConstraintViolation as violation:
+            self.registration.accounts.rollback()
+            failure = self.refusal(violation, application_took_part=application_took_part)
+        except ValueRefused as error:
+            failure = self.refused_by_database(error, "The database cannot store this data.")
+        else:
+            return
+        raise failure
 
     def refusal(self, violation: ConstraintViolation, *, application_took_part: bool) -> Exception:
         """Find the answer to a violated constraint, by asking the database what is taken."""
@@ -168,52 +187,21 @@ def _insert(account: _NewAccount) -> None:
         accounts.flush_pending()
         accounts.insert(account.user)
 
-    try:
+    with account.refusals_told(application_took_part=False):
         accounts.retry_conflicts(insert)
-    except ConstraintViolation as violation:
-        accounts.rollback()
-        refusal = account.refusal(violation, application_took_part=False)
-    except ValueRefused as error:
-        accounts.rollback()
-        refusal = account.refused_by_database(error, "The database cannot store this data.")
-    except Exception:
-        accounts.rollback()
-        raise
-    else:
-        return
-    raise refusal
 
 
 def _send(account: _NewAccount, send: Send, request: Request) -> None:
-    accounts = account.registration.accounts
-    try:
-        send(request, account.user)
-    except BaseException:
-        accounts.rollback()
-        raise
-    if not accounts.is_stored(account.user):
-        accounts.rollback()
+    send(request, account.user)
+    if not account.registration.accounts.is_stored(account.user):
         raise EmailNotSent("the sender rolled the session back")
 
 
 def _commit(account: _NewAccount) -> None:
     """COMMIT; a mail may be out, so that nothing is tried again."""
     accounts = account.registration.accounts
-    application_took_part = account.application_took_part or accounts.has_pending()
-    try:
+    with account.refusals_told(application_took_part=account.application_took_part or accounts.has_pending()):
         accounts.commit()
-    except TransactionConflict as conflict:
-        accounts.rollback()
-        raise DatabaseUnavailable(str(conflict)) from None
-    except ConstraintViolation as violation:
-        accounts.rollback()
-        refusal = account.refusal(violation, application_took_part=application_took_part)
-    except Exception:
-        accounts.rollback()
-        raise
-    else:
-        return
-    raise refusal
 
 
 def _activate(registration: Registration, link: Mapping[str, str], flag: Flag) -> tuple[object, bool]:
@@ -223,9 +211,9 @@ def _activate(registration: Registration, link: Mapping[str, str], flag: Flag) -
     """
     accounts = registration.accounts
     user = _account_behind(registration, link)
+    accounts.commit()  # also where nothing is left to do: what the application left pending goes with it
     if flag.is_set(user):
         return user, False
-    accounts.commit()
     if accounts.activate(user, flag=flag, at=clock.now()):
         return user, True
     user = _account_behind(registration, link)

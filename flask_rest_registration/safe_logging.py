@@ -36,6 +36,7 @@ def traceback_without_text(error: BaseException) -> str:
 def _has_database_error(error: BaseException) -> bool:
     chain: list[BaseException] = [error]
     for each in chain:  # grows while it is walked
-        chain += (link for link in (each.__cause__, each.__context__) if link is not None and link not in chain)
+        links = (each.__cause__, each.__context__, *getattr(each, "exceptions", ()))  # an ExceptionGroup has these
+        chain += (link for link in links if link is not None and link not in chain)
     # SQLAlchemyError, since PendingRollbackError quotes the error that came before it.
     return any(isinstance(each, SQLAlchemyError) for each in chain)

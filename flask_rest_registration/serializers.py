@@ -8,14 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
+from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
-from .exceptions import ConfigurationError, InvalidInput
-from .fields import EmailAddress, LinkValue, NormalizedString
+from .exceptions import WHOLE_OBJECT, ConfigurationError, InvalidInput
+from .fields import EmailAddress, LinkValue, NormalizedString, UUIDText
 from .settings import Settings
-from .user_model import Attribute, UserModel, cannot_be_omitted, python_type
+from .user_model import PASSWORD_NAMES, Attribute, UserModel, cannot_be_omitted, python_type
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 _LONGEST_ADDRESS = 254
+
+# Types of one database, which the converter takes for texts, numbers or lists though they are not.
+_NOT_IN_JSON = {"BIT", "OID", "SET", "TSVECTOR", "TSQUERY"}
 
 _INTEGER_BITS = {sa.SmallInteger: 16, sa.BigInteger: 64, sa.Integer: 32}
 
@@ -86,6 +90,8 @@ def load(schema: Schema, sent: Any) -> Any:
     except ValidationError as error:
         messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = {str(field): _texts(found) for field, found in messages.items()}
+    except OverflowError:  # of a field that computes with a number, such as a TimeDelta
+        errors = {WHOLE_OBJECT: ["A number is out of range."]}
     raise InvalidInput(errors)
 
 
@@ -158,7 +164,7 @@ class _FieldGenerator:
         missing = list(cannot_be_omitted(self._model))
         if listed is None:
             hidden = set(self._settings.user_hidden_fields) | self._never_read()
-            read = [item for item in missing if item.name not in hidden and _is_plain_text(item.column)]
+            read = [item for item in missing if not item.known_names & hidden and _is_plain_text(item.column)]
         else:
             self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=self._never_read(), known=columns.__contains__)
             read = [Attribute(name, columns[name]) for name in listed if name != self._model.email.name]
@@ -197,14 +203,14 @@ class _FieldGenerator:
             raise ConfigurationError(*faults)
 
     def _password_names(self) -> set[str]:
-        return {"password", "password_hash", *(column.name for column in self._model.password_columns)}
+        return PASSWORD_NAMES | {column.name for column in self._model.password_columns}
 
     def _never_read(self) -> set[str]:
         flag = {self._model.flag.name} if self._model.flag else set()
         return self._password_names() | flag | {key.name for key in self._model.keys}
 
     def _is_readable(self, name: str) -> bool:
-        return name in self._model.attributes or hasattr(self._model.cls, name)
+        return self._model.has(name)
 
     def _email_field(self) -> fields.Field[Any]:
         column = self._model.email.column
@@ -213,16 +219,35 @@ class _FieldGenerator:
         return EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
 
     def _field(self, attribute: Attribute) -> fields.Field[Any]:
-        column = attribute.column
-        checks = list(_checks(column))
-        if not _is_plain_text(column):
-            field: fields.Field[Any] = self._converter.column2field(column)
-            field.validators += checks
-            return field
-        unique = any(column in rule.columns for rule in self._model.unique_rules)
+        column, kind = attribute.column, attribute.column.type
+        nullable = bool(column.nullable)
         required = attribute in cannot_be_omitted(self._model)
-        return (NormalizedString if unique else fields.String)(
-            required=required, allow_none=bool(column.nullable), validate=checks
+        checks = list(_checks(column))
+        if _is_plain_text(column):
+            unique = any(column in rule.columns for rule in self._model.unique_rules)
+            text = NormalizedString if unique else fields.String
+            return text(required=required, allow_none=nullable, validate=checks)
+        # The converter adds checks of a length to Enums, which their values do not have.
+        if isinstance(kind, sa.Enum) and kind.enum_class is not None:
+            return fields.Enum(kind.enum_class, required=required, allow_none=nullable)
+        if isinstance(kind, sa.Enum):
+            return fields.String(required=required, allow_none=nullable, validate=validate.OneOf(kind.enums))
+        if isinstance(kind, sa.Uuid) and not kind.as_uuid:
+            return UUIDText(required=required, allow_none=nullable)
+        field = self._convert(attribute)
+        field.validators += checks
+        return field
+
+    def _convert(self, attribute: Attribute) -> fields.Field[Any]:
+        kind = attribute.column.type
+        try:
+            if python_type(attribute.column) is not bytes and kind.__visit_name__ not in _NOT_IN_JSON:
+                return self._converter.column2field(attribute.column)
+        except ModelConversionError:
+            pass
+        raise ConfigurationError(
+            f"{self._model.name}.{attribute.name} has the type {kind!r}, which JSON cannot fill: give a"
+            " REGISTER_SERIALIZER_CLASS with a field of your own for it."
         )
 
     def _shown_field(self, name: str) -> fields.Field[Any]:

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from email.utils import getaddresses
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,8 +57,9 @@ _HIDDEN_FIELDS = (
 
 _DEFAULT_SENDER = "flask_rest_registration.notifications.send_register_verification_email_notification"
 
-# A thousand years; beyond some thousand more, dates cannot be computed.
-_LONGEST_SECONDS = 1000 * 365 * 24 * 3600
+_LONGEST_DURATION = timedelta(days=100 * 365)  # far from where dates cannot be computed any more
+_LONGEST_TIMEOUT = timedelta(days=1)  # sockets take 24 days
+_ONE_ADDRESS = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
 
 MailAddress = str | tuple[str, str]
 Templates = Mapping[str, str]
@@ -84,9 +86,11 @@ def _text(value: object) -> str:
 
 
 def _url_prefix(value: object) -> str:
-    if isinstance(value, str) and (not value or value.startswith("/")):
+    if isinstance(value, str) and (not value or value.startswith("/")) and not {"<", ">"} & set(value):
         return value.rstrip("/")
-    raise ValueError(f"must be a path that starts with a slash, such as '/api/v1/accounts', not {_shown(value)}")
+    raise ValueError(
+        f"must be a path that starts with a slash and has no variables, such as '/api/v1/accounts', not {_shown(value)}"
+    )
 
 
 def _url(value: object) -> str:
@@ -102,13 +106,17 @@ def _url(value: object) -> str:
     )
 
 
-def _duration(value: object) -> timedelta:
+def _duration(value: object, *, longest: timedelta = _LONGEST_DURATION) -> timedelta:
     duration = value
-    if isinstance(value, int) and not isinstance(value, bool):
-        duration = timedelta(seconds=value) if abs(value) < _LONGEST_SECONDS else None
-    if isinstance(duration, timedelta) and duration > timedelta(0):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= longest.total_seconds():
+        duration = timedelta(seconds=value)
+    if isinstance(duration, timedelta) and timedelta(0) < duration <= longest:
         return duration
-    raise ValueError(f"must be a positive timedelta or whole seconds, not {_shown(value)}")
+    raise ValueError(f"must be a positive timedelta or whole seconds, at most {longest.days} days, not {_shown(value)}")
+
+
+def _timeout(value: object) -> timedelta:
+    return _duration(value, longest=_LONGEST_TIMEOUT)
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -119,10 +127,12 @@ def _names(value: object) -> tuple[str, ...]:
 
 def _address(value: object) -> MailAddress:
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(part, str) for part in value):
-        return value[0], value[1]
-    if isinstance(value, str) and value:
+        name, address = value
+        if _ONE_ADDRESS.fullmatch(address):
+            return name, address
+    if isinstance(value, str) and [bool(_ONE_ADDRESS.fullmatch(each)) for _, each in getaddresses([value])] == [True]:
         return value
-    raise ValueError(f"must be an e-mail address or a pair (name, address), not {_shown(value)}")
+    raise ValueError(f"must be one e-mail address or a pair (name, address), not {_shown(value)}")
 
 
 def _dotted_path(value: object) -> bool:
@@ -284,7 +294,7 @@ class Settings:
     )
     verification_email_timeout: timedelta = _setting(
         timedelta(seconds=10),
-        _duration,
+        _timeout,
         "The time for the whole delivery by the default sender, connecting included: a timedelta or whole seconds.",
     )
     verification_url_builder: Callable[[Any], str] = _setting(
@@ -293,10 +303,10 @@ class Settings:
         "`builder(signer) -> str`, from `signer.get_base_url()` and `signer.get_signed_data()`; by default a query"
         " string is appended.",
     )
-    verification_template_context_builder: Callable[
-        [Request | None, object, dict[str, object]], Mapping[str, object]
-    ] = _setting(
-        "flask_rest_registration.notifications.keep_context",
+    verification_template_context_builder: (
+        Callable[[Request | None, object, dict[str, object]], Mapping[str, object]] | None
+    ) = _setting(
+        None,
         _function,
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
         " REGISTER_VERIFICATION_URL), `verification_url` and `valid_until`.",
@@ -327,6 +337,11 @@ class Settings:
         "Each `validator(password, user_data)` raising marshmallow's ValidationError; `user_data` has the other"
         " loaded fields. By default 8 to 256 characters and a zxcvbn score of at least 3.",
     )
+
+    @property
+    def sends_by_default(self) -> bool:
+        """Whether verification mails are sent, and by the default sender."""
+        return self.register_verification_enabled and _is_default_sender(self.register_verification_email_sender)
 
 
 _DEFINITIONS = {field.name.upper(): field for field in dataclasses.fields(Settings)}
@@ -487,7 +502,7 @@ def secret_keys(config: Mapping[str, Any]) -> list[str | bytes]:
 
     :param config: ``app.config``.
     :returns: SECRET_KEY_FALLBACKS and SECRET_KEY.
-    :raises ConfigurationError: if there is no SECRET_KEY.
+    :raises ConfigurationError: if there is no SECRET_KEY, or SECRET_KEY_FALLBACKS is no list.
     """
     key = config.get("SECRET_KEY")
     if not key:
@@ -495,7 +510,11 @@ def secret_keys(config: Mapping[str, Any]) -> list[str | bytes]:
             "SECRET_KEY is not set, so that no link can be signed: set it to the output of"
             " python -c 'import secrets; print(secrets.token_hex())'."
         )
-    return [*(config.get("SECRET_KEY_FALLBACKS") or ()), key]
+    fallbacks = config.get("SECRET_KEY_FALLBACKS") or ()
+    if not isinstance(fallbacks, (list, tuple)):
+        # Of a text each character would be a key.
+        raise ConfigurationError(f"SECRET_KEY_FALLBACKS must be a list of keys, not {type(fallbacks).__name__}.")
+    return [*fallbacks, key]
 
 
 def propagates_exceptions(config: Mapping[str, Any]) -> bool:

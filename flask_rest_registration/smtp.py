@@ -11,8 +11,9 @@ import smtplib
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from flask_mail import Connection
 
@@ -65,23 +66,24 @@ class _DeadlineTLSSocket(_DeadlineOperations, ssl.SSLSocket):
     """The same inside TLS."""
 
 
-class _DeadlineTLSContext(ssl.SSLContext):
-    """Verifies the server's certificate and name; its sockets keep the deadline, the handshake included."""
+class DeadlineTLSContext(ssl.SSLContext):
+    """Verifies the server's certificate and name; its sockets keep their deadline, the handshake included."""
 
     sslsocket_class = _DeadlineTLSSocket
-    deadline: Deadline
 
     @classmethod
-    def until(cls, deadline: Deadline) -> _DeadlineTLSContext:
+    def with_default_certificates(cls) -> DeadlineTLSContext:
+        """Make a context that trusts what the system trusts, or SSL_CERT_FILE; reading that takes some 50 ms."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.load_default_certs()
-        context.deadline = deadline
         return context
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        sock.settimeout(self.deadline.seconds_left())
+        """Wrap a socket that has a deadline."""
+        deadline = cast(_DeadlineOperations, sock).deadline  # as _DeadlineSMTP makes its sockets
+        sock.settimeout(deadline.seconds_left())
         wrapped: Any = super().wrap_socket(sock, *args, **kwargs)
-        wrapped.deadline = self.deadline
+        wrapped.deadline = deadline
         return wrapped  # type: ignore[no-any-return]  # an instance of sslsocket_class
 
 
@@ -91,6 +93,7 @@ class _DeadlineSMTP(smtplib.SMTP):
     def __init__(self, server: str, port: int, *, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
         self._deadline = deadline
         self._tls = tls
+        self.has_delivered = False
         super().__init__(server, port, timeout=deadline.seconds_left())
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -102,6 +105,11 @@ class _DeadlineSMTP(smtplib.SMTP):
         except BaseException:
             connected.close()
             raise
+
+    def sendmail(self, *args: Any, **kwargs: Any) -> dict[str, tuple[int, bytes]]:
+        refused = super().sendmail(*args, **kwargs)
+        self.has_delivered = True
+        return refused
 
 
 def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
@@ -129,11 +137,18 @@ class DeliveryConnection(Connection):
 
     :param mail: Flask-Mail's state of the app.
     :param deadline: for everything from connecting on.
+    :param tls_context: makes or finds the context for a server that is to be reached by TLS.
     """
 
-    def __init__(self, mail: Any, deadline: Deadline) -> None:
+    def __init__(self, mail: Any, deadline: Deadline, tls_context: Callable[[], DeadlineTLSContext]) -> None:
         super().__init__(mail)
         self._deadline = deadline
+        self._tls_context = tls_context
+
+    @property
+    def has_delivered(self) -> bool:
+        """Whether the server has accepted the message's text."""
+        return isinstance(self.host, _DeadlineSMTP) and self.host.has_delivered
 
     def __enter__(self) -> DeliveryConnection:
         super().__enter__()
@@ -163,7 +178,7 @@ class DeliveryConnection(Connection):
         :raises OSError: if a step fails or the time is over; smtplib's errors are OSErrors too.
         """
         mail = self.mail
-        context = _DeadlineTLSContext.until(self._deadline) if mail.use_ssl or mail.use_tls else None
+        context = self._tls_context() if mail.use_ssl or mail.use_tls else None
         host = _DeadlineSMTP(
             mail.server, mail.port or 0, deadline=self._deadline, tls=context if mail.use_ssl else None
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from flask import Flask, current_app
@@ -11,10 +12,11 @@ from flask_sqlalchemy import SQLAlchemy
 
 from .accounts import Accounts
 from .exceptions import ConfigurationError
-from .login import log_in_with_flask_login
-from .model_inspection import inspect_user_model
+from .login import require_login_manager
+from .model_inspection import inspect_user_model, model_warnings, refuse_unfilled_key
 from .serializers import Serializers
-from .settings import LOCK_OUT_FIELDS, Settings, resolve_settings, secret_keys
+from .settings import Settings, resolve_settings, secret_keys
+from .smtp import DeadlineTLSContext
 from .user_model import UserModel
 
 #: The key of ``app.extensions``.
@@ -37,6 +39,11 @@ class Registration:
     model: UserModel
     serializers: Serializers
     accounts: Accounts
+
+    @cached_property
+    def tls_context(self) -> DeadlineTLSContext:
+        """What connections to the mail server trust."""
+        return DeadlineTLSContext.with_default_certificates()
 
     @property
     def secret_keys(self) -> list[str | bytes]:
@@ -80,41 +87,11 @@ class AppState:
         settings = resolve_settings(self._values)
         require_login_manager(self._app, settings)
         model = inspect_user_model(db, settings)
-        registration = Registration(self._app, settings, model, Serializers(settings, model), Accounts(db, model))
+        accounts = Accounts(db, model)
+        refuse_unfilled_key(model, dialect=accounts.dialect)
         for warning in model_warnings(model):
             self._app.logger.warning(warning)
-        return registration
-
-
-def require_login_manager(app: Flask, settings: Settings) -> None:
-    """Refuse auto-login by Flask-Login on an app that it is not initialised on.
-
-    :param app: the app.
-    :param settings: its settings.
-    :raises ConfigurationError: if there is no LoginManager.
-    """
-    by_flask_login = settings.login_handler is log_in_with_flask_login
-    if settings.register_verification_auto_login and by_flask_login and not hasattr(app, "login_manager"):
-        raise ConfigurationError(
-            "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login's LoginManager, which is not initialised on this app:"
-            " call LoginManager(app), or give a LOGIN_HANDLER."
-        )
-
-
-def model_warnings(model: UserModel) -> list[str]:
-    """Return what is dangerous about a user model though it works.
-
-    :param model: the user model.
-    :returns: sentences for the developer.
-    """
-    if model.flag is None or model.flag.name not in LOCK_OUT_FIELDS:
-        return []
-    warning = (
-        f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
-        " people out as well, and an old link would lift such a lock: add a column email_verified_at ="
-        " db.Column(db.DateTime) and leave this one to the application."
-    )
-    return [warning]
+        return Registration(self._app, settings, model, Serializers(settings, model), accounts)
 
 
 def app_state(app: Flask) -> AppState:

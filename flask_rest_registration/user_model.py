@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Mapper
 
 from .unique import UniqueRule
 
-_PASSWORD_NAMES = {"password", "password_hash"}
+#: Never read from a stranger as they are, nor shown.
+PASSWORD_NAMES = {"password", "password_hash"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Attribute:
 
     name: str
     column: sa.Column[Any]
+
+    @property
+    def known_names(self) -> set[str]:
+        """The names by which people would know it, whether it is `_role` in the class or in the table."""
+        return {self.name, self.name.lstrip("_"), self.column.name, self.column.name.lstrip("_")}
 
 
 @dataclass(frozen=True)
@@ -84,17 +90,18 @@ class PasswordTarget:
     kind: Literal["method", "property", "column"]
     name: str
 
-    def receive(self, user: object, password: str) -> None:
-        """Hand a user its password, or its hash where the target is a column.
+    def receive(self, user: object, password: str, *, hasher: Callable[[str], str]) -> None:
+        """Give a user a password.
 
         :param user: an object of the user model.
-        :param password: what the target expects.
-        :raises ValueError: as the application's own code does.
+        :param password: the password as it was sent.
+        :param hasher: makes what a column stores.
+        :raises ValueError: as hasher, method and property do.
         """
         if self.kind == "method":
             getattr(user, self.name)(password)
         else:
-            setattr(user, self.name, password)
+            setattr(user, self.name, hasher(password) if self.kind == "column" else password)
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,14 @@ class UserModel:
         """The mapped columns by the attribute's name."""
         return mapped_columns(self.mapper)
 
+    def has(self, name: str) -> bool:
+        """Tell whether the model has an attribute: a column, a property or a hybrid.
+
+        :param name: the attribute's name.
+        :returns: the answer, without evaluating anything of the class.
+        """
+        return inspect.getattr_static(self.cls, name, None) is not None
+
     def address_of(self, user: object) -> str:
         """Return an account's e-mail address.
 
@@ -168,10 +183,9 @@ class UserModel:
     @cached_property
     def password_columns(self) -> tuple[Attribute, ...]:
         """The columns that hold a password's hash, by the attribute's or the column's name: never read nor shown."""
+        attributes = (Attribute(name, column) for name, column in self.attributes.items())
         return tuple(
-            Attribute(name, column)
-            for name, column in self.attributes.items()
-            if name == self.password.name or {name.lstrip("_"), column.name.lstrip("_")} & _PASSWORD_NAMES
+            each for each in attributes if each.name == self.password.name or each.known_names & PASSWORD_NAMES
         )
 
     @property
@@ -179,6 +193,21 @@ class UserModel:
         """The column that receives the hash, where it can be told."""
         columns = self.password_columns
         return next((each for each in columns if each.name == self.password.name), columns[0] if columns else None)
+
+    def hash_length_fault(self, hashed: object) -> str | None:
+        """Tell whether the column that receives a password's hash can hold it.
+
+        :param hashed: a hash that was made for it.
+        :returns: what is wrong and how to mend it, or None.
+        """
+        column = self.hash_column
+        length = getattr(column.column.type, "length", None) if column else None
+        if column is None or length is None or not isinstance(hashed, str) or len(hashed) <= length:
+            return None
+        return (
+            f"{self.name}.{column.name} holds {length} characters, but the password's hash has {len(hashed)}: make the"
+            " column db.String(255) (and a migration)."
+        )
 
 
 def mapped_columns(mapper: Mapper[Any]) -> dict[str, sa.Column[Any]]:

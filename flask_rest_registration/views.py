@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Request, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, default_exceptions
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, default_exceptions
 from werkzeug.local import LocalProxy
 
 from . import registration
@@ -42,19 +42,14 @@ def add_views(blueprint: Blueprint) -> None:
         "verify-registration": _verify_registration,
     }
     for path, view in routes.items():
-        blueprint.add_url_rule(
-            f"/{path}/",
-            endpoint=path,
-            view_func=view,
-            methods=["POST"],
-            strict_slashes=False,
-        )
+        # Two rules, since one with strict_slashes=False answers other methods without the slash by 404.
+        blueprint.add_url_rule(f"/{path}/", endpoint=path, view_func=view, methods=["POST"])
+        blueprint.add_url_rule(f"/{path}", endpoint=path, view_func=view, methods=["POST"])
     blueprint.register_error_handler(RequestRefused, _answer_refusal)
-    for code in default_exceptions:
-        # One by one, since an application's handler for a code would win over one for HTTPException. Unexpected
-        # exceptions reach handlers of 500: they stay the application's.
-        if code != 500:
-            blueprint.register_error_handler(code, _answer_http_exception)
+    # Code by code too, since an application's handler for a code would win over one for HTTPException.
+    kinds: list[type[Exception] | int] = [HTTPException, *default_exceptions]
+    for kind in kinds:
+        blueprint.register_error_handler(kind, _answer_http_exception)
     blueprint.after_request(_forbid_storing)
 
 
@@ -86,17 +81,33 @@ def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int]:
     return jsonify(body), refusal.status
 
 
-def _answer_http_exception(error: HTTPException) -> Response:
+def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
     """Put an HTTPException of the application (its CSRF check, its rate limit) into our shape."""
-    response = cast(Response, error.get_response())
+    if isinstance(error, InternalServerError) and error.original_exception is not None:
+        return _answer_of_application(error)
     if isinstance(error, RequestEntityTooLarge):
         body = {"detail": RequestTooLarge.detail, "code": RequestTooLarge.code}
     else:
         slug = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
-        body = {"detail": error.description or error.name, "code": slug}
-    response.set_data(current_app.json.dumps(body))
-    response.content_type = "application/json"
+        body = {"detail": str(error.description or error.name), "code": slug}
+    response = jsonify(body)
+    theirs = error.get_response()  # possibly shared by other pages: only its status and headers are taken
+    response.status_code = theirs.status_code
+    response.headers.extend(
+        (name, value) for name, value in theirs.headers if name.lower() not in {"content-type", "content-length"}
+    )
     return response
+
+
+def _answer_of_application(error: InternalServerError) -> ResponseReturnValue:
+    """Leave an unexpected exception to the application's own handler, or to Flask."""
+    handlers = current_app.error_handler_spec[None]
+    for code in (error.code, None):
+        for kind in type(error).__mro__:
+            if handler := handlers[code].get(kind):
+                answer: ResponseReturnValue = current_app.ensure_sync(handler)(error)
+                return answer
+    return error
 
 
 def _read_json() -> Any:
