@@ -15,7 +15,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, ValueRefused, attempt, translate
 from .exceptions import ConfigurationError, DatabaseUnavailable
-from .unique import UniqueRule
+from .unique import UniqueRule, is_exactly
 from .user_model import Flag, UserModel, python_type
 
 Result = TypeVar("Result")
@@ -276,12 +276,6 @@ class Accounts:
             session.expire(user, changed)
         return True
 
-    def _is_exactly(self, column: sa.Column[Any], value: object) -> sa.ColumnElement[bool]:
-        if self.dialect not in {"mysql", "mariadb"}:
-            return column == value
-        # Their collations find cafe by café: two addresses, and only one of them was proved.
-        return sa.cast(column, sa.BINARY) == sa.cast(sa.bindparam(None, value, column.type, unique=True), sa.BINARY)
-
     def _is_row_of(self, user: object, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """Return the condition that names the account's row in one of the model's tables."""
         mapper = self._model.mapper
@@ -289,7 +283,7 @@ class Accounts:
 
     def _has_address_of(self, user: object, table: sa.FromClause) -> sa.ColumnElement[bool]:
         email = self._model.email
-        condition = self._is_exactly(email.column, getattr(user, email.name))
+        condition = is_exactly(email.column, getattr(user, email.name), dialect=self.dialect)
         if email.column.table is table:
             return condition
         # In joined inheritance the address may stand in another table than the flag.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import validate_email
 
 # What RFC 5322 calls dot-atom on the left, anything without blanks and specials on the right: one recipient.
 _PLAIN_RECIPIENT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.\-]+")
@@ -52,6 +52,4 @@ def to_recipient(address: str) -> str:
             raise ValueError("not exactly one e-mail address")
         return address
     checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
-    if checked.ascii_email is None:  # only with allow_smtputf8
-        raise EmailNotValidError("the address has no form in ASCII")
-    return checked.ascii_email
+    return f"{checked.local_part}@{checked.ascii_domain}"

@@ -68,6 +68,20 @@ def _bound(column: sa.Column[Any], values: Mapping[sa.Column[Any], object]) -> s
     return sa.bindparam(None, values[column], column.type, unique=True)
 
 
+def is_exactly(column: sa.Column[Any], value: object, *, dialect: str) -> sa.ColumnElement[bool]:
+    """Say in SQL that a text column has a value, letter for letter.
+
+    :param column: the column.
+    :param value: the text.
+    :param dialect: SQLAlchemy's name of the database.
+    :returns: a condition; MySQL's and MariaDB's collations would find ``cafe`` by ``café``.
+    """
+    if dialect not in {"mysql", "mariadb"}:
+        return column == value
+    new = sa.bindparam(None, value, column.type, unique=True)
+    return sa.cast(column, sa.BINARY) == sa.cast(new, sa.BINARY)
+
+
 def find_unique_rules(mapper: Mapper[Any]) -> list[UniqueRule]:
     """List what the database keeps unique in a model's tables.
 

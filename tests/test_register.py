@@ -14,9 +14,9 @@ import pytest
 from flask import Flask, Request, abort
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import Schema, fields, post_load
-from sqlalchemy import ForeignKey, String, UniqueConstraint, event, insert, select
+from sqlalchemy import CheckConstraint, Column, ForeignKey, String, UniqueConstraint, event, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, make_transient_to_detached, mapped_column
+from sqlalchemy.orm import Mapped, make_transient_to_detached, mapped_column, relationship
 from werkzeug.security import check_password_hash
 
 from flask_rest_registration import (
@@ -804,3 +804,59 @@ def test_the_answer_and_the_stored_row_are_of_what_was_checked(built: Built) -> 
     row = built.row()
     assert (row["email"], row["username"]) == ("ann@example.com", "john")
     assert response.get_json() == {"id": row["id"], "email": "ann@example.com", "username": "john"}
+
+
+def test_a_serializer_of_ones_own_may_do_without_a_password(build: Builder) -> None:
+    class Passwordless(Schema):
+        email = fields.String(required=True)
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        class User(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            email: Mapped[str] = mapped_column(String(254), unique=True)
+            password_hash: Mapped[str | None] = mapped_column(String(256))
+            email_verified_at: Mapped[datetime | None]
+
+        return User
+
+    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": Passwordless})
+    assert built.post(REGISTER, {"email": "ann@example.com"}).status_code == 201
+    assert built.row()["password_hash"] is None
+
+
+def test_a_violation_where_nothing_unique_was_sent_is_an_error_of_the_object(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class User(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            email: Mapped[str | None] = mapped_column(String(254), unique=True)
+            password_hash: Mapped[str] = mapped_column(String(256))
+            nickname: Mapped[str] = mapped_column(String(20))
+            __table_args__ = (CheckConstraint("nickname <> 'root'"),)
+
+        return User
+
+    built = build(model, registration={"REGISTER_VERIFICATION_ENABLED": False})
+    answer = built.register(email=OMITTED, nickname="root")
+    assert field_errors(answer).keys() == {"_schema"}
+    assert built.rows() == []
+
+
+def test_a_nested_schema_may_make_new_rows_of_the_users_own(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Pet(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            name: Mapped[str] = mapped_column(String(20))
+            owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+
+        return models.declared(username=Column(String(20), nullable=False), pets=relationship(Pet))(db)
+
+    class WithPet(Account):
+        @post_load
+        def add_pet(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+            pet = built.User.pets.property.mapper.class_
+            return {**data, "pets": [pet(name="Rex")]}
+
+    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": WithPet})
+    assert built.post(REGISTER, sent()).status_code == 201
+    with built.app.app_context():
+        assert [pet.name for pet in built.db.session.scalars(select(built.User)).one().pets] == ["Rex"]

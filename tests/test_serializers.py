@@ -20,12 +20,15 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Text,
 )
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
 
 from flask_rest_registration import (
     ConfigurationError,
@@ -636,3 +639,19 @@ def test_an_address_is_no_longer_than_its_column_nor_than_254_characters(build: 
 
 def test_the_message_does_not_quote_what_was_sent(build: Builder) -> None:
     assert "<script>" not in str(errors(build(), email="<script>@example.com"))
+
+
+class Unknown(UserDefinedType[Any]):
+    """A type of which marshmallow-sqlalchemy knows nothing."""
+
+    def get_col_spec(self, **_: object) -> str:
+        return "TEXT"
+
+
+@pytest.mark.parametrize("kind", [LargeBinary(), Unknown(), postgresql.TSVECTOR(), mysql.BIT()], ids=repr)
+def test_a_column_that_json_cannot_fill_needs_a_serializer_of_ones_own(build: Builder, kind: Any) -> None:
+    settings = {"USER_EDITABLE_FIELDS": ["extra"]}
+    built = build(models.declared(extra=Column(kind)), registration=settings, tables=False)
+    with pytest.raises(ConfigurationError) as caught:
+        built.register()
+    assert lacking(str(caught.value), "User.extra", "REGISTER_SERIALIZER_CLASS") == []

@@ -18,14 +18,15 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     func,
     inspect,
     text,
 )
-from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship, validates
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 from werkzeug.security import check_password_hash
 
 from flask_rest_registration import ConfigurationError, RestRegistration, user_activated, user_registered
@@ -33,9 +34,10 @@ from flask_rest_registration import ConfigurationError, RestRegistration, user_a
 from .support import models
 from .support.apps import PASSWORD, Builder, Built, make_app
 from .support.clock import Clock
-from .support.links import link_in
+from .support.links import changed, link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
+from .support.models import declared
 from .support.statements import recorded
 
 FLAGS = {
@@ -53,22 +55,6 @@ def fault(built: Built) -> str:
         built.register()
     assert statements.queries == []
     return str(caught.value)
-
-
-def declared(**attributes: Any) -> models.Model:
-    """Make a model of the usual one's columns, with some of them replaced, added or, by None, left out."""
-
-    def model(db: SQLAlchemy) -> type[Any]:
-        usual: dict[str, Any] = {
-            "id": mapped_column(db.Integer, primary_key=True),
-            "email": mapped_column(String(254), unique=True, nullable=False),
-            "password_hash": mapped_column(String(256), nullable=False),
-            "email_verified_at": mapped_column(DateTime),
-        }
-        chosen = {name: value for name, value in {**usual, **attributes}.items() if value is not None}
-        return type("User", (db.Model,), chosen)
-
-    return model
 
 
 # Every model registers, gets its mail and is verified
@@ -631,3 +617,94 @@ def test_a_model_that_is_declared_after_init_app_is_found() -> None:
     other = make_app(late, extension=extension)
     assert extension.register_schema(built.app).fields.keys() == {"email", "username", "password", "password_confirm"}
     assert extension.register_schema(other.app).fields.keys() == {"email", "password", "password_confirm"}
+
+
+def test_a_value_that_the_keys_own_type_cannot_convert_names_nobody(build: Builder, smtp: RecordingServer) -> None:
+    built = build(declared(id=Column(Guid, primary_key=True, default=uuid.uuid4)))
+    built.register()
+    answer = built.verify(changed(values_of(link_in(smtp.message)), user_id="no UUID"))
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
+
+
+class Unsaid(UserDefinedType[Any]):
+    """A type that does not say what its values are in Python."""
+
+    @property
+    def python_type(self) -> type[Any]:
+        raise NotImplementedError
+
+    def get_col_spec(self, **_: object) -> str:
+        return "TEXT"
+
+
+def test_a_flag_of_a_type_that_does_not_say_its_python_type_is_refused(build: Builder) -> None:
+    assert "email_verified_at" in fault(build(declared(email_verified_at=Column(Unsaid))))
+
+
+def test_a_column_that_changes_with_every_update_is_read_anew_by_receivers(
+    build: Builder, smtp: RecordingServer, clock: Clock
+) -> None:
+    built = build(declared(changes=Column(Integer, default=1, onupdate=2)))
+    built.register()
+    seen: list[int] = []
+
+    @user_activated.connect_via(built.app)
+    def receiver(sender: object, user: Any, request: object) -> None:
+        seen.append(user.changes)
+
+    built.verify(link_in(smtp.message))
+    assert seen == [2]
+
+
+def with_flag_in_the_table_of_a_subclass(db: SQLAlchemy) -> type[Any]:
+    class Person(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        email: Mapped[str] = mapped_column(String(254), unique=True)
+        password_hash: Mapped[str] = mapped_column(String(256))
+
+    class User(Person):
+        id: Mapped[int] = mapped_column(ForeignKey(Person.id), primary_key=True)
+        email_verified_at: Mapped[datetime | None]
+
+    return User
+
+
+def test_the_address_may_stand_in_another_table_than_the_flag(build: Builder, smtp: RecordingServer) -> None:
+    built = build(with_flag_in_the_table_of_a_subclass)
+    built.register()
+    link = link_in(smtp.message)
+    assert built.verify(link).status_code == 200
+    assert built.row()["email_verified_at"] is not None
+
+
+def test_what_the_models_own_validation_refuses_is_an_error_of_the_object(build: Builder) -> None:
+    @validates("username")
+    def check_username(self: Any, key: str, name: str) -> str:
+        if name == "root":
+            raise ValueError("This name is reserved.")
+        return name
+
+    built = build(declared(username=Column(String(20), nullable=False), check_username=check_username))
+    answer = built.register(username="root")
+    assert (answer.status_code, answer.get_json()["errors"]) == (400, {"_schema": ["This name is reserved."]})
+    assert built.rows() == []
+
+
+def test_a_password_behind_a_method_may_stand_in_a_column_of_any_name(build: Builder) -> None:
+    def set_password(self: Any, password: str) -> None:
+        self.secret = models.cheap_hash(password)
+
+    built = build(declared(password_hash=None, secret=Column(String(200)), set_password=set_password))
+    assert built.register().status_code == 201
+    assert check_password_hash(built.row()["secret"], PASSWORD)
+    assert "0 errors" in built.app.test_cli_runner().invoke(args=["rest-registration", "check"]).output
+
+
+def test_a_partial_unique_index_is_asked_with_its_condition(build: Builder) -> None:
+    index = Index("ux_city", "city", unique=True, sqlite_where=text("team = 'blue'"))
+    model = declared(city=Column(String(20)), team=Column(String(20)), __table_args__=(index,))
+    built = build(model, registration={"USER_EDITABLE_FIELDS": ["city", "team"]})
+    assert built.register().status_code == 201
+    assert built.register(email="bob@example.com", team="red").status_code == 201
+    taken = built.register(email="eve@example.com")
+    assert taken.get_json()["errors"] == {"city": ["This value is already taken."]}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Request, abort, request, session
-from sqlalchemy import inspect, update
+from sqlalchemy import inspect, text, update
 
 from flask_rest_registration import user_activated
 
@@ -507,3 +507,13 @@ def test_a_receiver_that_raises_does_not_keep_from_logging_in(build: Builder, sm
     values = registered(built, smtp)
     with user_activated.connected_to(receiver, built.app):
         assert built.verify(values).get_json() == {**SUCCESS, "token": "of ann@example.com"}
+
+
+def test_an_update_that_the_database_passes_over_is_no_verification(
+    built: Built, values: Values, activations: list[Any]
+) -> None:
+    with built.app.app_context():
+        built.db.session.execute(text('CREATE TRIGGER frozen BEFORE UPDATE ON "user" BEGIN SELECT RAISE(IGNORE); END'))
+        built.db.session.commit()
+    refused(built.verify(values), 400, "signature-invalid")
+    assert (built.row()["email_verified_at"], activations) == (None, [])

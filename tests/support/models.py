@@ -537,3 +537,19 @@ def settings_for(model: Model) -> dict[str, object]:
     if model is inheritance_subclass:
         return {"USER_EDITABLE_FIELDS": ["username", "city"]}
     return {}
+
+
+def declared(**attributes: Any) -> Model:
+    """Make a model of the usual one's columns, with some of them replaced, added or, by None, left out."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        usual: dict[str, Any] = {
+            "id": mapped_column(db.Integer, primary_key=True),
+            "email": mapped_column(String(254), unique=True, nullable=False),
+            "password_hash": mapped_column(String(256), nullable=False),
+            "email_verified_at": mapped_column(DateTime),
+        }
+        chosen = {name: value for name, value in {**usual, **attributes}.items() if value is not None}
+        return type("User", (db.Model,), chosen)
+
+    return model
