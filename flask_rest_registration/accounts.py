@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, ValueRefused, attempt, translate
@@ -22,17 +22,22 @@ Result = TypeVar("Result")
 
 _RETRIES = 3
 
-# Where a session keeps the transaction in which something was written last.
-_WRITTEN_IN = "flask_rest_registration.written_in"
+# Set in a session's info while its transaction has written something.
+_HAS_WRITTEN = "flask_rest_registration.has_written"
 
 
 def _note_flush(session: Session, _: object) -> None:
-    session.info[_WRITTEN_IN] = session.get_transaction()
+    session.info[_HAS_WRITTEN] = True
 
 
 def _note_execution(execution: ORMExecuteState) -> None:
     if not execution.is_select:
-        _note_flush(execution.session, None)
+        execution.session.info[_HAS_WRITTEN] = True
+
+
+def _note_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_HAS_WRITTEN, None)
 
 
 class Accounts:
@@ -47,6 +52,9 @@ class Accounts:
         self._model = model
         event.listen(db.session, "after_flush", _note_flush)
         event.listen(db.session, "do_orm_execute", _note_execution)
+        event.listen(db.session, "after_transaction_end", _note_end)
+        if self._session.in_transaction():  # what was written before the first use was not noted
+            self._session.info[_HAS_WRITTEN] = True
 
     @property
     def _session(self) -> Session:
@@ -97,9 +105,7 @@ class Accounts:
 
     def has_application_written(self) -> bool:
         """Tell whether the application has changes in the open transaction, or pending for it."""
-        session = self._session
-        written = session.info.get(_WRITTEN_IN)
-        return self.has_pending() or (written is not None and written is session.get_transaction())
+        return self.has_pending() or _HAS_WRITTEN in self._session.info
 
     def has_pending(self) -> bool:
         """Tell whether the session has changes that are not written yet."""

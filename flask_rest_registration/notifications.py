@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Request, render_template
+from flask import Flask, Request, render_template
 from flask_mail import Message
 
 from .addresses import to_recipient
@@ -80,18 +80,22 @@ def _delivery(registration: Registration) -> Iterator[Send]:
 
     def send(request: Request | None, user: object) -> None:
         message = build_verification_message(registration, request, user=user)
-        try:
-            _in_time(lambda: connection.send(message), deadline)
-        except Exception as error:  # a receiver of Flask-Mail's signal, too late to undo the mail
-            if not connection.has_delivered:
-                raise
-            log_exception(registration.app, "A receiver of email_dispatched failed", error)
+        _in_time(lambda: _hand_over(registration.app, connection, message), deadline)
 
     _in_time(connection.__enter__, deadline)
     try:
         yield send
     finally:
         connection.__exit__(None, None, None)
+
+
+def _hand_over(app: Flask, connection: DeliveryConnection, message: Message) -> None:
+    try:
+        connection.send(message)
+    except Exception as error:  # also of a receiver of Flask-Mail's signal, which comes too late to undo the mail
+        if not connection.has_delivered:
+            raise
+        log_exception(app, "A receiver of email_dispatched failed", error)
 
 
 def _in_time(step: Callable[[], object], deadline: Deadline) -> None:

@@ -12,11 +12,14 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import DictLoader
 from marshmallow import Schema
-from sqlalchemy import String
+from sqlalchemy import BigInteger, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
+
+from flask_rest_registration import ConfigurationError
 
 from .support import models
 from .support.apps import Builder, Built
+from .support.links import link_in
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
 from .support.statements import recorded
@@ -108,6 +111,29 @@ def test_the_command_ends_with_1_if_there_are_errors(tmp_path: Path, sender: str
     outcome = run_python("-m", "flask", "--app", "checked", "rest-registration", "check", folder=tmp_path)
     assert (outcome.returncode, outcome.stderr) == (code, "")
     assert outcome.stdout.splitlines()[-1] == f"{code} errors, 0 warnings"
+
+
+SET_PASSWORD = """
+    def set_password(self, password):
+        self.password_hash = password[:3]
+"""
+PASSWORD_PROPERTY = """
+    @property
+    def password(self):
+        raise AttributeError
+
+    @password.setter
+    def password(self, password):
+        self.password_hash = password[:3]
+"""
+
+
+@pytest.mark.parametrize("source", [SET_PASSWORD, PASSWORD_PROPERTY], ids=["set_password", "property"])
+def test_it_tries_a_password_where_nothing_has_used_the_models_yet(tmp_path: Path, source: str) -> None:
+    (tmp_path / "checked.py").write_text(APP.format(sender="no-reply@example.com") + source)
+    outcome = run_python("-m", "flask", "--app", "checked", "rest-registration", "check", folder=tmp_path)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout == "0 errors, 0 warnings\n"
 
 
 # What is wrong with settings
@@ -219,6 +245,38 @@ def test_a_column_that_registration_cannot_fill_is_an_error(build: Builder) -> N
 
     message = the_error(build(model))
     assert lacking(message, "tenant_id", "default", "USER_EDITABLE_FIELDS", "REGISTER_SERIALIZER_CLASS") == []
+
+
+def with_key(kind: Any) -> models.Model:
+    """Return a model whose key has this type."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        class User(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(kind, primary_key=True)
+            email: Mapped[str] = mapped_column(String(254), unique=True)
+            password_hash: Mapped[str] = mapped_column(String(256))
+            email_verified: Mapped[bool]
+
+        return User
+
+    return model
+
+
+def test_a_key_that_sqlite_does_not_count_is_an_error_and_on_first_use_too(build: Builder) -> None:
+    built = build(with_key(BigInteger))
+    words = ("User.id", "BigInteger", "SQLite", "db.BigInteger().with_variant(db.Integer, 'sqlite')")
+    assert lacking(the_error(built), *words) == []
+    with pytest.raises(ConfigurationError) as caught:
+        built.register()
+    assert lacking(str(caught.value), *words) == []
+
+
+@pytest.mark.parametrize("kind", [Integer, BigInteger().with_variant(Integer, "sqlite")], ids=repr)
+def test_a_key_that_sqlite_counts_is_fine(build: Builder, smtp: RecordingServer, kind: Any) -> None:
+    built = build(with_key(kind))
+    assert check(built) == (0, [], [])
+    assert built.register().status_code == 201
+    assert built.verify(link_in(smtp.message)).status_code == 200
 
 
 def test_an_app_without_flask_sqlalchemy_is_told_so(build: Builder) -> None:

@@ -16,7 +16,7 @@ import pytest
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import EXCLUDE, Schema, fields, post_load, pre_load
 from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
-from sqlalchemy import event, select
+from sqlalchemy import event, func, insert, select
 from sqlalchemy.orm import Mapped, mapped_column, object_session
 from werkzeug.test import TestResponse
 
@@ -25,7 +25,7 @@ from flask_rest_registration import RegisterSigner, user_activated, user_registe
 from .support import models
 from .support.apps import Builder, Built, fast_hasher
 from .support.concurrency import at_once, begin_by_hand
-from .support.links import link_in
+from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
 
@@ -176,6 +176,28 @@ def test_16_different_sign_ups_at_once_all_get_201(built: Built, smtp: Recording
     assert len(built.rows()) == len(smtp.messages) == 16
 
 
+def test_sign_ups_at_once_where_the_application_has_read_before_us_get_what_they_would_get_one_by_one(
+    built: Built, smtp: RecordingServer
+) -> None:
+    """The INSERT of all but one is refused on a stale snapshot, in a transaction with nothing to lose."""
+
+    @built.app.before_request
+    def read() -> None:
+        built.db.session.execute(select(func.count(built.User.id))).all()
+
+    assert built.post("register/", {}).status_code == 400  # the first use, before which nothing is known of the session
+
+    def compete(number: int, thread: int) -> int:
+        name = f"user{number}x{thread // 2}"
+        return built.register(email=f"{name}@example.com", username=name).status_code
+
+    for number in range(10):
+        outcome = at_once(8, partial(compete, number))
+        assert outcome.errors == []
+        assert sorted(outcome.results) == [201] * 4 + [400] * 4, f"round {number}"
+    assert len(built.rows()) == len(smtp.messages) == 40
+
+
 # Between the SELECT and the UPDATE
 
 
@@ -310,6 +332,94 @@ def test_a_conflict_in_a_transaction_that_the_application_began_is_503_at_once_a
 
         assert built.post(path, built.body() if path == "register/" else body).status_code in {200, 201}
         assert outside.execute("SELECT count(*) FROM note").fetchone() == (1,)
+
+
+def refuse_first(built: Built, kind: str) -> list[str]:
+    """Let the database refuse the first statement of a kind as a conflict; return the ones that it was sent."""
+    sent: list[str] = []
+
+    @event.listens_for(built.engine, "do_execute")
+    def execute(cursor: object, statement: str, parameters: object, context: object) -> None:
+        if statement.startswith(kind):
+            sent.append(statement)
+            if len(sent) == 1:
+                conflict = sqlite3.OperationalError("database is locked")
+                conflict.sqlite_errorcode = 5  # SQLITE_BUSY, which sqlite3 gives from Python 3.11 on
+                raise conflict
+
+    return sent
+
+
+def note_pending(built: Built) -> None:
+    built.db.session.add(built.User.Note(text="pending"))
+
+
+def note_flushed(built: Built) -> None:
+    note_pending(built)
+    built.db.session.flush()
+
+
+def note_by_core(built: Built) -> None:
+    built.db.session.execute(insert(built.User.Note).values(text="by Core"))
+
+
+def note_by_core_after_reading(built: Built) -> None:
+    built.db.session.execute(select(built.User.Note.id)).all()
+    note_by_core(built)
+
+
+WRITING = [note_pending, note_flushed, note_by_core, note_by_core_after_reading]
+
+
+def notes(built: Built) -> int:
+    with built.app.app_context():
+        return built.db.session.scalar(select(func.count(built.User.Note.id))) or 0
+
+
+@pytest.mark.parametrize("write", WRITING)
+@pytest.mark.parametrize(("path", "kind"), [("register/", "INSERT INTO user"), ("verify-registration/", "SELECT user")])
+def test_a_conflict_after_the_application_has_written_is_503_at_once_and_loses_nothing_silently(
+    build: Builder, path: str, kind: str, write: Callable[[Built], None]
+) -> None:
+    built = build_on_sqlite(build, model=with_notes)
+    link = link_of_new_account(built, "eve")
+    body = built.body() if path == "register/" else values_of(link)
+    built.app.before_request(partial(write, built))
+    sent = refuse_first(built, kind)
+
+    answer = built.post(path, body)
+    assert (answer.status_code, answer.get_json().get("code")) == (503, "database-unavailable")
+    assert (len(sent), notes(built)) == (1, 0)
+
+    assert built.post(path, body).status_code in {200, 201}
+    assert notes(built) == 1
+
+
+@pytest.mark.parametrize("write", WRITING)
+def test_a_conflict_in_the_first_request_of_an_app_that_has_written_loses_nothing_silently_either(
+    build: Builder, write: Callable[[Built], None]
+) -> None:
+    built = build_on_sqlite(build, model=with_notes)
+    built.app.before_request(partial(write, built))
+    refuse_first(built, "INSERT INTO user")
+
+    answer = built.register()
+
+    assert (answer.status_code, answer.get_json().get("code")) == (503, "database-unavailable")
+    assert (built.rows(), notes(built)) == ([], 0)
+
+
+@pytest.mark.parametrize("write", WRITING)
+def test_a_conflict_of_the_update_loses_nothing_of_the_application_and_is_tried_again(
+    build: Builder, write: Callable[[Built], None]
+) -> None:
+    built = build_on_sqlite(build, model=with_notes)
+    link = link_of_new_account(built, "eve")
+    built.app.before_request(partial(write, built))
+    sent = refuse_first(built, "UPDATE user")
+
+    assert built.verify(link).status_code == 200
+    assert (len(sent), notes(built)) == (2, 1)
 
 
 # The first request, and classes that threads share

@@ -106,6 +106,17 @@ def test_neither_text_nor_parameters_of_a_database_error_are_passed_on() -> None
     assert (raised.__cause__, raised.__context__) == (None, None)
 
 
+def test_the_name_of_the_constraint_is_told_where_the_driver_knows_it() -> None:
+    class Diagnostics:
+        constraint_name = "user_email_key"
+
+    class Violation(psycopg.errors.UniqueViolation):
+        diag = Diagnostics()  # type: ignore[assignment]  # read-only in psycopg, filled by the server's answer
+
+    raised = outcome(exc.IntegrityError("INSERT", (), Violation()))
+    assert str(raised).endswith("code 23505, constraint user_email_key")
+
+
 class OfPsycopg2(Exception):
     """An exception as psycopg2 has it, with the SQLSTATE under another name."""
 

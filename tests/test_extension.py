@@ -113,6 +113,18 @@ def test_an_app_that_was_refused_is_left_as_it_was_and_can_be_initialised_again(
     assert "/api/v1/accounts/register/" in {str(rule) for rule in app.url_map.iter_rules()}
 
 
+def test_an_app_that_has_a_blueprint_of_our_name_is_refused_and_left_as_it_was() -> None:
+    app, extension = bare_app(), RestRegistration()
+    theirs = Blueprint(extension.blueprint.name, __name__)
+    theirs.add_url_rule("/theirs", view_func=lambda: "theirs")
+    app.register_blueprint(theirs)
+    before = shape_of(app)
+    with pytest.raises(ConfigurationError, match=f"blueprint named {theirs.name}"):
+        extension.init_app(app)
+    assert shape_of(app) == before
+    assert app.test_client().get("/theirs").text == "theirs"
+
+
 def test_an_app_that_was_refused_does_not_keep_the_object_from_other_apps(build: Builder) -> None:
     extension = RestRegistration()
     with pytest.raises(ConfigurationError):

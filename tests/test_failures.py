@@ -331,6 +331,24 @@ def test_a_receiver_that_raises_where_flask_propagates_exceptions_leaves_the_acc
     assert (len(built.rows()), len(smtp.messages)) == (1, 1)
 
 
+FAILED = [name for name, case in REGISTER.items() if case.answer[0] != 201]
+
+
+@pytest.mark.parametrize("name", FAILED)
+def test_after_a_failed_registration_the_session_works_for_the_next_request_in_its_app_context(
+    build: Builder, smtp: RecordingServer, name: str
+) -> None:
+    case = REGISTER[name]
+    built = build(case.model, registration=case.registration, config=PRODUCTION)
+    switch_foreign_keys_on(built)
+    with built.app.app_context():
+        with case.fault(built, smtp):
+            assert built.register(**case.body).status_code == case.answer[0]
+        built.db.session.execute(select(built.User)).all()
+        assert built.register().status_code == 201
+    assert len(own_rows(built)) == 1
+
+
 # POST verify-registration/
 
 
@@ -408,6 +426,72 @@ def test_what_has_happened_at_each_answer_of_verify(
             assert "token" not in repetition.get_json()
 
 
+# What the application left pending
+
+
+def with_notes(db: SQLAlchemy) -> type[Any]:
+    class Note(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    user_class = models.typed(db)
+    user_class.Note = Note
+    return user_class
+
+
+@pytest.fixture
+def noted(build: Builder) -> Built:
+    """An app that leaves in the session what a test has put into ``User.left``; Ann has signed up."""
+    built = build(with_notes, config=PRODUCTION)
+    built.User.left = []
+
+    @built.app.before_request
+    def leave() -> None:
+        while built.User.left:
+            built.db.session.add(built.User.left.pop())
+
+    assert built.register().status_code == 201
+    return built
+
+
+def notes(built: Built) -> int:
+    with built.app.app_context():
+        return built.db.session.scalar(select(func.count()).select_from(built.User.Note)) or 0
+
+
+def test_after_a_failed_verification_the_session_works_for_the_next_request_in_its_app_context(
+    noted: Built, smtp: RecordingServer
+) -> None:
+    link = link_in(smtp.message)
+    with noted.app.app_context():
+        noted.User.left += [noted.User(username="without address and password")]
+        assert noted.verify(link).status_code == 500
+        assert noted.verify(link).status_code == 200
+    assert noted.row()["email_verified_at"] is not None
+
+
+def test_what_the_application_left_pending_goes_with_our_commit_also_where_a_link_is_repeated(
+    noted: Built, smtp: RecordingServer
+) -> None:
+    link = link_in(smtp.message)
+    for expected in (1, 2, 3):
+        noted.User.left += [noted.User.Note()]
+        assert noted.verify(link).status_code == 200
+        assert notes(noted) == expected
+
+
+@pytest.mark.parametrize("path", ["register/", "verify-registration/"])
+@pytest.mark.parametrize("sent", [{}, {"email": "ann"}, []], ids=str)
+def test_what_the_application_left_pending_is_rolled_back_with_a_400_at_validation(
+    noted: Built, path: str, sent: object
+) -> None:
+    with noted.app.app_context():
+        noted.User.left += [noted.User.Note()]
+        assert noted.post(path, sent).status_code == 400
+        assert list(noted.db.session.new) == []
+        assert noted.register(email="bob@example.com", username="bob").status_code == 201
+    assert notes(noted) == 0
+
+
 # Servers that keep others waiting
 
 MOMENTS: list[Moment] = ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "TEXT"]
@@ -443,15 +527,6 @@ def test_a_server_that_has_the_mail_and_hangs_at_quit_is_bounded_and_the_sign_up
         assert built.register().status_code == 201
         assert time.monotonic() - began < 3
     assert len(built.rows()) == 1
-
-
-def with_notes(db: SQLAlchemy) -> type[Any]:
-    class Note(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-
-    user_class = models.typed(db)
-    user_class.Note = Note
-    return user_class
 
 
 def add_pages(built: Built) -> None:

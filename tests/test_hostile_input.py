@@ -442,3 +442,22 @@ def test_the_dearest_password_that_is_found_costs_less_than_its_hash(
         ratio = min(seconds(lambda: judge(password, user_data)) / price_of_the_hash for _ in range(3))
     target(ratio)
     assert ratio < 1
+
+
+#: Marks of four combining classes, the highest first: Unicode's normal forms sort them, in quadratic time.
+UNSORTED_MARKS = "".join(mark * 7_500 for mark in "\u0345\u0301\u0316\u0327")
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+def test_a_text_that_is_dear_to_normalise_is_refused_for_less_than_a_hash(
+    usual: Target, price_of_the_hash: float, field: str
+) -> None:
+    text = f"a@a{UNSORTED_MARKS}.example"
+    body = json.dumps({**usual.built.body(), field: text}, ensure_ascii=False).encode()
+    assert 60_000 < len(body) < 64 * 1024
+    answers: list[TestResponse] = []
+
+    price = min(seconds(lambda: answers.append(usual.post(REGISTER, body))) for _ in range(2))
+
+    assert [list(field_errors(answer)) for answer in answers] == [[field]] * 2
+    assert price < price_of_the_hash / 2

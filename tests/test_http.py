@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from flask import Flask, abort, request
+from flask import Flask, Response, abort, request
 from marshmallow import Schema, fields
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests, Unauthorized
+from werkzeug.exceptions import Forbidden, HTTPException, InternalServerError, TooManyRequests, Unauthorized
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
@@ -335,6 +335,10 @@ def test_unknown_fields_are_refused_by_their_name(built: Built, name: str) -> No
 # HTTPExceptions on the way to the views
 
 
+def raise_it(error: Exception) -> None:
+    raise error
+
+
 RAISED: list[tuple[HTTPException, int, str, dict[str, str]]] = [
     (
         Unauthorized("Who are you?", www_authenticate=WWWAuthenticate("basic", {"realm": "staff"})),
@@ -404,6 +408,43 @@ def test_an_http_exception_with_a_code_of_the_applications_own_gets_our_shape(bu
     assert refused(built.post(path, {}), 499, "payment-wall")["detail"] == "Pay first."
 
 
+class Lazy:
+    """A text that is translated when it is shown, as Flask-Babel makes it."""
+
+    def __str__(self) -> str:
+        return "Kein Zutritt."
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_a_description_that_is_a_lazy_text_is_shown_as_text(build: Builder, path: str) -> None:
+    description: Any = Lazy()
+    built = build(before_init=lambda app: app.before_request(lambda: abort(403, description)))
+    assert refused(built.post(path, {}), 403, "forbidden")["detail"] == "Kein Zutritt."
+
+
+def shared_page() -> Response:
+    page = Response("<h1>Members only</h1>", 403, {"Retry-After": "60", "X-Page": "members"})
+    for name in ("theme", "language"):
+        page.set_cookie(name, "x")
+    return page
+
+
+@pytest.mark.parametrize("path", BOTH)
+def test_a_response_that_an_http_exception_shares_with_other_pages_gives_its_headers_and_is_unchanged(
+    build: Builder, path: str
+) -> None:
+    shared, unchanged = shared_page(), shared_page()
+    built = build(before_init=lambda app: app.before_request(lambda: raise_it(Forbidden(response=shared))))
+    for _ in range(2):
+        response = built.post(path, {})
+        refused(response, 403, "forbidden")
+        assert (response.headers["Retry-After"], response.headers["X-Page"]) == ("60", "members")
+        assert response.headers.getlist("Set-Cookie") == unchanged.headers.getlist("Set-Cookie")
+        assert response.headers.getlist("Content-Length") == [str(len(response.data))]
+    elsewhere = built.client().get("/")
+    assert (elsewhere.status_code, elsewhere.data, elsewhere.headers) == (403, unchanged.data, unchanged.headers)
+
+
 def test_an_answer_that_before_request_gives_is_the_applications(build: Builder) -> None:
     built = build(before_init=lambda app: app.before_request(lambda: ("closed on Sundays", 503)))
     response = built.register()
@@ -453,6 +494,24 @@ def test_unexpected_exceptions_stay_the_applications(build: Builder, handled: in
     response = built.register()
     assert (response.status_code, response.text) == (500, "the application's page")
     assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("handled", [500, InternalServerError, HTTPException], ids=str)
+@pytest.mark.parametrize("path", BOTH)
+def test_the_applications_handler_gets_an_unexpected_exception_of_either_endpoint_with_its_cause(
+    build: Builder, path: str, handled: int | type[Exception]
+) -> None:
+    causes: list[object] = []
+
+    def remember(error: InternalServerError) -> tuple[str, int]:
+        causes.append(error.original_exception)
+        return page(error)
+
+    unexpected = LookupError("the cupboard is bare")
+    built = build(config={"TESTING": False}, before_init=lambda app: app.register_error_handler(handled, remember))
+    built.app.before_request(lambda: raise_it(unexpected))
+    response = built.post(path, {})
+    assert (response.status_code, response.text, causes) == (500, "the application's page", [unexpected])
 
 
 def test_an_unexpected_exception_without_a_handler_gets_flasks_own_page_that_is_not_stored(build: Builder) -> None:

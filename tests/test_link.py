@@ -14,11 +14,13 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from flask_sqlalchemy import SQLAlchemy
 from itsdangerous import Signer
-from sqlalchemy import update
+from sqlalchemy import ForeignKey, select, update
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
 
-from flask_rest_registration import RegisterSigner
+from flask_rest_registration import ConfigurationError, RegisterSigner
 
 from .support import models
 from .support.apps import VERIFICATION_URL, Builder, Built, make_app
@@ -437,6 +439,18 @@ def test_a_fallback_never_signs(built: Built, clock: Clock) -> None:
     assert signature == sign(["1", str(NOW), "ann@example.com"], key="the new key")
 
 
+@pytest.mark.parametrize("fallbacks", [KEY, KEY.encode()], ids=["text", "bytes"])
+def test_fallbacks_that_are_no_list_are_a_configuration_error(built: Built, values: Values, fallbacks: object) -> None:
+    """Of a text each character would be a key, which anybody can guess."""
+    built.app.config.update(SECRET_KEY="the new key", SECRET_KEY_FALLBACKS=fallbacks)
+
+    guessed = changed(values, signature=sign(["1", str(NOW), "ann@example.com"], key=KEY[0]))
+    for link in (values, guessed):
+        with pytest.raises(ConfigurationError, match="SECRET_KEY_FALLBACKS must be a list"):
+            built.verify(link)
+    assert [row["email_verified_at"] for row in built.rows()] == [None, None]
+
+
 # The URL
 
 
@@ -573,3 +587,49 @@ def test_a_link_by_a_script_verifies_an_account_of_any_key(build: Builder, model
         assert values_of(url)["user_id"] == str(user.id)
 
     assert built.verify(url).status_code == 200
+
+
+def with_pets(lazy: Any) -> models.Model:
+    """Return a model with a collection that is loaded along with it."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        user_class = models.typed(db)
+
+        class Pet(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+
+        user_class.Pet = Pet
+        user_class.pets = relationship(Pet, lazy=lazy)
+        return user_class
+
+    return model
+
+
+@pytest.mark.parametrize("pets", [0, 2])
+@pytest.mark.parametrize("lazy", ["joined", "selectin", "subquery", "select"])
+def test_a_link_verifies_an_account_whose_collections_are_loaded_along_with_it(
+    build: Builder, lazy: str, pets: int
+) -> None:
+    built = build(with_pets(lazy))
+    with built.app.app_context():
+        user = built.User(email="ann@example.com", username="ann", password_hash="x")
+        user.pets = [built.User.Pet() for _ in range(pets)]
+        built.db.session.add(user)
+        built.db.session.commit()
+        url = RegisterSigner.for_user(user).get_url()
+
+    assert built.verify(url).status_code == 200
+    with built.app.app_context():
+        assert built.db.session.scalar(select(built.User.email_verified_at)) is not None
+
+
+def test_a_link_needs_the_url_of_its_page(build: Builder) -> None:
+    def send(request: object, user: object) -> None:
+        RegisterSigner.for_user(user).get_url()
+
+    settings = {"REGISTER_VERIFICATION_URL": None, "REGISTER_VERIFICATION_EMAIL_SENDER": send}
+    built = build(registration=settings)
+    with pytest.raises(ConfigurationError, match="REGISTER_VERIFICATION_URL is missing"):
+        built.register()
+    assert built.rows() == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_mail import Message
+from flask_mail import Message, email_dispatched
 from jinja2 import DictLoader
 from marshmallow import Schema, fields
 from sqlalchemy import event
@@ -21,6 +21,7 @@ from flask_rest_registration import (
     normalize_email,
     send_register_verification_email_notification,
 )
+from flask_rest_registration.smtp import Deadline
 
 from .support import models
 from .support.apps import PASSWORD, VERIFICATION_URL, Builder, Built
@@ -530,8 +531,9 @@ def test_a_server_that_is_not_there_is_503(build: Builder, smtp: RecordingServer
     refused(build())
 
 
-def test_a_host_that_is_not_there_is_503(build: Builder) -> None:
-    refused(build(config={"MAIL_SERVER": "no-such-host.invalid"}))
+@pytest.mark.parametrize("host", ["no-such-host.invalid", f"{'m' * 64}.example", "mail..example", "m\0.example"])
+def test_a_host_that_is_not_there_or_cannot_be_is_503(build: Builder, host: str) -> None:
+    refused(build(config={"MAIL_SERVER": host}))
 
 
 def test_the_connection_is_ready_before_the_insert_and_is_closed_after_the_commit(build: Builder) -> None:
@@ -572,6 +574,20 @@ def test_record_messages_works_while_mails_are_sent_too(build: Builder, smtp: Re
     with built.mail.record_messages() as outbox:
         built.register()
     assert [message.subject for message in outbox] == [smtp.message["Subject"]]
+
+
+@pytest.mark.parametrize("kind", [LookupError, ValueError, OSError])
+def test_a_receiver_of_flask_mails_signal_that_raises_comes_too_late_to_undo_a_sign_up(
+    build: Builder, smtp: RecordingServer, caplog: pytest.LogCaptureFixture, kind: type[Exception]
+) -> None:
+    def fail(sender: object, message: Message) -> None:
+        raise kind("the archive of mails is full")
+
+    built = build()
+    with email_dispatched.connected_to(fail, sender=built.app):
+        assert built.register().status_code == 201
+    assert (len(built.rows()), len(smtp.messages)) == (1, 1)
+    assert lacking(caplog.text, "email_dispatched", f"{kind.__name__}: the archive of mails is full") == []
 
 
 # Security of the transport
@@ -623,6 +639,17 @@ def test_the_app_logs_in_where_the_server_demands_it(build: Builder, caplog: pyt
             refused(build(mail=server, config=config), server)
         right = build(mail=server, config={"MAIL_USERNAME": "app", "MAIL_PASSWORD": "s3cret-of-smtp"})
         assert right.register().status_code == 201
+    assert "of-smtp" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("app", "pässwörd-of-smtp"), ("äpp", "of-smtp"), ("app", "\udc80-of-smtp")]
+)
+def test_a_log_in_that_smtp_cannot_transmit_is_503(
+    build: Builder, caplog: pytest.LogCaptureFixture, name: str, password: str
+) -> None:
+    with RecordingServer(login=("app", "s3cret-of-smtp")) as server:
+        refused(build(mail=server, config={"MAIL_USERNAME": name, "MAIL_PASSWORD": password}), server)
     assert "of-smtp" not in caplog.text
 
 
@@ -691,3 +718,10 @@ def test_the_default_html_as_text_has_all_that_the_default_text_says(build: Buil
     message = mail_of(built, smtp)
     assert lacking(text_of(message), "frontend.example", "Confirm my address", "cannot be used", link_in(message)) == []
     assert "{" not in text_of(message)
+
+
+def test_no_step_of_a_delivery_begins_after_its_time() -> None:
+    deadline = Deadline(0)
+    assert deadline.has_passed
+    with pytest.raises(TimeoutError, match="VERIFICATION_EMAIL_TIMEOUT"):
+        deadline.seconds_left()

@@ -158,6 +158,60 @@ def test_a_hidden_text_column_that_a_row_cannot_be_made_without_is_no_input_but_
         built.register(**{name: "admin"})
 
 
+def with_role_under(attribute: str, column: str) -> models.Model:
+    """Return a model that fills its role in the constructor, whatever the role is called."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Filling:
+            def __init__(self, **values: object) -> None:
+                super().__init__(**{attribute: "member", **values})
+
+        attributes = {
+            "__annotations__": {},
+            "id": mapped_column(Integer, primary_key=True),
+            "email": mapped_column(String(254), unique=True, nullable=False),
+            "username": mapped_column(String(80), nullable=False),
+            "password_hash": mapped_column(String(256), nullable=False),
+            "email_verified_at": mapped_column(DateTime),
+            attribute: mapped_column(column, String(20), nullable=False),
+        }
+        return type("User", (Filling, db.Model), attributes)
+
+    return model
+
+
+DISGUISES = [("_role", "role"), ("role_", "role"), ("access", "role"), ("access", "_role"), ("role", "access")]
+
+
+@pytest.mark.parametrize(("attribute", "column"), DISGUISES)
+def test_a_hidden_column_behind_another_name_is_no_input_but_a_configuration_error(
+    build: Builder, attribute: str, column: str
+) -> None:
+    built = build(with_role_under(attribute, column))
+
+    for name in (attribute, column):
+        with pytest.raises(ConfigurationError, match=f"without {attribute}"):
+            built.register(**{name: "admin"})
+    assert built.rows() == []
+
+
+@pytest.mark.parametrize(("attribute", "column"), DISGUISES)
+def test_a_hidden_column_behind_another_name_is_not_read_by_a_subclass_of_the_default_serializer_either(
+    build: Builder, attribute: str, column: str
+) -> None:
+    class Subclass(DefaultRegisterUserSerializer):
+        """Leaves to the model what the default serializer would complain of."""
+
+    built = build(with_role_under(attribute, column), registration={"REGISTER_SERIALIZER_CLASS": Subclass})
+
+    for name in (attribute, column):
+        answer = built.register(**{name: "admin"})
+        assert (answer.status_code, list(answer.get_json()["errors"])) == (400, [name])
+    answer = built.register()
+    assert (answer.status_code, set(answer.get_json())) == (201, {"id", "email", "username"})
+    assert built.row()[attribute] == "member"
+
+
 @pytest.mark.parametrize("name", ["motto", "tenant_id"])
 def test_a_nullable_column_that_nobody_hides_is_not_read_either(build: Builder, name: str) -> None:
     built = build(with_column(name, String(40)))

@@ -860,3 +860,25 @@ def test_a_nested_schema_may_make_new_rows_of_the_users_own(build: Builder) -> N
     assert built.post(REGISTER, sent()).status_code == 201
     with built.app.app_context():
         assert [pet.name for pet in built.db.session.scalars(select(built.User)).one().pets] == ["Rex"]
+
+
+def test_a_user_may_belong_to_a_row_that_is_there_already(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Team(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        team_id = Column(ForeignKey(Team.id), nullable=True)
+        return models.declared(username=Column(String(20)), team_id=team_id, team=relationship(Team))(db)
+
+    class IntoTheTeam(Account):
+        @post_load
+        def join(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+            return {**data, "team": built.db.session.get(team, 1)}
+
+    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": IntoTheTeam})
+    team = built.User.team.property.mapper.class_
+    with built.app.app_context():
+        built.db.session.add(team())
+        built.db.session.commit()
+    assert built.post(REGISTER, sent()).status_code == 201
+    assert built.row()["team_id"] == 1

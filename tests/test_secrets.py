@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sqlite3
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -228,6 +230,38 @@ def insert_twice_and_read_on(built: Built) -> Callable[..., None]:
     return insert_and_read
 
 
+class Several(Exception):
+    """What ExceptionGroup is from Python 3.11 on."""
+
+    def __init__(self, message: str, exceptions: Sequence[BaseException]) -> None:
+        super().__init__(message)
+        self.exceptions = tuple(exceptions)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.exceptions))
+
+
+def insert_twice_and_raise_a_group(built: Built, *, kind: Callable[..., Exception]) -> Callable[..., None]:
+    """Raises what it met as a part of something else, the way task groups do."""
+    insert = insert_twice(built)
+
+    def insert_and_group(*_: object, **__: object) -> None:
+        met: list[Exception] = []
+        try:
+            insert()
+        except Exception as error:
+            met.append(error)
+        raise kind("several", [LookupError("another"), kind("inner", met)])
+
+    return insert_and_group
+
+
+GROUPING = [
+    pytest.param(partial(insert_twice_and_raise_a_group, kind=kind), id=kind.__name__)
+    for kind in dict.fromkeys([Several, getattr(builtins, "ExceptionGroup", Several)])
+]
+
+
 def telling_url_builder(signer: RegisterSigner) -> NoReturn:
     raise ValueError(f"cannot build {signer.get_signed_data()}")
 
@@ -304,6 +338,43 @@ def test_no_secret_is_told_when_a_step_of_register_fails(
     demand_no_secrets(watch.visible(), signature)
 
 
+def adding_itself(db: SQLAlchemy) -> type[Any]:
+    """A model whose constructor leaves the new object in the session."""
+
+    class User(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        email: Mapped[str] = mapped_column(String(254), unique=True)
+        username: Mapped[str] = mapped_column(String(80), unique=True)
+        password_hash: Mapped[str] = mapped_column(String(256))
+        email_verified_at: Mapped[datetime | None]
+
+        def __init__(self, **values: object) -> None:
+            super().__init__(**values)
+            db.session.add(self)
+
+    return User
+
+
+@pytest.mark.parametrize("testing", [False, True], ids=["answered", "propagated"])
+def test_a_duplicate_of_a_model_that_adds_itself_to_the_session_is_a_field_error_without_secrets(
+    build: Builder, watch: Watch, testing: bool
+) -> None:
+    built = build(adding_itself, registration={"PASSWORD_HASHER": hasher}, config={"TESTING": testing})
+
+    watch.send(built.register)
+    watch.send(built.register)
+    watch.send(lambda: built.register(email="bob@example.com"))
+
+    assert watch.exceptions == []
+    assert [answer.status_code for answer in watch.answers] == [201, 400, 400]
+    assert [set(answer.get_json().get("errors", ())) for answer in watch.answers[1:]] == [
+        {"email", "username"},
+        {"username"},
+    ]
+    assert len(built.rows()) == 1
+    demand_no_secrets(watch.visible())
+
+
 @pytest.mark.parametrize("to", ["mail", "rcpt", "text"])
 @pytest.mark.parametrize("code", [451, 554])
 def test_no_secret_is_told_when_the_mail_server_quotes_what_it_refuses(
@@ -325,6 +396,7 @@ def test_no_secret_is_told_when_the_mail_server_quotes_what_it_refuses(
         (insert_twice, False),
         (insert_twice_and_read_on, False),
         (insert_twice_and_raise_another_error, False),
+        *(pytest.param(*grouping.values, False, id=grouping.id) for grouping in GROUPING),
         # Where exceptions are propagated, one that is no database error stays the application's.
         (insert_twice, True),
         (insert_twice_and_read_on, True),
@@ -352,7 +424,9 @@ def test_no_secret_is_told_when_receivers_meet_database_errors(
     demand_no_secrets(watch.visible(), values["signature"])
 
 
-@pytest.mark.parametrize("make_handler", [insert_twice, insert_twice_and_read_on, insert_twice_and_raise_another_error])
+@pytest.mark.parametrize(
+    "make_handler", [insert_twice, insert_twice_and_read_on, insert_twice_and_raise_another_error, *GROUPING]
+)
 def test_no_secret_is_told_when_the_login_handler_meets_database_errors(
     build: Builder, smtp: RecordingServer, watch: Watch, make_handler: Callable[[Built], Callable[..., None]]
 ) -> None:

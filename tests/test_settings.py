@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import types
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -61,9 +62,17 @@ def validator(password: str, user_data: Mapping[str, object]) -> None:
         raise ValidationError("No names, please.")
 
 
+CENTURY = 100 * 365 * DAY
+TWO_ADDRESSES: list[object] = [
+    "shop@example.com, eve@evil.example",
+    "Shop <shop@example.com>, eve@evil.example",
+    ("Shop", "shop@example.com, eve@evil.example"),
+    ("Shop", "shop@example.com;eve@evil.example"),
+]
+
 #: For each setting, a value that is accepted and, where a check is possible, values that are refused.
 VALUES: dict[str, tuple[object, list[object]]] = {
-    "URL_PREFIX": ("/auth", ["auth", 5]),
+    "URL_PREFIX": ("/auth", ["auth", 5, "/<tenant>/accounts", "/<int:tenant>"]),
     "USER_MODEL": ("shop.models.Account", [5, "", "not a path"]),
     "USER_EMAIL_FIELD": ("email", [5, "", ["email"]]),
     "USER_PASSWORD_FIELD": ("password_hash", [5, ""]),
@@ -80,11 +89,19 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "REGISTER_VERIFICATION_EMAIL_SENDER": (sender, [5, "send"]),
     "REGISTER_VERIFICATION_PERIOD": (
         3600,
-        [0, -1, "3600", 1.5, True, timedelta(0), timedelta(days=-1), 10**30],
+        [0, -1, "3600", 1.5, True, timedelta(0), timedelta(days=-1), *(CENTURY + 1, timedelta.max, 10**30, -(10**30))],
     ),
     "REGISTER_VERIFICATION_URL": (
         "http://localhost:3000/#/verify",
-        ["/verify", "frontend.example/verify", "javascript:alert(1)", "https://", "https://a b.example/", 5],
+        [
+            "/verify",
+            "frontend.example/verify",
+            "javascript:alert(1)",
+            "https://",
+            "https://a b.example/",
+            "http://[::1",
+            5,
+        ],
     ),
     "REGISTER_VERIFICATION_ONE_TIME_USE": (True, ["True", 1]),
     "REGISTER_VERIFICATION_EMAIL_TEMPLATES": (
@@ -93,9 +110,9 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     ),
     "REGISTER_VERIFICATION_AUTO_LOGIN": (True, ["True", 1]),
     "LOGIN_HANDLER": (handler, [5, "login"]),
-    "VERIFICATION_FROM_EMAIL": (("Shop", "shop@example.com"), [5, "", ("a", "b", "c"), ("Shop", 5)]),
-    "VERIFICATION_REPLY_TO_EMAIL": ("help@example.com", [5, "", ("Help",)]),
-    "VERIFICATION_EMAIL_TIMEOUT": (timedelta(seconds=3), [0, -1, "10", 2.5, False, timedelta(0)]),
+    "VERIFICATION_FROM_EMAIL": (("Shop", "shop@example.com"), [5, "", ("a", "b", "c"), ("Shop", 5), *TWO_ADDRESSES]),
+    "VERIFICATION_REPLY_TO_EMAIL": ("help@example.com", [5, "", ("Help",), *TWO_ADDRESSES]),
+    "VERIFICATION_EMAIL_TIMEOUT": (timedelta(seconds=3), [0, -1, "10", 2.5, False, timedelta(0), DAY + 1, 10**30]),
     "VERIFICATION_URL_BUILDER": (builder, [5, "build"]),
     "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": (context_builder, [5, {}]),
     "VERIFICATION_TEMPLATES_SELECTOR": (selector, [5, {}]),
@@ -297,6 +314,36 @@ def test_all_faults_are_in_one_message(build: Builder) -> None:
         "PASSWORD_HASHER",
     ):
         assert name in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REGISTER_VERIFICATION_PERIOD", CENTURY),
+        ("VERIFICATION_EMAIL_TIMEOUT", DAY),
+        ("VERIFICATION_FROM_EMAIL", '"The Shop, Oslo" <shop@example.com>'),
+        ("VERIFICATION_FROM_EMAIL", ("The Shop, Oslo", "shop@example.com")),
+    ],
+)
+def test_what_is_just_within_the_limits_works(build: Builder, smtp: RecordingServer, name: str, value: object) -> None:
+    built = build(registration={name: value})
+    assert built.register().status_code == 201
+    assert built.verify(link_in(smtp.message)).status_code == 200
+
+
+def test_auto_login_without_flask_login_or_a_handler_is_refused(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flask_login", None)
+    message = refusal(build, {"REGISTER_VERIFICATION_AUTO_LOGIN": True})
+    for word in (
+        "REGISTER_VERIFICATION_AUTO_LOGIN",
+        "not installed",
+        "flask-rest-registration[login]",
+        "LOGIN_HANDLER",
+    ):
+        assert word in message
+    build(registration={"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": handler})
 
 
 def test_a_missing_verification_url_is_refused_while_the_default_sender_needs_it(build: Builder) -> None:
