@@ -867,7 +867,7 @@ def test_a_user_may_belong_to_a_row_that_is_there_already(build: Builder) -> Non
         class Team(db.Model):  # type: ignore[misc,name-defined]
             id: Mapped[int] = mapped_column(primary_key=True)
 
-        team_id = Column(ForeignKey(Team.id), nullable=True)
+        team_id: Column[int | None] = Column(ForeignKey(Team.id), nullable=True)
         return models.declared(username=Column(String(20)), team_id=team_id, team=relationship(Team))(db)
 
     class IntoTheTeam(Account):
