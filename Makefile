@@ -17,7 +17,7 @@ run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses auto --basetemp $(VENV)/tmp --cov --cov-report term-missing
+	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -26,7 +26,7 @@ lint: $(VENV)/installed-dev
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache examples/*/instance
+	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:
