@@ -72,11 +72,10 @@ class AppState:
         :returns: the same object for every thread.
         :raises ConfigurationError: naming what the app lacks; the next call looks again.
         """
-        if self._registration is None:
-            with self._lock:
-                if self._registration is None:
-                    self._registration = self._build()
-        return self._registration
+        with self._lock:
+            if self._registration is None:
+                self._registration = self._build()
+            return self._registration
 
     def _build(self) -> Registration:
         db: SQLAlchemy | None = self._app.extensions.get("sqlalchemy")
