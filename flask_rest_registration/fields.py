@@ -38,6 +38,16 @@ class NormalizedString(fields.String):
         return unicodedata.normalize("NFKC", text)
 
 
+class Duration(fields.TimeDelta):
+    """A number of seconds; marshmallow's own field raises for what is far too large, and some versions for NaN."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except (OverflowError, ValueError):
+            raise ValidationError("Not a valid period of time.") from None
+
+
 class UUIDText(fields.UUID):
     """A UUID that is stored as its canonical text."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +11,8 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
 from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
-from .exceptions import WHOLE_OBJECT, ConfigurationError, InvalidInput
-from .fields import EmailAddress, LinkValue, NormalizedString, UUIDText
+from .exceptions import ConfigurationError, InvalidInput
+from .fields import Duration, EmailAddress, LinkValue, NormalizedString, UUIDText
 from .settings import Settings
 from .user_model import PASSWORD_NAMES, Attribute, UserModel, cannot_be_omitted, python_type
 
@@ -90,8 +91,6 @@ def load(schema: Schema, sent: Any) -> Any:
     except ValidationError as error:
         messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = {str(field): _texts(found) for field, found in messages.items()}
-    except OverflowError:  # of a field that computes with a number, such as a TimeDelta
-        errors = {WHOLE_OBJECT: ["A number is out of range."]}
     raise InvalidInput(errors)
 
 
@@ -234,6 +233,8 @@ class _FieldGenerator:
             return fields.String(required=required, allow_none=nullable, validate=validate.OneOf(kind.enums))
         if isinstance(kind, sa.Uuid) and not kind.as_uuid:
             return UUIDText(required=required, allow_none=nullable)
+        if python_type(column) is timedelta:
+            return Duration(required=required, allow_none=nullable)
         field = self._convert(attribute)
         field.validators += checks
         return field
