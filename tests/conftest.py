@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .support import apps
 from .support.apps import Builder
 from .support.clock import Clock
 from .support.mail_servers import CERTIFICATE, RecordingServer
@@ -16,6 +17,16 @@ _ALWAYS = settings(deadline=None, derandomize=True, suppress_health_check=[Healt
 settings.register_profile("dev", _ALWAYS, max_examples=60)
 settings.register_profile("ci", _ALWAYS, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(autouse=True)
+def disposed_apps() -> Iterator[None]:
+    """Close the connections of the apps that a test makes; those of a module's fixtures are older than the test."""
+    older = len(apps.made)
+    yield
+    for built in apps.made[older:]:
+        built.dispose()
+    del apps.made[older:]
 
 
 @pytest.fixture

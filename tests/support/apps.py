@@ -110,6 +110,10 @@ class Built:
                 engine.dispose()
 
 
+#: Every app of :func:`make_app` that the fixture ``disposed_apps`` has still to dispose of.
+made: list[Built] = []
+
+
 def make_app(
     model: models.Model = models.typed,
     *,
@@ -165,7 +169,7 @@ def make_app(
     if tables:
         with app.app_context():
             db.create_all()
-    return Built(
+    built = Built(
         app=app,
         db=db,
         mail=flask_mail,
@@ -174,6 +178,8 @@ def make_app(
         email_field=str(settings.get("USER_EMAIL_FIELD") or "email"),
         url_prefix=str(settings.get("URL_PREFIX") or "/api/v1/accounts"),
     )
+    made.append(built)
+    return built
 
 
 class Builder:
