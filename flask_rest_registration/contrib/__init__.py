@@ -1,0 +1,1 @@
+"""Optional integrations, one module each: none is imported unless the application names it."""

@@ -1,0 +1,133 @@
+"""Refusing passwords that are known from data breaches, by the Pwned Passwords service of Have I Been Pwned.
+
+NIST SP 800-63B demands the comparison (section 5.1.1.2; in revision 4, 3.1.1.2). PASSWORD_VALIDATORS replaces the
+default validators, so name them too::
+
+    "PASSWORD_VALIDATORS": [
+        "flask_rest_registration.passwords.validate_length",
+        "flask_rest_registration.passwords.validate_strength",
+        "flask_rest_registration.contrib.hibp.validate_not_pwned",
+    ]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from functools import cached_property
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
+
+from marshmallow import ValidationError
+
+from ..smtp import Deadline, DeadlineTLSContext
+from ..smtp import _connect as connect  # the sockets of the mail's delivery: one deadline for all their operations
+
+_log = logging.getLogger(__name__)
+
+_LARGEST_ANSWER = 2**19  # bytes; a padded answer has 800 to 1,000 lines of about 40 bytes, a long one 2,000
+_ENTRY = re.compile(rb"([0-9A-Fa-f]{35}):([0-9]{1,12})")
+_URL = re.compile(r"https?://[^/?#@\s]+(?:/[!-\"$->@-~]*)?")
+
+
+class _UnusableAnswer(Exception):
+    """The service answered with something else than a range; the text quotes nothing of it."""
+
+
+class _Connection(HTTPConnection):
+    """http.client's time-out is one per socket operation; here one deadline bounds the whole exchange."""
+
+    def __init__(self, host: str, port: int, *, deadline: Deadline, tls: DeadlineTLSContext | None) -> None:
+        self.default_port = 443 if tls else 80  # which the Host header leaves out
+        self._deadline, self._tls = deadline, tls
+        super().__init__(host, port)
+
+    def connect(self) -> None:
+        self.sock = connect(self.host, self.port, self._deadline)
+        if self._tls:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+
+
+class PwnedPasswordValidator:
+    """A password validator that asks the range interface of Pwned Passwords, or a mirror of it.
+
+    Only the first 5 of the 40 hexadecimal characters of the password's SHA-1 leave the machine, and by padding the
+    answer's length does not tell them either (https://haveibeenpwned.com/API/v3#PwnedPasswords). The certificate of an
+    https service is verified, redirects are not followed, and environment variables name no proxy: it connects
+    directly, so that no request's ``Proxy`` header can lead it elsewhere under CGI.
+
+    It fails open: when the service cannot be asked in time or answers with anything but a range, the password passes
+    and a WARNING without password and hash goes to the logger ``flask_rest_registration.contrib.hibp``.
+
+    :param url: where the ranges are, http or https; the five characters are appended as the last part of the path.
+    :param timeout: seconds for the whole exchange, at most 60, from connecting to the last byte. The look-up of the
+        host's name is the operating system's and may take longer.
+    :raises ValueError: if one of them cannot be used.
+    """
+
+    def __init__(self, *, url: str = "https://api.pwnedpasswords.com/range/", timeout: float = 2.0) -> None:
+        if not _URL.fullmatch(url):
+            raise ValueError("url must be like 'https://mirror.example/range/', without user, query and fragment")
+        if not 0 < timeout <= 60:
+            raise ValueError("timeout must be a number of seconds, more than 0 and at most 60")
+        parts = urlsplit(url)
+        self._is_secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_secure else 80)
+        self._path = parts.path.rstrip("/") + "/"
+        self._timeout = timeout
+
+    def __call__(self, password: str, user_data: Mapping[str, object]) -> None:
+        """Refuse a password that is in a known breach.
+
+        :param password: the password as it was sent.
+        :param user_data: not used.
+        :raises marshmallow.ValidationError: saying so.
+        """
+        # Half a surrogate pair has no UTF-8; it is in no breach, and the codec's error would quote the password.
+        encoded = password.encode("utf-8", "surrogatepass")
+        digest = hashlib.sha1(encoded, usedforsecurity=False).hexdigest().upper()
+        try:
+            is_pwned = self._times_seen(digest) > 0
+        except (OSError, HTTPException, ValueError, _UnusableAnswer) as error:
+            # ValueError: the host's name has no IDNA form. Only our own texts are known to quote nothing.
+            reason = str(error) if isinstance(error, _UnusableAnswer) else type(error).__name__
+            _log.warning("Pwned Passwords could not be asked, a password was not looked up: %s", reason)
+            return
+        if is_pwned:
+            raise ValidationError(
+                "This password is known from a data breach, so attackers try it early. Choose another one."
+            )
+
+    def _times_seen(self, digest: str) -> int:
+        prefix, suffix = digest[:5], digest[5:].encode()
+        entries = [_ENTRY.fullmatch(line) for line in self._range(prefix).splitlines()]
+        if not entries or None in entries:
+            raise _UnusableAnswer("the answer is not a list of hashes and counts")
+        # Lines that were added as padding have the count 0.
+        return max((int(entry[2]) for entry in entries if entry and entry[1].upper() == suffix), default=0)
+
+    def _range(self, prefix: str) -> bytes:
+        tls = self._tls if self._is_secure else None
+        headers = {"Add-Padding": "true", "User-Agent": "flask-rest-registration", "Connection": "close"}
+        body = bytearray(_LARGEST_ANSWER + 1)
+        with closing(_Connection(self._host, self._port, deadline=Deadline(self._timeout), tls=tls)) as connection:
+            connection.request("GET", self._path + prefix, headers=headers)
+            with connection.getresponse() as response:
+                if response.status != 200:
+                    raise _UnusableAnswer(f"the status is {response.status}")
+                # Not read(n), which takes a chunk of negative length for "all there is" and never ends.
+                length = response.readinto(body)
+                if length > _LARGEST_ANSWER or response.length:  # what was announced and did not come or fit
+                    raise _UnusableAnswer("the answer is too long or was cut off")
+        return bytes(body[:length])
+
+    @cached_property
+    def _tls(self) -> DeadlineTLSContext:
+        return DeadlineTLSContext.with_default_certificates()
+
+
+#: The validator for PASSWORD_VALIDATORS that asks https://api.pwnedpasswords.com within 2 seconds.
+validate_not_pwned = PwnedPasswordValidator()
