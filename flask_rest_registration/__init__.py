@@ -2,6 +2,7 @@
 
 from .addresses import normalize_email
 from .exceptions import (
+    ClaimInUse,
     ConfigurationError,
     DatabaseFault,
     DatabaseUnavailable,
@@ -20,12 +21,16 @@ from .exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from .extension import RestRegistration
-from .notifications import send_register_verification_email_notification
+from .notifications import (
+    send_existing_account_email_notification,
+    send_register_verification_email_notification,
+)
 from .serializers import DefaultRegisterUserSerializer, DefaultUserProfileSerializer
 from .signals import user_activated, user_registered
-from .signers import RegisterSigner
+from .signers import RegisterSigner, RejectionSigner
 
 __all__ = [
+    "ClaimInUse",
     "ConfigurationError",
     "DatabaseFault",
     "DatabaseUnavailable",
@@ -37,6 +42,7 @@ __all__ = [
     "ParseError",
     "RecipientRefused",
     "RegisterSigner",
+    "RejectionSigner",
     "RequestRefused",
     "RequestTooLarge",
     "RestRegistration",
@@ -47,6 +53,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UserWithoutEmailNonverifiable",
     "normalize_email",
+    "send_existing_account_email_notification",
     "send_register_verification_email_notification",
     "user_activated",
     "user_registered",

@@ -1,46 +1,37 @@
-"""Every statement: inserting an account, asking what is taken, finding it and activating it."""
+"""The statements of the two workflows: inserting an account, asking what is taken, finding it and changing it."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import set_committed_value
 
-from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, ValueRefused, attempt, translate
-from .exceptions import ConfigurationError, DatabaseUnavailable
+from .database_errors import ValueRefused, attempt
+from .transactions import Transactions
 from .unique import UniqueRule, is_exactly
-from .user_model import Flag, UserModel, python_type
-
-Result = TypeVar("Result")
-
-_RETRIES = 3
-
-# Set in a session's info while its transaction has written something.
-_HAS_WRITTEN = "flask_rest_registration.has_written"
+from .user_model import UserModel, python_type
 
 
-def _note_flush(session: Session, _: object) -> None:
-    session.info[_HAS_WRITTEN] = True
+@dataclass(frozen=True)
+class Collision:
+    """A row that is in the way of an INSERT.
+
+    :param rule: the unique rule that both break.
+    :param key: the values of the row's primary key.
+    :param is_stale: whether the row is a claim whose last link has expired.
+    """
+
+    rule: UniqueRule
+    key: tuple[Any, ...]
+    is_stale: bool
 
 
-def _note_execution(execution: ORMExecuteState) -> None:
-    if not execution.is_select:
-        execution.session.info[_HAS_WRITTEN] = True
-
-
-def _note_end(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.info.pop(_HAS_WRITTEN, None)
-
-
-class Accounts:
+class Accounts(Transactions):
     """The accounts of one app, in the application's own ``db.session``.
 
     :param db: the application's Flask-SQLAlchemy extension.
@@ -48,100 +39,8 @@ class Accounts:
     """
 
     def __init__(self, db: SQLAlchemy, model: UserModel) -> None:
-        self._db = db
+        super().__init__(db, model.mapper)
         self._model = model
-        event.listen(db.session, "after_flush", _note_flush)
-        event.listen(db.session, "do_orm_execute", _note_execution)
-        event.listen(db.session, "after_transaction_end", _note_end)
-        if self._session.in_transaction():  # what was written before the first use was not noted
-            self._session.info[_HAS_WRITTEN] = True
-
-    @property
-    def _session(self) -> Session:
-        return self._db.session()
-
-    @property
-    def dialect(self) -> str:
-        """SQLAlchemy's name of the database that has the accounts."""
-        return self._session.get_bind(self._model.mapper).dialect.name
-
-    def retry_conflicts(self, action: Callable[[], Result]) -> Result:
-        """Run a transaction, and up to three times more in a new one when the database refuses it as a conflict.
-
-        A conflict in a transaction in which the application has written is not tried again: what it wrote there would
-        be lost without a word.
-
-        :param action: the statements; it must bear repetition.
-        :returns: what it returns.
-        :raises DatabaseUnavailable: after the last try.
-        """
-        written_in = self._session.get_transaction() if self.has_application_written() else None
-        tries_left = _RETRIES
-        while True:
-            try:
-                return action()
-            except TransactionConflict as conflict:
-                lost = written_in is not None and self._session.get_transaction() is written_in
-                self.rollback()
-                if lost or not tries_left:
-                    raise DatabaseUnavailable(str(conflict)) from None
-                tries_left -= 1
-
-    def flush_pending(self) -> None:
-        """Write what the application left pending, so that its faults are told from ours: they are its own.
-
-        :raises TransactionConflict: if another transaction is in the way.
-        :raises DatabaseUnavailable: if the database is out of reach.
-        """
-        try:
-            self._session.flush()
-        except SQLALCHEMY_ERRORS as error:
-            failure = translate(error)
-            if not isinstance(failure, (TransactionConflict, DatabaseUnavailable)):
-                raise
-        else:
-            return
-        raise failure
-
-    def has_application_written(self) -> bool:
-        """Tell whether the application has changes in the open transaction, or pending for it."""
-        return self.has_pending() or _HAS_WRITTEN in self._session.info
-
-    def has_pending(self) -> bool:
-        """Tell whether the session has changes that are not written yet."""
-        session = self._session
-        return bool(session.new or session.dirty or session.deleted)
-
-    @contextmanager
-    def rolled_back_on_failure(self) -> Iterator[None]:
-        """Leave the session clean, whatever is raised inside."""
-        try:
-            yield
-        except BaseException:
-            self.rollback()
-            raise
-
-    @contextmanager
-    def refuse_changes(self) -> Iterator[None]:
-        """Keep a serializer from changing rows that the database already has.
-
-        A nested schema that loads instances finds them by the keys in the body, and overwrites them.
-
-        :raises ConfigurationError: if there are changes that were not there before.
-        """
-        before = self._changed_objects()
-        yield
-        changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
-        if changed:
-            names = ", ".join(sorted({type(each).__name__ for each in changed}))
-            raise ConfigurationError(
-                f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
-                " could overwrite them: load nested schemas without load_instance, or with transient=True."
-            )
-
-    def _changed_objects(self) -> list[object]:
-        session = self._session
-        return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
 
     def insert(self, user: object) -> None:
         """INSERT an account, without committing.
@@ -155,52 +54,17 @@ class Accounts:
         session = self._session
         session.add(user)
         attempt(session.flush)
-        flag = self._model.flag
-        if flag is not None and flag.is_time:
-            # Where NULL was written as SQL, reading the attribute would be a SELECT.
-            set_committed_value(user, flag.name, None)
+        unloaded = sa.inspect(user, raiseerr=True).unloaded
+        for name in self._model.nulls & unloaded:
+            # NULL was written as SQL there: reading the attribute would be a SELECT.
+            set_committed_value(user, name, None)
 
-    def is_stored(self, user: object) -> bool:
-        """Tell whether the account is still part of the open transaction.
-
-        :param user: an account that was inserted.
-        :returns: False if somebody rolled the session back.
-        """
-        return user in self._session and bool(sa.inspect(user, raiseerr=True).persistent)
-
-    def commit(self) -> None:
-        """COMMIT without expiring objects, so that reading them afterwards is no statement.
-
-        :raises ConstraintViolation: for a constraint that is checked at the COMMIT.
-        :raises TransactionConflict: if another transaction is in the way.
-        :raises DatabaseUnavailable: if the database is out of reach.
-        """
-        session = self._session
-        expires = session.expire_on_commit
-        session.expire_on_commit = False
-        try:
-            attempt(session.commit)
-        finally:
-            session.expire_on_commit = expires
-
-    def rollback(self) -> None:
-        """Roll the session back."""
-        self._session.rollback()
-
-    def forget(self, user: object) -> None:
-        """Take an object out of the session without writing it, whatever state it is in.
-
-        :param user: an object that a serializer gave.
-        """
-        session = self._session
-        if user in session:
-            session.expunge(user)
-
-    def taken_by(self, user: object) -> list[UniqueRule]:
-        """Ask the database with one SELECT which unique rules an account would break.
+    def collisions_of(self, user: object, *, stale: sa.ColumnElement[bool]) -> list[Collision]:
+        """Ask the database with one SELECT which rows are in the way of an account.
 
         :param user: the account whose INSERT was refused, after the rollback.
-        :returns: the rules that other rows break for it.
+        :param stale: the condition "a claim whose last link has expired".
+        :returns: one for each unique rule that a row breaks for it.
         """
         values = self._values_by_column(user)
         rules = [
@@ -211,9 +75,16 @@ class Accounts:
         if not rules:
             return []
         dialect = self.dialect
-        question = sa.select(*(rule.is_taken(values, dialect) for rule in rules))
-        row = attempt(lambda: self._session.execute(question, bind_arguments=self._bind).one())
-        return [rule for rule, taken in zip(rules, row, strict=True) if taken]
+        questions: list[Any] = [
+            sa.select(
+                sa.literal_column(str(number)),
+                stale if rule.table is self._model.mapper.local_table else sa.false(),
+                *rule.table.primary_key,
+            ).where(rule.matches(values, dialect))
+            for number, rule in enumerate(rules)
+        ]
+        rows: Iterable[Any] = self.execute(sa.union_all(*questions))
+        return [Collision(rules[row[0]], tuple(row[2:]), bool(row[1])) for row in rows]
 
     def _values_by_column(self, user: object) -> dict[sa.Column[Any], object]:
         loaded = sa.inspect(user, raiseerr=True).dict
@@ -226,10 +97,6 @@ class Accounts:
             and not isinstance(loaded[property_.key], sa.ClauseElement)
         }
 
-    @property
-    def _bind(self) -> dict[str, Any]:
-        return {"mapper": self._model.mapper}
-
     def find(self, link_id: str) -> Any | None:
         """SELECT the account that a link names, as it is now, not as the session remembers it.
 
@@ -240,60 +107,125 @@ class Accounts:
         key = _key_from_text(link_id, self._model.link_id.column)
         if key is None:
             return None
-        self.flush_pending()
-        statement = sa.select(self._model.cls).where(self._model.link_id.column == key)
-        options = {"populate_existing": True}
         try:
-            user = attempt(
-                lambda: self._session.execute(statement, execution_options=options).unique().scalar_one_or_none()
-            )
+            user = self._find_where(self._model.link_id.column == key)
         except ValueRefused:  # PostgreSQL compares no number with a column that could not hold it
             self.rollback()
             return None
         # MariaDB finds 'ABC' by 'abc' and 'x' by 'x '.
         return user if user is not None and self._model.link_id_of(user) == link_id else None
 
-    def activate(self, user: object, *, flag: Flag, at: int) -> bool:
-        """Set the flag by one conditional UPDATE and COMMIT: of any number of requests at once, one succeeds.
+    def find_by_address(self, address: str) -> Any | None:
+        """SELECT the account with an address, as it is now.
 
-        :param user: the account as it was found; its address is the one that the signature was checked with.
-        :param flag: the model's flag.
-        :param at: the time of verification, seconds since the epoch.
-        :returns: False if the account was verified, changed its address or vanished meanwhile.
-        :raises TransactionConflict: if another transaction is in the way.
+        :param address: as ``normalize_email`` gives it.
+        :returns: the account, or None.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
-        value = flag.value_at(at)
-        table = flag.column.table
+        try:
+            user = self._find_where(self._model.email.column == address)
+        except ValueRefused:  # a column or database whose character set does not have the letters of a domain
+            self.rollback()
+            return None
+        # MariaDB finds 'cafe@' by 'café@': that mailbox is somebody else's.
+        return user if user is not None and self._model.address_of(user) == address else None
+
+    def find_by_key(self, key: tuple[Any, ...]) -> Any | None:
+        """SELECT the account with a primary key, as it is now.
+
+        :param key: as a collision has it.
+        :returns: the account, or None.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        columns = (attribute.column for attribute in self._model.keys)
+        return self._find_where(*(column == value for column, value in zip(columns, key, strict=True)))
+
+    def _find_where(self, *conditions: sa.ColumnElement[bool]) -> Any | None:
+        self.flush_pending()
+        statement = sa.select(self._model.cls).where(*conditions)
+        return self.execute(statement, populate_existing=True).unique().scalar_one_or_none()
+
+    def change(
+        self, user: object, table: sa.Table, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]
+    ) -> bool:
+        """Change an account by one conditional UPDATE and COMMIT: of any number of requests at once, one succeeds.
+
+        :param user: the account as it was found; it is the one that is changed only while it has this address.
+        :param table: the table of the model that has the columns.
+        :param values: the new values by the attribute's name; the account has them afterwards.
+        :param conditions: what must hold besides, in SQL.
+        :returns: False if the account changed its address or vanished meanwhile, or a condition does not hold.
+        :raises TransactionConflict: if another transaction is in the way.
+        :raises ValueRefused: if a column cannot hold its value.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        columns = self._model.attributes
         statement = (
             sa.update(table)
-            .where(*self._is_row_of(user, table), flag.condition_unset(), self._has_address_of(user, table))
-            .values({flag.column: value})
+            .where(*self.is_row_of(user, table), self.has_address_of(user, table), *conditions)
+            .values({columns[name]: value for name, value in values.items()})
         )
-        session = self._session
-        result = attempt(lambda: session.execute(statement, bind_arguments=self._bind))
-        if cast("sa.CursorResult[Any]", result).rowcount != 1:  # an UPDATE without RETURNING gives one
+        if self.count_changed(statement) != 1:
             self.rollback()
             return False
         self.commit()
-        set_committed_value(user, flag.name, value)
-        changed = [name for name, column in self._model.attributes.items() if _changes_on_update(column, table)]
+        made = {name for name, value in values.items() if isinstance(value, sa.ClauseElement)}  # such as crypt(...)
+        for name in values.keys() - made:
+            set_committed_value(user, name, values[name])
+        changed = [
+            name
+            for name, column in columns.items()
+            if name in made or (name not in values and _changes_on_update(column, table))
+        ]
         if changed:
-            session.expire(user, changed)
+            self._session.expire(user, changed)
         return True
 
-    def _is_row_of(self, user: object, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        """Return the condition that names the account's row in one of the model's tables."""
+    def collect_changes(self, user: object, change: Callable[[], object]) -> dict[str, Any]:
+        """Let code of the application change an account, and take the changes back from the unit of work.
+
+        That one would write them by an UPDATE of its own, which has no conditions.
+
+        :param user: a stored account.
+        :param change: changes it.
+        :returns: the new values of columns, by the attribute's name; the account has its old ones again.
+        """
+        state = sa.inspect(user, raiseerr=True)
+        before = dict(state.dict)
+        with self._session.no_autoflush:
+            change()
+        columns = self._model.attributes
+        changes = {
+            name: state.dict[name] for name in columns if name in state.dict and state.attrs[name].history.has_changes()
+        }
+        for name in changes:
+            if name in before:
+                set_committed_value(user, name, before[name])
+            else:  # a deferred column
+                self._session.expire(user, [name])
+        return changes
+
+    def is_row_of(self, user: object, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """Return the SQL condition that names the account's row in one of the model's tables.
+
+        :param user: the account.
+        :param table: the table.
+        """
         mapper = self._model.mapper
         return [column == getattr(user, mapper.get_property_by_column(column).key) for column in table.primary_key]
 
-    def _has_address_of(self, user: object, table: sa.FromClause) -> sa.ColumnElement[bool]:
+    def has_address_of(self, user: object, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Return the SQL condition "has the address that the account has here", letter for letter.
+
+        :param user: the account.
+        :param table: the table that a statement is about.
+        """
         email = self._model.email
         condition = is_exactly(email.column, getattr(user, email.name), dialect=self.dialect)
         if email.column.table is table:
             return condition
         # In joined inheritance the address may stand in another table than the flag.
-        return sa.exists().where(*self._is_row_of(user, email.column.table), condition)
+        return sa.exists().where(*self.is_row_of(user, email.column.table), condition)
 
 
 def _changes_on_update(column: sa.Column[Any], table: sa.FromClause) -> bool:

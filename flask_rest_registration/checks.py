@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -10,11 +11,12 @@ from flask import Flask
 from jinja2 import TemplateError, TemplateNotFound
 from sqlalchemy import orm as sa_orm
 
+from .attributes import Attribute
+from .claim_rules import claim_warnings
 from .exceptions import ConfigurationError
+from .messages import EXISTING_ACCOUNT_TEMPLATES, complete_templates, mail_state, sender_address
 from .model_inspection import model_warnings
-from .notifications import complete_templates, mail_state, sender_address
 from .state import Registration, app_state
-from .user_model import Attribute
 
 # RFC 2104, section 3: a key shorter than the hash's output weakens HMAC; SHA-256 has 32 bytes.
 _SHORTEST_KEY = 16
@@ -44,6 +46,7 @@ def check_app(app: Flask) -> Report:
         report.errors += error.faults
         return report
     report.warnings += model_warnings(registration.model)
+    report.warnings += claim_warnings(registration.settings, registration.model, registration.serializers)
     for check in (_check_keys, _check_hash, _check_validators, _check_mail, _check_templates, _check_url):
         try:
             check(registration, report)
@@ -97,7 +100,7 @@ def _check_validators(registration: Registration, report: Report) -> None:
 
 
 def _check_mail(registration: Registration, report: Report) -> None:
-    if not registration.settings.sends_by_default:
+    if not (registration.settings.sends_by_default or registration.settings.notifies_by_default):
         return
     mail = mail_state(registration)
     sender_address(registration)
@@ -118,30 +121,37 @@ def _check_mail(registration: Registration, report: Report) -> None:
 
 
 def _check_templates(registration: Registration, report: Report) -> None:
-    if not registration.settings.sends_by_default:
-        return
-    given = registration.settings.register_verification_email_templates
-    for key, name in complete_templates(given).items():
+    settings = registration.settings
+    if settings.sends_by_default:
+        chosen = complete_templates(settings.register_verification_email_templates)
+        _check_each("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, registration, report)
+    if settings.notifies_by_default:
+        chosen = complete_templates(settings.register_existing_email_templates, defaults=EXISTING_ACCOUNT_TEMPLATES)
+        _check_each("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, registration, report)
+
+
+def _check_each(setting: str, templates: Mapping[str, str], registration: Registration, report: Report) -> None:
+    for key, name in templates.items():
         try:
             registration.app.jinja_env.get_template(name)
         except TemplateNotFound as error:
             report.errors.append(
-                f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {error.name!r} for {key!r} was not found: put"
-                " it into the app's templates folder or correct its name."
+                f"{setting}: the template {error.name!r} for {key!r} was not found: put it into the app's templates"
+                " folder or correct its name."
             )
         except TemplateError as error:
-            report.errors.append(
-                f"REGISTER_VERIFICATION_EMAIL_TEMPLATES: the template {name!r} for {key!r} is broken: {error}"
-            )
+            report.errors.append(f"{setting}: the template {name!r} for {key!r} is broken: {error}")
 
 
 def _check_url(registration: Registration, report: Report) -> None:
-    url = registration.settings.register_verification_url or ""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        report.warnings.append(
-            f"REGISTER_VERIFICATION_URL is {url!r}: over http everybody on the way reads the link. Use https."
-        )
+    settings = registration.settings
+    for name in ("register_verification_url", "register_rejection_url"):
+        url = getattr(settings, name) or ""
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            report.warnings.append(
+                f"{name.upper()} is {url!r}: over http everybody on the way reads the link. Use https."
+            )
 
 
 def _is_loopback(host: str) -> bool:

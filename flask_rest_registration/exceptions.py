@@ -107,6 +107,14 @@ class SignatureExpired(RequestRefused):
     detail = "The link has expired."
 
 
+class ClaimInUse(RequestRefused):
+    """The database keeps the claim that was rejected, because other rows refer to it (no ON DELETE)."""
+
+    status = 409
+    code = "claim-in-use"
+    detail = "This account cannot be deleted, because other data refers to it."
+
+
 class UserWithoutEmailNonverifiable(RequestRefused):
     """Verification is on and the new user has no e-mail address."""
 

@@ -1,4 +1,4 @@
-"""The verification mail: building it, and handing it over."""
+"""Handing the mails over, within their time."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ import os
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass
 
-from flask import Flask, Request, render_template
+from flask import Flask, Request
 from flask_mail import Message
 
-from .addresses import to_recipient
 from .exceptions import ConfigurationError, EmailNotSent, RecipientRefused
+from .messages import build_existing_account_message, build_verification_message, mail_state
 from .safe_logging import log_exception, traceback_without_text
-from .settings import MailAddress, Templates, parse_templates
-from .signers import RegisterSigner
 from .smtp import Deadline, DeliveryConnection
 from .state import Registration, current_registration
 
 Send = Callable[[Request | None, object], object]
 
-_FOLDER = "rest_registration/register"
-_DEFAULT_SUBJECT = f"{_FOLDER}/subject.txt"
-_DEFAULT_BODIES = {"body": f"{_FOLDER}/body.txt", "html_body": f"{_FOLDER}/body.html"}
+
+@dataclass(frozen=True)
+class Mailer:
+    """What is ready to send one mail; what it raises is :class:`EmailNotSent` or :class:`ConfigurationError`.
+
+    :param send_link: sends the verification mail.
+    :param send_notice: tells an account's owner that somebody signed up with the address.
+    """
+
+    send_link: Send
+    send_notice: Send
 
 
 def send_register_verification_email_notification(request: Request | None, user: object) -> None:
@@ -38,27 +43,59 @@ def send_register_verification_email_notification(request: Request | None, user:
         ``RecipientRefused``, a subclass, if it refused the recipient for good.
     :raises ConfigurationError: if the app lacks a setting for it.
     """
-    with _delivery(current_registration()) as send:
-        send(request, user)
+    registration = current_registration()
+    with _delivery(registration) as deliver:
+        deliver(lambda: build_verification_message(registration, request, user=user))
+
+
+def send_existing_account_email_notification(request: Request | None, user: object) -> None:
+    """Tell an account's owner that somebody signed up with the address; the default REGISTER_EXISTING_EMAIL_SENDER.
+
+    :param request: the request that caused it, or None in a script; nothing of it is in the mail.
+    :param user: a stored account.
+    :raises EmailNotSent: as :func:`send_register_verification_email_notification`.
+    :raises ConfigurationError: if the app lacks a setting for it.
+    """
+    registration = current_registration()
+    with _delivery(registration) as deliver:
+        deliver(lambda: build_existing_account_message(registration, user=user))
 
 
 @contextmanager
-def ready_sender(registration: Registration) -> Iterator[Send]:
+def ready_mailer(registration: Registration) -> Iterator[Mailer]:
     """Get ready to send before anything is written: what can fail or wait without a transaction does so here.
 
-    The default sender connects, secures and logs in, so that only the transfer itself lies inside the transaction.
+    The default senders connect, secure and log in, so that only the transfer itself lies inside the transaction.
     With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's only lock.
+    Whether a link or a notice is to be sent is not known yet: one connection serves for either.
 
     :param registration: the app's state.
-    :yields: the sender; what it raises is :class:`EmailNotSent` or :class:`ConfigurationError`.
+    :yields: the mailer.
     :raises EmailNotSent: if the mail server is out of reach.
     """
-    sender = registration.settings.register_verification_email_sender
-    if registration.settings.sends_by_default:
-        with _delivery(registration) as deliver:
-            yield lambda request, user: _call_sender(deliver, request, user=user)
-    else:
-        yield lambda request, user: _call_sender(sender, request, user=user)
+    settings = registration.settings
+    if not (settings.sends_by_default or settings.notifies_by_default):
+        yield _mailer(settings.register_verification_email_sender, settings.register_existing_email_sender)
+        return
+    with _delivery(registration) as deliver:
+
+        def link(request: Request | None, user: object) -> None:
+            deliver(lambda: build_verification_message(registration, request, user=user))
+
+        def notice(request: Request | None, user: object) -> None:
+            deliver(lambda: build_existing_account_message(registration, user=user))
+
+        yield _mailer(
+            link if settings.sends_by_default else settings.register_verification_email_sender,
+            notice if settings.notifies_by_default else settings.register_existing_email_sender,
+        )
+
+
+def _mailer(link: Send, notice: Send) -> Mailer:
+    return Mailer(
+        lambda request, user: _call_sender(link, request, user=user),
+        lambda request, user: _call_sender(notice, request, user=user),
+    )
 
 
 def _call_sender(sender: Send, request: Request | None, *, user: object) -> None:
@@ -74,17 +111,17 @@ def _call_sender(sender: Send, request: Request | None, *, user: object) -> None
 
 
 @contextmanager
-def _delivery(registration: Registration) -> Iterator[Send]:
+def _delivery(registration: Registration) -> Iterator[Callable[[Callable[[], Message]], None]]:
     deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
     connection = DeliveryConnection(mail_state(registration), deadline, lambda: registration.tls_context)
 
-    def send(request: Request | None, user: object) -> None:
-        message = build_verification_message(registration, request, user=user)
+    def deliver(build: Callable[[], Message]) -> None:
+        message = build()
         _in_time(lambda: _hand_over(registration.app, connection, message), deadline)
 
     _in_time(connection.__enter__, deadline)
     try:
-        yield send
+        yield deliver
     finally:
         connection.__exit__(None, None, None)
 
@@ -126,107 +163,3 @@ def _failure(error: Exception) -> EmailNotSent:
     elif error.errno is not None:
         reason += f", {os.strerror(error.errno)}"
     return EmailNotSent(reason)
-
-
-def mail_state(registration: Registration) -> Any:
-    """Return what Flask-Mail keeps of the app.
-
-    :param registration: the app's state.
-    :returns: Flask-Mail's own object, whose class is private.
-    :raises ConfigurationError: if Flask-Mail is not initialised.
-    """
-    state = registration.app.extensions.get("mail")
-    if state is None:
-        raise ConfigurationError(
-            "Flask-Mail is not initialised on this app: call Mail(app) or mail.init_app(app), or give a"
-            " REGISTER_VERIFICATION_EMAIL_SENDER of your own."
-        )
-    return state
-
-
-def build_verification_message(registration: Registration, request: Request | None, *, user: object) -> Message:
-    """Render the mail that asks an account's owner to verify the address.
-
-    :param registration: the app's state.
-    :param request: handed to the hooks.
-    :param user: a stored account.
-    :returns: a message to exactly one recipient.
-    :raises RecipientRefused: if the account's address is no single address.
-    :raises ConfigurationError: if there is no sender's address or no URL.
-    """
-    settings = registration.settings
-    address = registration.model.address_of(user)
-    try:
-        recipient = to_recipient(address)
-    except ValueError:
-        raise RecipientRefused("not exactly one address") from None
-    sender = sender_address(registration)
-    context: Mapping[str, object] = _context(RegisterSigner.for_user(user), user, address=address)
-    if settings.verification_template_context_builder is not None:
-        context = settings.verification_template_context_builder(request, user, dict(context))
-    parts = {name: render_template(path, **context) for name, path in _templates(registration, request, user).items()}
-    html = parts.get("html_body")
-    body = parts.get("body")
-    if body is None:
-        body = settings.verification_email_html_to_text_converter(html or "")
-    message = Message(
-        subject=" ".join(parts["subject"].split()),
-        recipients=[recipient],
-        body=body,
-        html=html,
-        reply_to=settings.verification_reply_to_email or sender,
-        sender=sender,
-        extra_headers={"Auto-Submitted": "auto-generated"},  # RFC 3834: no out-of-office replies
-    )
-    # Flask-Mail's constructor would write a pair as text and read it again, which a comma in the name breaks.
-    message.sender = sender
-    return message
-
-
-def sender_address(registration: Registration) -> MailAddress:
-    """Return the From address.
-
-    :param registration: the app's state.
-    :returns: VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER.
-    :raises ConfigurationError: if neither is set.
-    """
-    address: MailAddress | None = (
-        registration.settings.verification_from_email or mail_state(registration).default_sender
-    )
-    if not address:
-        raise ConfigurationError(
-            "The verification mail has no sender: set MAIL_DEFAULT_SENDER, such as 'no-reply@example.com', or the"
-            " REST_REGISTRATION setting VERIFICATION_FROM_EMAIL."
-        )
-    return address
-
-
-def _context(signer: RegisterSigner, user: object, *, address: str) -> dict[str, object]:
-    return {
-        "user": user,
-        "user_address": address,
-        "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
-        "verification_url": signer.get_url(),
-        "valid_until": signer.get_valid_until(),
-    }
-
-
-def _templates(registration: Registration, request: Request | None, user: object) -> Templates:
-    select = registration.settings.verification_templates_selector
-    if select is None:
-        return complete_templates(registration.settings.register_verification_email_templates)
-    try:
-        return complete_templates(parse_templates(select(request, user)))
-    except ValueError as fault:
-        raise ConfigurationError(f"What VERIFICATION_TEMPLATES_SELECTOR returned {fault}.") from None
-
-
-def complete_templates(given: Templates | None) -> Mapping[str, str]:
-    """Fill in the default templates.
-
-    :param given: as :func:`parse_templates` gives them.
-    :returns: ``subject``, and ``body`` and/or ``html_body``: what is given of these replaces both defaults.
-    """
-    given = given or {}
-    bodies = {name: given[name] for name in _DEFAULT_BODIES if name in given} or _DEFAULT_BODIES
-    return {"subject": given.get("subject", _DEFAULT_SUBJECT), **bodies}

@@ -11,10 +11,11 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
 from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
+from .attributes import PASSWORD_NAMES, Attribute
 from .exceptions import ConfigurationError, InvalidInput
 from .fields import Duration, EmailAddress, LinkValue, NormalizedString, UUIDText
 from .settings import Settings
-from .user_model import PASSWORD_NAMES, Attribute, UserModel, cannot_be_omitted, python_type
+from .user_model import UserModel, cannot_be_omitted, python_type
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 _LONGEST_ADDRESS = 254
@@ -25,13 +26,8 @@ _NOT_IN_JSON = {"BIT", "OID", "SET", "TSVECTOR", "TSQUERY"}
 _INTEGER_BITS = {sa.SmallInteger: 16, sa.BigInteger: 64, sa.Integer: 32}
 
 
-class DefaultRegisterUserSerializer(Schema):
-    """Read a registration.
-
-    For each app a subclass of this class is made with the fields that its settings and its user model ask for: the
-    e-mail address, ``password``, ``password_confirm`` and USER_EDITABLE_FIELDS. A subclass of yours adds or
-    overrides fields as with any schema.
-    """
+class _PasswordSerializer(Schema):
+    """Compares ``password_confirm`` with ``password`` where it has it."""
 
     @validates_schema
     def check_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> None:
@@ -45,6 +41,15 @@ class DefaultRegisterUserSerializer(Schema):
         return {name: value for name, value in data.items() if name != "password_confirm"}
 
 
+class DefaultRegisterUserSerializer(_PasswordSerializer):
+    """Read a registration.
+
+    For each app a subclass of this class is made with the fields that its settings and its user model ask for: the
+    e-mail address, ``password``, ``password_confirm`` and USER_EDITABLE_FIELDS. A subclass of yours adds or
+    overrides fields as with any schema.
+    """
+
+
 class DefaultUserProfileSerializer(Schema):
     """Show an account: USER_PUBLIC_FIELDS, by default the primary key and what registration reads."""
 
@@ -55,6 +60,12 @@ class VerifyRegistrationSerializer(Schema):
     user_id = LinkValue(required=True)
     timestamp = LinkValue(required=True)
     signature = fields.String(required=True)
+
+
+class ResendVerificationSerializer(Schema):
+    """Read the address that a link is wanted for."""
+
+    email = EmailAddress(required=True)
 
 
 class Serializers:
@@ -73,6 +84,8 @@ class Serializers:
         self.profile = _schema_source(
             settings.register_output_serializer_class, DefaultUserProfileSerializer, generator.profile_fields
         )
+        #: Reads what is sent along with a link where the password is chosen there.
+        self.chosen_password = _PasswordSerializer.from_dict(_password_fields(settings))()
 
 
 def load(schema: Schema, sent: Any) -> Any:
@@ -140,10 +153,9 @@ class _FieldGenerator:
         generated: dict[str, fields.Field[Any]] = {self._model.email.name: self._email_field()}
         for attribute in self._read_attributes():
             generated[attribute.name] = self._field(attribute)
-        generated["password"] = _password_field()
-        if self._settings.register_serializer_password_confirm:
-            generated["password_confirm"] = _password_field()
-        return generated
+        return (
+            generated if self._settings.password_at_verification else {**generated, **_password_fields(self._settings)}
+        )
 
     def profile_fields(self) -> dict[str, fields.Field[Any]]:
         """Return the fields of the profile serializer, by name; all are for reading only."""
@@ -205,8 +217,8 @@ class _FieldGenerator:
         return PASSWORD_NAMES | {column.name for column in self._model.password_columns}
 
     def _never_read(self) -> set[str]:
-        flag = {self._model.flag.name} if self._model.flag else set()
-        return self._password_names() | flag | {key.name for key in self._model.keys}
+        flag = [self._model.flag] if self._model.flag else []
+        return self._password_names() | {each.name for each in (*flag, *self._model.moments, *self._model.keys)}
 
     def _is_readable(self, name: str) -> bool:
         return self._model.has(name)
@@ -258,8 +270,9 @@ class _FieldGenerator:
         return self._converter.column2field(column, dump_only=True, required=False)
 
 
-def _password_field() -> fields.Field[Any]:
-    return fields.String(required=True, load_only=True, validate=validate.Length(min=1))
+def _password_fields(settings: Settings) -> dict[str, fields.Field[Any]]:
+    names = ["password", "password_confirm"] if settings.register_serializer_password_confirm else ["password"]
+    return {name: fields.String(required=True, load_only=True, validate=validate.Length(min=1)) for name in names}
 
 
 def _is_plain_text(column: sa.Column[Any]) -> bool:

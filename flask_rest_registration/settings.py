@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from email.utils import getaddresses
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from flask import Request
 from marshmallow import Schema
 from werkzeug.utils import import_string
 
+from .contradictions import CLAIM_SWITCHES, CONFIG_KEY, contradictions, is_switched_on
 from .exceptions import ConfigurationError
-
-#: The key of ``app.config`` that holds the dict of settings, and the prefix of the flat keys.
-CONFIG_KEY = "REST_REGISTRATION"
 
 #: Where a model's verification flag is looked for, in this order.
 FLAG_FIELDS = (
@@ -36,6 +33,9 @@ FLAG_FIELDS = (
 
 #: Flags that applications also use to lock people out.
 LOCK_OUT_FIELDS = ("is_active", "active")
+
+#: Where a model's moments are looked for.
+SENT_AT_FIELD, NOTICE_SENT_AT_FIELD = "verification_sent_at", "notice_sent_at"
 
 _HIDDEN_FIELDS = (
     "is_active",
@@ -56,6 +56,7 @@ _HIDDEN_FIELDS = (
 )
 
 _DEFAULT_SENDER = "flask_rest_registration.notifications.send_register_verification_email_notification"
+_DEFAULT_NOTICE_SENDER = "flask_rest_registration.notifications.send_existing_account_email_notification"
 
 _LONGEST_DURATION = timedelta(days=100 * 365)  # far from where dates cannot be computed any more
 _LONGEST_TIMEOUT = timedelta(days=1)  # sockets take 24 days
@@ -133,6 +134,12 @@ def _address(value: object) -> MailAddress:
     if isinstance(value, str) and [bool(_ONE_ADDRESS.fullmatch(each)) for _, each in getaddresses([value])] == [True]:
         return value
     raise ValueError(f"must be one e-mail address or a pair (name, address), not {_shown(value)}")
+
+
+def _password_at(value: object) -> str:
+    if isinstance(value, str) and value in {"register", "verify"}:
+        return value
+    raise ValueError(f"must be 'register' or 'verify', not {_shown(value)}")
 
 
 def _dotted_path(value: object) -> bool:
@@ -233,6 +240,19 @@ class Settings:
         "A Boolean, or a nullable DateTime that is set at the time of verification; by default the first that the"
         f" model has of {', '.join(FLAG_FIELDS)}.",
     )
+    user_verification_sent_at_field: str | None = _setting(
+        None,
+        _text,
+        "A nullable DateTime, in UTC: when the last link was sent to an account that was never verified; by default"
+        f" `{SENT_AT_FIELD}` when the model has it. An account whose flag is unset and which has this time is a claim,"
+        " and only claims are resent, replaced, rejected or purged.",
+    )
+    user_notice_sent_at_field: str | None = _setting(
+        None,
+        _text,
+        "A nullable DateTime, in UTC: when an account's owner was last told that somebody signed up with the address;"
+        f" by default `{NOTICE_SENT_AT_FIELD}` when the model has it.",
+    )
     register_flow_enabled: bool = _setting(True, _switch, "Whether strangers can register.")
     register_serializer_class: type[Schema] = _setting(
         "flask_rest_registration.serializers.DefaultRegisterUserSerializer",
@@ -279,6 +299,49 @@ class Settings:
         False,
         _switch,
         "Whether the request that verifies an account logs in; needs Flask-Login or LOGIN_HANDLER.",
+    )
+    register_verification_resend_enabled: bool = _setting(
+        False, _switch, "Whether `resend-verification/` sends a claim its link again."
+    )
+    register_verification_resend_cooldown: timedelta = _setting(
+        timedelta(minutes=15),
+        _duration,
+        "The shortest time between two mails to one address, links and notices, that a stranger can cause: a timedelta"
+        " or whole seconds, shorter than REGISTER_VERIFICATION_PERIOD.",
+    )
+    register_reclaim_enabled: bool = _setting(
+        False,
+        _switch,
+        "Whether a registration replaces claims whose last link has expired, if they are all that it collides with.",
+    )
+    register_hide_existing_email: bool = _setting(
+        False,
+        _switch,
+        "Whether `register/` answers alike for free and for taken addresses; needs REGISTER_PASSWORD_AT `verify`.",
+    )
+    register_password_at: Literal["register", "verify"] = _setting(
+        "register",
+        _password_at,
+        "`register`, or `verify`: the password is chosen by whoever opens the link, so that nobody can prepare one for"
+        " somebody else's address.",
+    )
+    register_rejection_url: str | None = _setting(
+        None,
+        _url,
+        'The page of the front-end behind the second link of each mail, "this was not me", http or https; with it'
+        " `reject-registration/` deletes the claim.",
+    )
+    register_existing_email_sender: Callable[[Request | None, object], object] = _setting(
+        _DEFAULT_NOTICE_SENDER,
+        _function,
+        "`sender(request, user)`: tells an account's owner that somebody signed up with the address, while"
+        " REGISTER_HIDE_EXISTING_EMAIL is on.",
+    )
+    register_existing_email_templates: Templates | None = _setting(
+        None,
+        parse_templates,
+        "Template names of that notice, as REGISTER_VERIFICATION_EMAIL_TEMPLATES has them; the defaults are"
+        " `rest_registration/register/existing_subject.txt`, `existing_body.txt` and `existing_body.html`.",
     )
     login_handler: Callable[[Request, object], Mapping[str, object] | None] = _setting(
         "flask_rest_registration.login.log_in_with_flask_login",
@@ -341,7 +404,31 @@ class Settings:
     @property
     def sends_by_default(self) -> bool:
         """Whether verification mails are sent, and by the default sender."""
-        return self.register_verification_enabled and _is_default_sender(self.register_verification_email_sender)
+        return self.register_verification_enabled and _is_default(
+            self.register_verification_email_sender, _DEFAULT_SENDER
+        )
+
+    @property
+    def notifies_by_default(self) -> bool:
+        """Whether notices to the owners of accounts are sent, and by the default sender."""
+        return self.register_hide_existing_email and _is_default(
+            self.register_existing_email_sender, _DEFAULT_NOTICE_SENDER
+        )
+
+    @property
+    def password_at_verification(self) -> bool:
+        """Whether the password is chosen by whoever opens the link."""
+        return self.register_password_at == "verify"  # noqa: S105  # the name of an endpoint
+
+    @property
+    def deletes_claims(self) -> bool:
+        """Whether a request may delete a claim."""
+        return self.register_reclaim_enabled or self.register_rejection_url is not None
+
+    @property
+    def claim_settings(self) -> list[str]:
+        """The names of the settings in use that are about claims."""
+        return [name for name in CLAIM_SWITCHES if is_switched_on(getattr(self, name.lower()))]
 
 
 _DEFINITIONS = {field.name.upper(): field for field in dataclasses.fields(Settings)}
@@ -386,7 +473,13 @@ def read_settings(config: Mapping[str, object]) -> dict[str, object]:
             values[name] = _DEFINITIONS[name].metadata["parse"](value)
         except ValueError as fault:
             faults.append(f"{CONFIG_KEY} setting {name} {fault}.")
-    faults += _contradictions(values, given)
+    faults += contradictions(
+        values,
+        given,
+        sends_by_default=_is_default(values["REGISTER_VERIFICATION_EMAIL_SENDER"], _DEFAULT_SENDER),
+        notifies_by_default=_is_default(values["REGISTER_EXISTING_EMAIL_SENDER"], _DEFAULT_NOTICE_SENDER),
+        logs_in_by_default=values["LOGIN_HANDLER"] == _DEFINITIONS["LOGIN_HANDLER"].default,
+    )
     if faults:
         raise ConfigurationError(*faults)
     return values
@@ -416,35 +509,10 @@ def _unknown_name(name: str) -> str:
     return f"{CONFIG_KEY} has no setting {name}.{offer}"
 
 
-def _contradictions(values: Mapping[str, object], given: Mapping[str, object]) -> list[str]:
-    faults = []
-    if (
-        values["REGISTER_VERIFICATION_ENABLED"]
-        and "REGISTER_VERIFICATION_URL" not in given
-        and _is_default_sender(values["REGISTER_VERIFICATION_EMAIL_SENDER"])
-    ):
-        faults.append(
-            f"{CONFIG_KEY} setting REGISTER_VERIFICATION_URL is missing: give the URL of the page that the link in"
-            " the mail leads to, such as 'https://example.com/verify-user/', or switch"
-            " REGISTER_VERIFICATION_ENABLED off, or give a REGISTER_VERIFICATION_EMAIL_SENDER of your own."
-        )
-    if (
-        values["REGISTER_VERIFICATION_AUTO_LOGIN"]
-        and values["LOGIN_HANDLER"] == _DEFINITIONS["LOGIN_HANDLER"].default
-        and importlib.util.find_spec("flask_login") is None
-    ):
-        faults.append(
-            f"{CONFIG_KEY} setting REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login, which is not installed:"
-            " run pip install 'flask-rest-registration[login]', or give a LOGIN_HANDLER."
-        )
-    return faults
-
-
-def _is_default_sender(sender: object) -> bool:
-    name = _DEFAULT_SENDER.rpartition(".")[2]
+def _is_default(sender: object, path: str) -> bool:
     if isinstance(sender, str):
-        return sender in {_DEFAULT_SENDER, f"{__package__}.{name}"}
-    return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == _DEFAULT_SENDER
+        return sender in {path, f"{__package__}.{path.rpartition('.')[2]}"}
+    return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == path
 
 
 def resolve_settings(values: Mapping[str, object]) -> Settings:

@@ -1,4 +1,4 @@
-"""The link: what is signed, how it is checked, and the URL that carries it."""
+"""The links: what is signed, how it is checked, and the URL that carries it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from datetime import datetime, timedelta, timezone
+from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from itsdangerous import Signer
@@ -14,20 +15,24 @@ from . import clock
 from .exceptions import ConfigurationError
 from .state import Registration, current_registration
 
+Kind = TypeVar("Kind", bound="LinkSigner")
 
-class RegisterSigner:
-    """Sign and check the link that verifies an account's e-mail address.
+
+class LinkSigner:
+    """Sign and check a link that proves control of an account's e-mail address; the base of the two kinds.
 
     The signature covers the account's id, the time and the address that the account has now: a link proves control
-    of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY.
+    of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY and the salt.
 
     :param registration: the app's state.
     :param user: the account, or None to spend the time of a check on an account that does not exist.
     :param timestamp: when the link is or was made: seconds since the epoch, as text.
     """
 
-    #: Keeps a signature made for this purpose from being accepted for another.
-    salt = "flask_rest_registration.register_verification"
+    #: Keeps a signature made for one purpose from being accepted for another.
+    salt: ClassVar[str]
+    #: The setting with the front-end's page for this purpose.
+    url_setting: ClassVar[str]
 
     def __init__(self, registration: Registration, user: object | None, *, timestamp: str) -> None:
         self._registration = registration
@@ -43,14 +48,22 @@ class RegisterSigner:
         self._message = json.dumps(signed)
 
     @classmethod
-    def for_user(cls, user: object) -> RegisterSigner:
-        """Make the signer of a stored account, now, for the current app.
+    def for_user(cls: type[Kind], user: object) -> Kind:
+        """Make the signer of a stored account, for the current app.
+
+        A claim's links have the time that the claim has, so that it is stale exactly when its last link has expired;
+        any other account's have the time of now.
 
         :param user: the account.
         :returns: a signer whose time does not change any more.
         :raises ConfigurationError: if the app is not set up.
         """
-        return cls(current_registration(), user, timestamp=str(clock.now()))
+        registration = current_registration()
+        now, claim = clock.now(), registration.model.claim
+        sent_at = claim.sent_at.seconds_of(user) if claim is not None and claim.is_one(user) else None
+        signer = cls(registration, user, timestamp=str(now if sent_at is None else sent_at))
+        # A script that writes to an old claim must not send a link that is dead already.
+        return cls(registration, user, timestamp=str(now)) if signer.has_expired() else signer
 
     def get_signed_data(self) -> dict[str, str]:
         """Return what a front-end has to send back.
@@ -67,13 +80,13 @@ class RegisterSigner:
     def get_base_url(self) -> str:
         """Return the front-end's page.
 
-        :returns: REGISTER_VERIFICATION_URL.
+        :returns: the setting that :attr:`url_setting` names.
         :raises ConfigurationError: if it is not set.
         """
-        url = self._registration.settings.register_verification_url
+        url: str | None = getattr(self._registration.settings, self.url_setting.lower())
         if url is None:
             raise ConfigurationError(
-                "REST_REGISTRATION setting REGISTER_VERIFICATION_URL is missing: give the URL of the page that the"
+                f"REST_REGISTRATION setting {self.url_setting} is missing: give the URL of the page that the"
                 " link in the mail leads to, such as 'https://example.com/verify-user/'."
             )
         return url
@@ -82,7 +95,7 @@ class RegisterSigner:
         """Return the whole link, as VERIFICATION_URL_BUILDER makes it.
 
         :returns: an absolute URL.
-        :raises ConfigurationError: if REGISTER_VERIFICATION_URL or SECRET_KEY is not set.
+        :raises ConfigurationError: if the page's URL or SECRET_KEY is not set.
         """
         return self._registration.settings.verification_url_builder(self)
 
@@ -119,7 +132,21 @@ class RegisterSigner:
         return signer.get_signature(self._message).decode()
 
 
-def build_url(signer: RegisterSigner) -> str:
+class RegisterSigner(LinkSigner):
+    """Sign and check the link that verifies an account's e-mail address."""
+
+    salt = "flask_rest_registration.register_verification"
+    url_setting = "REGISTER_VERIFICATION_URL"
+
+
+class RejectionSigner(LinkSigner):
+    """Sign and check the link "this was not me", which deletes a claim; as long-lived as the other one."""
+
+    salt = "flask_rest_registration.register_rejection"
+    url_setting = "REGISTER_REJECTION_URL"
+
+
+def build_url(signer: LinkSigner) -> str:
     """Append the signed data to the base URL as a query string; the default VERIFICATION_URL_BUILDER.
 
     :param signer: gives base URL and data.

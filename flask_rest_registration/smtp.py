@@ -97,7 +97,7 @@ class _DeadlineSMTP(smtplib.SMTP):
         super().__init__(server, port, timeout=deadline.seconds_left())
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        connected = _connect(host, port, self._deadline)
+        connected = connect(host, port, self._deadline)
         if self._tls is None:
             return connected
         try:
@@ -112,8 +112,15 @@ class _DeadlineSMTP(smtplib.SMTP):
         return refused
 
 
-def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Connect to the first of a host's addresses that answers; socket.create_connection has no common deadline."""
+def connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Connect to the first of a host's addresses that answers; socket.create_connection has no common deadline.
+
+    :param host: the name or address.
+    :param port: the port.
+    :param deadline: for connecting and for every operation of the socket afterwards.
+    :returns: a connected socket.
+    :raises OSError: if none answers in time.
+    """
     failure: OSError = OSError(f"no address of {host} was found")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         candidate = _DeadlineOperations(family, kind, protocol)

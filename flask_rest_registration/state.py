@@ -11,6 +11,8 @@ from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
 from .accounts import Accounts
+from .claim_rules import refuse_unfit_for_claims
+from .claim_statements import ClaimStatements
 from .exceptions import ConfigurationError
 from .login import require_login_manager
 from .model_inspection import inspect_user_model, model_warnings, refuse_unfilled_key
@@ -32,6 +34,7 @@ class Registration:
     :param model: its user model.
     :param serializers: its schemas.
     :param accounts: its statements.
+    :param claims: its statements about claims, where the model tells claims from other accounts.
     """
 
     app: Flask
@@ -39,6 +42,7 @@ class Registration:
     model: UserModel
     serializers: Serializers
     accounts: Accounts
+    claims: ClaimStatements | None
 
     @cached_property
     def tls_context(self) -> DeadlineTLSContext:
@@ -88,9 +92,12 @@ class AppState:
         model = inspect_user_model(db, settings)
         accounts = Accounts(db, model)
         refuse_unfilled_key(model, dialect=accounts.dialect)
+        serializers = Serializers(settings, model)
+        refuse_unfit_for_claims(settings, model, serializers, dialect=accounts.dialect)
+        claims = ClaimStatements(accounts, model, model.claim) if model.claim else None
         for warning in model_warnings(model):
             self._app.logger.warning(warning)
-        return Registration(self._app, settings, model, Serializers(settings, model), accounts)
+        return Registration(self._app, settings, model, serializers, accounts, claims)
 
 
 def app_state(app: Flask) -> AppState:

@@ -35,17 +35,17 @@ class UniqueRule:
         """
         return self.columns == (column,) and not (self.index is not None and _is_partial(self.index))
 
-    def is_taken(self, values: Mapping[sa.Column[Any], object], dialect: str) -> sa.ColumnElement[bool]:
-        """Ask whether a row has these values, by the database's own comparison.
+    def matches(self, values: Mapping[sa.Column[Any], object], dialect: str) -> sa.ColumnElement[bool]:
+        """Return the SQL condition "a row has these values", by the database's own comparison.
 
         :param values: the new row's value of each column of the rule.
         :param dialect: SQLAlchemy's name of the database, for partial indexes.
-        :returns: an EXISTS over the rule's index.
+        :returns: a condition that the rule's index answers; at most one row meets it.
         """
         conditions = [self._is_equal(expression, values) for expression in self.expressions]
         if self.index is not None and (predicate := _predicate(self.index, dialect)) is not None:
             conditions.append(predicate)
-        return sa.exists(sa.select(sa.literal_column("1")).select_from(self.table).where(*conditions))
+        return sa.and_(*conditions)
 
     def _is_equal(
         self, expression: sa.ColumnElement[Any] | sa.TextClause, values: Mapping[sa.Column[Any], object]

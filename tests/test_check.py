@@ -12,7 +12,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import DictLoader
 from marshmallow import Schema
-from sqlalchemy import BigInteger, Integer, String
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rest_registration import ConfigurationError
@@ -146,6 +146,7 @@ def test_it_tries_a_password_where_nothing_has_used_the_models_yet(tmp_path: Pat
         "REGISTER_SERIALIZER_CLASS",
         "REGISTER_OUTPUT_SERIALIZER_CLASS",
         "REGISTER_VERIFICATION_EMAIL_SENDER",
+        "REGISTER_EXISTING_EMAIL_SENDER",
         "LOGIN_HANDLER",
         "VERIFICATION_URL_BUILDER",
         "VERIFICATION_TEMPLATE_CONTEXT_BUILDER",
@@ -438,3 +439,160 @@ def test_the_command_changes_nothing(build: Builder) -> None:
     assert [check(built), check(built)] == [(0, [], [])] * 2
     assert dict(built.app.config) == before
     assert built.register().get_json() == {}
+
+
+# Claims
+
+
+REJECTION_URL = "https://frontend.example/reject-user/"
+AT_VERIFICATION: dict[str, object] = {"REGISTER_PASSWORD_AT": "verify"}
+HIDING: dict[str, object] = {**AT_VERIFICATION, "REGISTER_HIDE_EXISTING_EMAIL": True}
+
+
+def telling(**attributes: Any) -> models.Model:
+    """Return the smallest model that tells claims from other accounts, with attributes replaced or added."""
+    return models.declared(
+        **{
+            "verification_sent_at": mapped_column(DateTime),
+            "notice_sent_at": mapped_column(DateTime),
+            **attributes,
+        }
+    )
+
+
+@pytest.mark.parametrize(("url", "warned"), [("http://frontend.example/no/", True), ("http://localhost/no/", False)])
+def test_a_rejection_over_http_is_a_warning(build: Builder, url: str, warned: bool) -> None:
+    built = build(telling(__table_args__={"sqlite_autoincrement": True}), registration={"REGISTER_REJECTION_URL": url})
+    if not warned:
+        assert check(built) == (0, [], [])
+    else:
+        assert lacking(the_warning(built), "REGISTER_REJECTION_URL", repr(url), "https") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["REGISTER_EXISTING_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER as the public name"]
+)
+@pytest.mark.parametrize("key", ["subject", "body", "html_body"])
+def test_a_template_of_the_notice_that_is_not_there_is_an_error(build: Builder, name: str, key: str) -> None:
+    setting, _, public = name.partition(" ")
+    sender = "flask_rest_registration.send_existing_account_email_notification" if public else None
+    settings = {**HIDING, setting: sender, "REGISTER_EXISTING_EMAIL_TEMPLATES": {key: "none.txt"}}
+    message = the_error(build(telling(), registration=settings))
+    assert lacking(message, "REGISTER_EXISTING_EMAIL_TEMPLATES", "'none.txt'", repr(key), "not found") == []
+
+
+def test_a_template_of_the_notice_that_is_broken_is_an_error(build: Builder) -> None:
+    name = "rest_registration/register/existing_body.txt"
+    message = the_error(build(telling(), registration=HIDING, before_init=use_templates({name: "{% if %}"})))
+    assert lacking(message, "REGISTER_EXISTING_EMAIL_TEMPLATES", name, "'body'", "broken") == []
+
+
+@pytest.mark.parametrize("settings", [AT_VERIFICATION, {**HIDING, "REGISTER_EXISTING_EMAIL_SENDER": own_sender}])
+def test_templates_of_a_notice_that_nobody_sends_by_default_are_not_looked_for(
+    build: Builder, settings: dict[str, object]
+) -> None:
+    templates = {"REGISTER_EXISTING_EMAIL_TEMPLATES": {"body": "none.txt"}}
+    assert check(build(telling(), registration={**settings, **templates})) == (0, [], [])
+
+
+def test_a_notice_by_the_default_sender_needs_the_mail_though_links_are_sent_otherwise(build: Builder) -> None:
+    settings = {**HIDING, "REGISTER_VERIFICATION_EMAIL_SENDER": own_sender}
+    message = the_error(build(telling(), registration=settings, config={"MAIL_DEFAULT_SENDER": None}))
+    assert "MAIL_DEFAULT_SENDER" in message
+
+
+def test_hiding_with_a_unique_name_that_registration_reads_is_a_warning(build: Builder) -> None:
+    message = the_warning(build(models.claiming, registration=HIDING))
+    words = ("REGISTER_HIDE_EXISTING_EMAIL", "also reads username, which is unique", "two sign-ups", "Ask for it after")
+    assert lacking(message, *words) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "editable"),
+    [(AT_VERIFICATION, ["username"]), (HIDING, [])],
+    ids=["not hiding", "a name that is not read"],
+)
+def test_without_hiding_or_without_reading_the_name_there_is_no_warning(
+    build: Builder, settings: dict[str, object], editable: list[str]
+) -> None:
+    model = telling(username=mapped_column(String(80), unique=True))
+    assert check(build(model, registration={**settings, "USER_EDITABLE_FIELDS": editable})) == (0, [], [])
+
+
+def test_a_unique_rule_over_a_column_that_is_not_mapped_is_passed_over(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        columns: dict[str, Any] = {"id": Integer, "email": String(254), "password_hash": String(256), "code": String(9)}
+        moments = ("email_verified_at", "verification_sent_at", "notice_sent_at")
+        table = db.Table(
+            "user",
+            *(Column(name, kind, primary_key=name == "id", unique=name != "id") for name, kind in columns.items()),
+            *(Column(name, DateTime) for name in moments),
+        )
+        excluding = {"exclude_properties": ["code"]}
+        return type("User", (db.Model,), {"__table__": table, "__mapper_args__": excluding})
+
+    assert check(build(model, registration=HIDING)) == (0, [], [])
+
+
+def referring(target: str, on_delete: str | None) -> models.Model:
+    """Return a model, with or without the column of claims, that another one refers to."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        type(
+            "Profile",
+            (db.Model,),
+            {
+                "id": mapped_column(Integer, primary_key=True),
+                "user_id": mapped_column(ForeignKey(target, ondelete=on_delete)),
+            },
+        )
+        return telling(invited_by=mapped_column(ForeignKey("user.id", ondelete="set null")))(db)
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("on_delete", "warned"),
+    [
+        (None, True),
+        ("RESTRICT", True),
+        ("NO ACTION", True),
+        ("CASCADE", False),
+        ("cascade", False),
+        ("SET NULL", False),
+    ],
+)
+def test_a_foreign_key_that_keeps_a_claim_is_a_warning(build: Builder, on_delete: str | None, warned: bool) -> None:
+    built = build(referring("user.id", on_delete))
+    if not warned:
+        assert check(built) == (0, [], [])
+    else:
+        words = ("profile.user_id", "refers to User without ON DELETE CASCADE or SET NULL", "kept by purge")
+        assert lacking(the_warning(built), *words) == []
+
+
+def test_foreign_keys_to_a_model_without_claims_are_nobodys_business(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        return models.declared(invited_by=mapped_column(ForeignKey("user.id")))(db)
+
+    assert check(build(model)) == (0, [], [])
+
+
+def test_a_foreign_key_to_a_table_that_is_not_there_does_not_stop_the_command(build: Builder) -> None:
+    assert check(build(referring("gone.id", None), tables=False, registration={"PASSWORD_HASHER": None}))[2] == []
+
+
+def test_each_thing_that_claims_lack_is_an_error(build: Builder) -> None:
+    settings = {**HIDING, "REGISTER_REJECTION_URL": REJECTION_URL}
+    code, errors, warnings = check(build(models.declared(), registration=settings))
+    assert (code, warnings) == (1, [])
+    for word in ("verification_sent_at", "notice_sent_at", "sqlite_autoincrement"):
+        assert len([text for text in errors if word in text]) == 1
+
+
+def test_a_hash_that_goes_to_no_column_that_can_be_told_is_not_tried(build: Builder) -> None:
+    def set_password(self: Any, password: str) -> None:
+        raise AssertionError("called")
+
+    model = models.declared(password_hash=None, secret=mapped_column(String(9)), set_password=set_password)
+    assert check(build(model)) == (0, [], [])

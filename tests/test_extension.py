@@ -446,6 +446,20 @@ SECOND: dict[str, object] = {
     "PASSWORD_VALIDATORS": [not_oslo],
 }
 
+#: They change which endpoints there are and what these read: see test_what_happens_to_claims_is_each_apps_own.
+ABOUT_CLAIMS = {
+    "USER_VERIFICATION_SENT_AT_FIELD",
+    "USER_NOTICE_SENT_AT_FIELD",
+    "REGISTER_VERIFICATION_RESEND_ENABLED",
+    "REGISTER_VERIFICATION_RESEND_COOLDOWN",
+    "REGISTER_RECLAIM_ENABLED",
+    "REGISTER_HIDE_EXISTING_EMAIL",
+    "REGISTER_PASSWORD_AT",
+    "REGISTER_REJECTION_URL",
+    "REGISTER_EXISTING_EMAIL_SENDER",
+    "REGISTER_EXISTING_EMAIL_TEMPLATES",
+}
+
 TEMPLATES = {
     "subject.txt": "First",
     "body.txt": "{{ extra }} {{ verification_url }}",
@@ -495,7 +509,7 @@ class TestTwoAppsThatDifferInEverySetting:
 
     def test_every_setting_differs(self) -> None:
         switches = {"REGISTER_FLOW_ENABLED", "REGISTER_VERIFICATION_ENABLED", "USER_MODEL"}
-        assert set(FIRST) == set(SECOND) == set(VALUES) - switches
+        assert set(FIRST) == set(SECOND) == set(VALUES) - switches - ABOUT_CLAIMS
         assert [name for name in FIRST if FIRST[name] == SECOND[name]] == []
 
     def test_each_registers_with_its_own(
@@ -580,6 +594,32 @@ def test_one_app_may_switch_off_what_another_has_on(build: Builder) -> None:
     assert [app.verify(no_link).status_code for app in (on, off)] == [400, 404]
 
 
+def test_what_happens_to_claims_is_each_apps_own(build: Builder, smtp: RecordingServer) -> None:
+    extension = RestRegistration()
+    usual = build(models.claiming, extension=extension)
+    claiming = build(
+        models.claiming,
+        extension=extension,
+        registration={
+            "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+            "REGISTER_PASSWORD_AT": "verify",
+            "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
+        },
+    )
+    both = (usual, claiming)
+    assert [app.register().status_code for app in both] == [201, 400]
+    answers = [
+        app.register(email="b@example.com", username="b", password=OMITTED, password_confirm=OMITTED) for app in both
+    ]
+    assert [answer.status_code for answer in answers] == [400, 201]
+    assert [app.post("resend-verification/", {"email": "b@example.com"}).status_code for app in both] == [404, 202]
+    no_link = {"user_id": "1", "timestamp": "1", "signature": "x"}
+    assert [app.post("reject-registration/", no_link).get_json()["code"] for app in both] == [
+        "not-found",
+        "signature-invalid",
+    ]
+
+
 def test_a_request_to_one_app_inside_the_context_of_another_stays_with_its_own(
     build: Builder, smtp: RecordingServer
 ) -> None:
@@ -603,23 +643,33 @@ STOREYS = (
     "cli",
     "checks",
     "views",
+    "claims",
     "registration",
+    "storing",
+    "owners",
+    "links",
     "new_users",
     "notifications",
+    "messages",
     "signers",
     "state",
+    "claim_rules",
+    "claim_statements",
     "serializers",
     "fields",
     "login",
     "smtp",
     "html_to_text",
     "accounts",
+    "transactions",
     "model_inspection",
     "user_model",
+    "attributes",
     "unique",
     "database_errors",
     "passwords",
     "settings",
+    "contradictions",
     "addresses",
     "signals",
     "safe_logging",
@@ -627,7 +677,17 @@ STOREYS = (
     "clock",
 )
 
-OPTIONAL = ("flask_login", "celery", "apispec", "flask_babel", "flask_limiter", "flask_wtf", "aiosmtpd")
+OPTIONAL = (
+    "flask_login",
+    "celery",
+    "apispec",
+    "flask_babel",
+    "flask_limiter",
+    "flask_wtf",
+    "aiosmtpd",
+    "pytest",
+    "flask_rest_registration.testing",
+)
 
 
 def sources() -> list[Path]:

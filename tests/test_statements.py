@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 from marshmallow import Schema, fields
-from sqlalchemy import event, insert, inspect
+from sqlalchemy import event, insert, inspect, select, update
 
-from flask_rest_registration import RegisterSigner, user_activated, user_registered
+from flask_rest_registration import RegisterSigner, RejectionSigner, user_activated, user_registered
 
 from .support import models
-from .support.apps import Builder, Built
+from .support.apps import OMITTED, PASSWORD, Builder, Built
+from .support.clock import Clock
 from .support.links import changed, link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import Statements, recorded
@@ -259,3 +261,135 @@ def test_the_account_of_a_link_that_names_another_unique_column_is_found_by_its_
         assert built.verify(link_in(smtp.message)).status_code == 200
     select_plan, *_ = plans(built, statements)
     assert "(username=?)" in select_plan
+
+
+# Claims
+
+RESEND, REJECT = "resend-verification/", "reject-registration/"
+WEEK = 7 * 24 * 3600
+CLAIMS = {
+    "REGISTER_VERIFICATION_PERIOD": WEEK,
+    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+    "REGISTER_RECLAIM_ENABLED": True,
+    "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
+}
+HIDING: dict[str, object] = {
+    "REGISTER_VERIFICATION_PERIOD": WEEK,
+    "REGISTER_HIDE_EXISTING_EMAIL": True,
+    "REGISTER_PASSWORD_AT": "verify",
+}
+UNCHANGED = ["BEGIN", "SELECT", "COMMIT", "BEGIN", "UPDATE", "ROLLBACK"]
+CHANGED = ["BEGIN", "SELECT", "COMMIT", "BEGIN", "UPDATE", "COMMIT"]
+
+
+def claimed(build: Builder, clock: Clock, registration: Mapping[str, object], count: int = 1_000) -> Built:
+    """Build an app with that many verified accounts and one claim, whose cooldown has passed."""
+    built = build(models.claiming, registration=registration)
+    fill(built, count)
+    with built.app.app_context():
+        built.db.session.execute(update(built.User).values(email_verified_at=datetime(2020, 1, 1)))  # noqa: DTZ001
+        built.db.session.commit()
+    sent = {"password": OMITTED, "password_confirm": OMITTED} if "REGISTER_PASSWORD_AT" in registration else {}
+    assert built.register(**sent).status_code in {201, 202}
+    clock.move(15 * 60 + 1)
+    return built
+
+
+def signed(built: Built, kind: type[RegisterSigner | RejectionSigner]) -> dict[str, str]:
+    """Return what the claim's link sends back."""
+    with built.app.app_context():
+        user = built.db.session.scalars(select(built.User).filter_by(email="ann@example.com")).one()
+        return kind.for_user(user).get_signed_data()
+
+
+def searched(built: Built, statements: Statements) -> bool:
+    """Tell whether every look-up is an exact match on an index, and there is one at all."""
+    found = plans(built, statements)
+    return bool(found) and all(plan.startswith("SEARCH") and "=?" in plan for plan in found)
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_resend_is_one_select_and_one_update_each_by_an_index(build: Builder, clock: Clock, count: int) -> None:
+    built = claimed(build, clock, CLAIMS, count)
+    with recorded(built.engine) as statements:
+        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
+    assert statements.kinds == CHANGED
+    assert searched(built, statements)
+
+
+def test_resend_within_the_cooldown_is_no_more(build: Builder, clock: Clock) -> None:
+    built = claimed(build, clock, CLAIMS)
+    built.post(RESEND, {"email": "ann@example.com"})
+    with recorded(built.engine) as statements:
+        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
+    assert statements.kinds == UNCHANGED
+
+
+def test_resend_whose_mail_fails_is_one_update_more(build: Builder, clock: Clock, smtp: RecordingServer) -> None:
+    built = claimed(build, clock, CLAIMS)
+    smtp.text_reply = "554 no"
+    with recorded(built.engine) as statements:
+        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
+    assert statements.kinds == [*CHANGED, "BEGIN", "UPDATE", "COMMIT"]
+    assert searched(built, statements)
+
+
+@pytest.mark.parametrize("address", ["nobody@example.com", "user7@example.com"], ids=["unknown", "verified"])
+def test_resend_to_what_is_no_claim_is_one_select(build: Builder, clock: Clock, address: str) -> None:
+    built = claimed(build, clock, CLAIMS)
+    with recorded(built.engine) as statements:
+        assert built.post(RESEND, {"email": address}).status_code == 202
+    assert statements.kinds == ["BEGIN", "SELECT", "COMMIT"]
+
+
+def test_reject_is_one_select_and_one_delete_each_by_an_index(build: Builder, clock: Clock) -> None:
+    built = claimed(build, clock, CLAIMS)
+    rejection = signed(built, RejectionSigner)
+    with recorded(built.engine) as statements:
+        assert built.post(REJECT, rejection).status_code == 200
+    assert statements.kinds == ["BEGIN", "SELECT", "COMMIT", "BEGIN", "DELETE", "COMMIT"]
+    assert searched(built, statements)
+    for sent in (rejection, {**rejection, "user_id": "7"}):
+        with recorded(built.engine) as statements:
+            assert built.post(REJECT, sent).status_code == 400
+        assert statements.queries == ["SELECT"]
+
+
+def test_reclaim_is_insert_select_delete_insert_each_by_an_index(build: Builder, clock: Clock) -> None:
+    built = claimed(build, clock, CLAIMS)
+    clock.move(WEEK + 1)
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+    assert statements.queries == ["INSERT", "SELECT", "DELETE", "INSERT"]
+    assert statements.kinds[-4:] == ["BEGIN", "DELETE", "INSERT", "COMMIT"]
+    searches = [plan for plan in plans(built, statements) if plan.startswith("SEARCH")]
+    assert len(searches) >= 3
+    assert [plan for plan in searches if "=?" not in plan] == []
+
+
+def test_verify_with_a_password_is_one_select_and_one_update(build: Builder, clock: Clock) -> None:
+    built = claimed(build, clock, HIDING)
+    chosen = {"password": PASSWORD, "password_confirm": PASSWORD}
+    verification = {**signed(built, RegisterSigner), **chosen}
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.verify(verification).status_code == 200
+    assert statements.kinds == CHANGED
+    assert searched(built, statements)
+    assert seen[0]["verification_sent_at"] is None
+    with recorded(built.engine) as statements:
+        assert built.verify(verification).status_code == 400
+    assert statements.queries == ["SELECT"]
+
+
+@pytest.mark.parametrize("address", ["ann@example.com", "user7@example.com"], ids=["by a claim", "by an account"])
+def test_hidden_and_taken_is_insert_select_select_update(
+    build: Builder, clock: Clock, smtp: RecordingServer, address: str
+) -> None:
+    built = claimed(build, clock, HIDING)
+    sent = {"email": address, "username": "new", "password": OMITTED, "password_confirm": OMITTED}
+    for mails, end in ((2, "COMMIT"), (2, "ROLLBACK")):
+        with recorded(built.engine) as statements:
+            assert built.register(**sent).status_code == 202
+        assert statements.queries == ["INSERT", "SELECT", "SELECT", "UPDATE"]
+        assert statements.kinds[-7:] == ["BEGIN", "SELECT", "SELECT", "COMMIT", "BEGIN", "UPDATE", end]
+        assert len(smtp.messages) == mails

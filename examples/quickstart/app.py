@@ -7,7 +7,7 @@ The accounts are kept in ``instance/quickstart.db``; the mails go no further tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dev_mailbox import Mailbox, mailbox_pages
@@ -32,11 +32,13 @@ pages = Blueprint("pages", __name__)
 
 
 class User(db.Model):  # type: ignore[name-defined, misc]
+    __table_args__ = {"sqlite_autoincrement": True}  # the id of a deleted account is never given again
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     username: Mapped[str] = mapped_column(String(40), unique=True)
     password_hash: Mapped[str] = mapped_column(String(162))
     email_verified_at: Mapped[datetime | None]
+    verification_sent_at: Mapped[datetime | None]
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -55,7 +57,12 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         MAIL_SERVER="127.0.0.1",
         MAIL_PORT=mailbox.port,
         MAIL_DEFAULT_SENDER=("Quickstart", "hello@example.com"),
-        REST_REGISTRATION={"REGISTER_VERIFICATION_URL": f"{overrides['PUBLIC_URL']}/verify-user/"},
+        REST_REGISTRATION={
+            "REGISTER_VERIFICATION_URL": f"{overrides['PUBLIC_URL']}/verify-user/",
+            "REGISTER_REJECTION_URL": f"{overrides['PUBLIC_URL']}/reject-user/",
+            "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+            "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=30),  # short, to be tried out
+        },
     )
     app.config.from_mapping(overrides)
     app.secret_key = app.secret_key or secret_key(INSTANCE / "secret_key")
@@ -91,6 +98,11 @@ def sign_up() -> str:
 @pages.get("/verify-user/")
 def verify_user() -> str:
     return render_template("verify_user.html")
+
+
+@pages.get("/reject-user/")
+def reject_user() -> str:
+    return render_template("reject_user.html")
 
 
 @pages.after_app_request

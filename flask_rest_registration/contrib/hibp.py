@@ -23,8 +23,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
-from ..smtp import Deadline, DeadlineTLSContext
-from ..smtp import _connect as connect  # the sockets of the mail's delivery: one deadline for all their operations
+from ..smtp import Deadline, DeadlineTLSContext, connect
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,5 @@
 import { alertWith, busy, moveTo, post } from "./api.js";
+import { sendAgain } from "./send_again.js";
 
 const form = document.querySelector("form");
 const fields = [...form.querySelectorAll("input[name]")];
@@ -42,7 +43,9 @@ async function submit(event) {
     post(form.action, Object.fromEntries(new FormData(form))),
   );
   if (!answer.ok) return showErrors(answer);
-  document.querySelector("#address").textContent = form.elements.email.value.trim();
+  const address = form.elements.email.value.trim();
+  document.querySelector("#address").textContent = address;
+  document.querySelector("#again-email").value = address;
   form.reset();
   togglePasswords();
   moveTo("sent");
@@ -54,3 +57,4 @@ form.addEventListener("input", ({ target }) => {
 });
 showPasswords.addEventListener("change", togglePasswords);
 togglePasswords();
+sendAgain(document.querySelector("form.again"));

@@ -1,4 +1,5 @@
 import { alertWith, busy, moveTo, post, show } from "./api.js";
+import { sendAgain } from "./send_again.js";
 
 const NAMES = ["user_id", "timestamp", "signature"];
 
@@ -17,11 +18,13 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   document.querySelector("#alert").textContent = "";
   const answer = await busy(form.querySelector("button"), () => post(form.action, values));
-  if (answer.ok) moveTo("verified");
+  if (answer.ok) moveTo("done");
   else if (["signature-invalid", "signature-expired"].includes(answer.code)) moveTo(answer.code);
   else if (answer.code === "invalid") moveTo("signature-invalid");
   else alertWith(answer.detail);
 });
+
+sendAgain(document.querySelector("form.again"));
 
 if (values && NAMES.every((name) => values[name])) show("ask");
 else show("incomplete");

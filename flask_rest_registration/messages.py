@@ -1,0 +1,168 @@
+"""The mails: who they come from, their templates and what these are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request, render_template
+from flask_mail import Message
+
+from .addresses import to_recipient
+from .exceptions import ConfigurationError, RecipientRefused
+from .settings import MailAddress, Templates, parse_templates
+from .signers import RegisterSigner, RejectionSigner
+from .state import Registration
+
+_FOLDER = "rest_registration/register"
+
+#: The templates of the verification mail and of the notice to an account's owner, unless settings name others.
+VERIFICATION_TEMPLATES: Templates = {
+    "subject": f"{_FOLDER}/subject.txt",
+    "body": f"{_FOLDER}/body.txt",
+    "html_body": f"{_FOLDER}/body.html",
+}
+EXISTING_ACCOUNT_TEMPLATES: Templates = {
+    "subject": f"{_FOLDER}/existing_subject.txt",
+    "body": f"{_FOLDER}/existing_body.txt",
+    "html_body": f"{_FOLDER}/existing_body.html",
+}
+
+
+def mail_state(registration: Registration) -> Any:
+    """Return what Flask-Mail keeps of the app.
+
+    :param registration: the app's state.
+    :returns: Flask-Mail's own object, whose class is private.
+    :raises ConfigurationError: if Flask-Mail is not initialised.
+    """
+    state = registration.app.extensions.get("mail")
+    if state is None:
+        raise ConfigurationError(
+            "Flask-Mail is not initialised on this app: call Mail(app) or mail.init_app(app), or give a"
+            " REGISTER_VERIFICATION_EMAIL_SENDER of your own."
+        )
+    return state
+
+
+def build_verification_message(registration: Registration, request: Request | None, *, user: object) -> Message:
+    """Render the mail that asks an account's owner to verify the address.
+
+    :param registration: the app's state.
+    :param request: handed to the hooks.
+    :param user: a stored account.
+    :returns: a message to exactly one recipient.
+    :raises RecipientRefused: if the account's address is no single address.
+    :raises ConfigurationError: if there is no sender's address or no URL.
+    """
+    build_context = registration.settings.verification_template_context_builder
+    context: Mapping[str, object] = _verification_context(registration, user)
+    if build_context is not None:
+        context = build_context(request, user, dict(context))
+    return _render(registration, _verification_templates(registration, request, user), context, user=user)
+
+
+def build_existing_account_message(registration: Registration, *, user: object) -> Message:
+    """Render the notice that tells an account's owner that somebody signed up with the address.
+
+    It has no signed link and nothing of the request: whoever causes it is a stranger.
+
+    :param registration: the app's state.
+    :param user: a stored account.
+    :returns: a message to exactly one recipient.
+    :raises RecipientRefused: if the account's address is no single address.
+    :raises ConfigurationError: if there is no sender's address or no URL.
+    """
+    given = registration.settings.register_existing_email_templates
+    templates = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
+    return _render(registration, templates, _common_context(registration, user), user=user)
+
+
+def _render(
+    registration: Registration, templates: Mapping[str, str], context: Mapping[str, object], *, user: object
+) -> Message:
+    settings = registration.settings
+    try:
+        recipient = to_recipient(registration.model.address_of(user))
+    except ValueError:
+        raise RecipientRefused("not exactly one address") from None
+    sender = sender_address(registration)
+    parts = {name: render_template(path, **context) for name, path in templates.items()}
+    html = parts.get("html_body")
+    body = parts.get("body")
+    if body is None:
+        body = settings.verification_email_html_to_text_converter(html or "")
+    message = Message(
+        subject=" ".join(parts["subject"].split()),
+        recipients=[recipient],
+        body=body,
+        html=html,
+        reply_to=settings.verification_reply_to_email or sender,
+        sender=sender,
+        extra_headers={"Auto-Submitted": "auto-generated"},  # RFC 3834: no out-of-office replies
+    )
+    # Flask-Mail's constructor would write a pair as text and read it again, which a comma in the name breaks.
+    message.sender = sender
+    return message
+
+
+def sender_address(registration: Registration) -> MailAddress:
+    """Return the From address.
+
+    :param registration: the app's state.
+    :returns: VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER.
+    :raises ConfigurationError: if neither is set.
+    """
+    address: MailAddress | None = (
+        registration.settings.verification_from_email or mail_state(registration).default_sender
+    )
+    if not address:
+        raise ConfigurationError(
+            "The verification mail has no sender: set MAIL_DEFAULT_SENDER, such as 'no-reply@example.com', or the"
+            " REST_REGISTRATION setting VERIFICATION_FROM_EMAIL."
+        )
+    return address
+
+
+def _common_context(registration: Registration, user: object) -> dict[str, object]:
+    url = RegisterSigner.for_user(user).get_base_url()
+    return {
+        "user": user,
+        "user_address": registration.model.address_of(user),
+        "site": urlsplit(url).netloc.rpartition("@")[2],
+    }
+
+
+def _verification_context(registration: Registration, user: object) -> dict[str, object]:
+    signer = RegisterSigner.for_user(user)
+    rejects = registration.settings.register_rejection_url is not None
+    return {
+        **_common_context(registration, user),
+        "verification_url": signer.get_url(),
+        "rejection_url": RejectionSigner.for_user(user).get_url() if rejects else None,
+        "valid_until": signer.get_valid_until(),
+    }
+
+
+def _verification_templates(registration: Registration, request: Request | None, user: object) -> Templates:
+    select = registration.settings.verification_templates_selector
+    if select is None:
+        return complete_templates(registration.settings.register_verification_email_templates)
+    try:
+        return complete_templates(parse_templates(select(request, user)))
+    except ValueError as fault:
+        raise ConfigurationError(f"What VERIFICATION_TEMPLATES_SELECTOR returned {fault}.") from None
+
+
+def complete_templates(given: Templates | None, *, defaults: Templates = VERIFICATION_TEMPLATES) -> Templates:
+    """Fill in the default templates.
+
+    :param given: as :func:`parse_templates` gives them.
+    :param defaults: what stands for what is not given.
+    :returns: ``subject``, and ``body`` and/or ``html_body``: what is given of these replaces both defaults.
+    """
+    given = given or {}
+    bodies = ("body", "html_body")
+    chosen = {name: given[name] for name in bodies if name in given} or {name: defaults[name] for name in bodies}
+    return {"subject": given.get("subject", defaults["subject"]), **chosen}

@@ -1,0 +1,198 @@
+"""Transactions in the application's own session: their ends, their conflicts, and what the application left in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+
+from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, attempt, translate
+from .exceptions import ConfigurationError, DatabaseUnavailable
+
+Result = TypeVar("Result")
+
+_RETRIES = 3
+
+# Set in a session's info while its transaction has written something.
+_HAS_WRITTEN = "flask_rest_registration.has_written"
+
+
+def _note_flush(session: Session, _: object) -> None:
+    session.info[_HAS_WRITTEN] = True
+
+
+def _note_execution(execution: ORMExecuteState) -> None:
+    if not execution.is_select:
+        execution.session.info[_HAS_WRITTEN] = True
+
+
+def _note_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_HAS_WRITTEN, None)
+
+
+class Transactions:
+    """The application's own ``db.session``.
+
+    :param db: the application's Flask-SQLAlchemy extension.
+    :param mapper: the user model's mapper, which says what database the statements go to.
+    """
+
+    def __init__(self, db: SQLAlchemy, mapper: Mapper[Any]) -> None:
+        self._db = db
+        self._mapper = mapper
+        event.listen(db.session, "after_flush", _note_flush)
+        event.listen(db.session, "do_orm_execute", _note_execution)
+        event.listen(db.session, "after_transaction_end", _note_end)
+        if self._session.in_transaction():  # what was written before the first use was not noted
+            self._session.info[_HAS_WRITTEN] = True
+
+    @property
+    def _session(self) -> Session:
+        return self._db.session()
+
+    @property
+    def dialect(self) -> str:
+        """SQLAlchemy's name of the database that has the accounts."""
+        return self._session.get_bind(self._mapper).dialect.name
+
+    def execute(self, statement: sa.Executable, **options: Any) -> sa.Result[Any]:
+        """Run a statement of ours.
+
+        :param statement: any statement.
+        :param options: execution options.
+        :returns: its rows.
+        :raises DatabaseFault: as :func:`~.database_errors.attempt` tells its kinds apart.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        bind = {"mapper": self._mapper}
+        return attempt(lambda: self._session.execute(statement, execution_options=options, bind_arguments=bind))
+
+    def count_changed(self, statement: sa.Update | sa.Delete) -> int:
+        """Run a conditional UPDATE or DELETE, without committing.
+
+        :param statement: a statement without RETURNING.
+        :returns: the number of rows that it hit.
+        :raises DatabaseFault: as :meth:`execute`.
+        :raises DatabaseUnavailable: as :meth:`execute`.
+        """
+        return cast("sa.CursorResult[Any]", self.execute(statement)).rowcount  # what such a statement gives
+
+    def retry_conflicts(self, action: Callable[[], Result]) -> Result:
+        """Run a transaction, and up to three times more in a new one when the database refuses it as a conflict.
+
+        A conflict in a transaction in which the application has written is not tried again: what it wrote there would
+        be lost without a word.
+
+        :param action: the statements; it must bear repetition.
+        :returns: what it returns.
+        :raises DatabaseUnavailable: after the last try.
+        """
+        written_in = self._session.get_transaction() if self.has_application_written() else None
+        tries_left = _RETRIES
+        while True:
+            try:
+                return action()
+            except TransactionConflict as conflict:
+                lost = written_in is not None and self._session.get_transaction() is written_in
+                self.rollback()
+                if lost or not tries_left:
+                    raise DatabaseUnavailable(str(conflict)) from None
+                tries_left -= 1
+
+    def flush_pending(self) -> None:
+        """Write what the application left pending, so that its faults are told from ours: they are its own.
+
+        :raises TransactionConflict: if another transaction is in the way.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        try:
+            self._session.flush()
+        except SQLALCHEMY_ERRORS as error:
+            failure = translate(error)
+            if not isinstance(failure, (TransactionConflict, DatabaseUnavailable)):
+                raise
+        else:
+            return
+        raise failure
+
+    def has_application_written(self) -> bool:
+        """Tell whether the application has changes in the open transaction, or pending for it."""
+        return self.has_pending() or _HAS_WRITTEN in self._session.info
+
+    def has_pending(self) -> bool:
+        """Tell whether the session has changes that are not written yet."""
+        session = self._session
+        return bool(session.new or session.dirty or session.deleted)
+
+    @contextmanager
+    def rolled_back_on_failure(self) -> Iterator[None]:
+        """Leave the session clean, whatever is raised inside."""
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+
+    @contextmanager
+    def refuse_changes(self) -> Iterator[None]:
+        """Keep a serializer from changing rows that the database already has.
+
+        A nested schema that loads instances finds them by the keys in the body, and overwrites them.
+
+        :raises ConfigurationError: if there are changes that were not there before.
+        """
+        before = self._changed_objects()
+        yield
+        changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
+        if changed:
+            names = ", ".join(sorted({type(each).__name__ for each in changed}))
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
+                " could overwrite them: load nested schemas without load_instance, or with transient=True."
+            )
+
+    def _changed_objects(self) -> list[object]:
+        session = self._session
+        return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
+
+    def is_stored(self, user: object) -> bool:
+        """Tell whether the account is still part of the open transaction.
+
+        :param user: an account that was inserted.
+        :returns: False if somebody rolled the session back.
+        """
+        return user in self._session and bool(sa.inspect(user, raiseerr=True).persistent)
+
+    def commit(self) -> None:
+        """COMMIT without expiring objects, so that reading them afterwards is no statement.
+
+        :raises ConstraintViolation: for a constraint that is checked at the COMMIT.
+        :raises TransactionConflict: if another transaction is in the way.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        session = self._session
+        expires = session.expire_on_commit
+        session.expire_on_commit = False
+        try:
+            attempt(session.commit)
+        finally:
+            session.expire_on_commit = expires
+
+    def rollback(self) -> None:
+        """Roll the session back."""
+        self._session.rollback()
+
+    def forget(self, user: object) -> None:
+        """Take an object out of the session without writing it, whatever state it is in.
+
+        :param user: an object that a serializer gave.
+        """
+        session = self._session
+        if user in session:
+            session.expunge(user)
