@@ -1,0 +1,98 @@
+"""Attacks by mail servers and senders that fail."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Thread
+
+import pytest
+from flask import Request
+
+from ..target import REGISTER, Target, told
+
+
+class _Refusing(socketserver.StreamRequestHandler):
+    """Greets, and refuses every mail."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 loopback\r\n")
+        for line in self.rfile:
+            self.wfile.write(b"250 loopback\r\n" if line[:4].upper() in {b"EHLO", b"HELO"} else b"451 not now\r\n")
+
+
+@contextmanager
+def _mail_server(fault: str) -> Iterator[int]:
+    """Give the port of a mail server that is down, silent, or refuses every mail."""
+    if fault == "refuses":
+        with socketserver.TCPServer(("127.0.0.1", 0), _Refusing) as server:
+            server.timeout = 10
+            thread = Thread(target=server.handle_request)
+            thread.start()
+            yield server.server_address[1]
+            thread.join(10)
+        return
+    with socket.socket() as server_socket:
+        server_socket.bind(("127.0.0.1", 0))  # nobody else gets the port, and connections to it are refused
+        if fault == "is silent":
+            server_socket.listen()  # the system accepts, and nobody answers
+        yield server_socket.getsockname()[1]
+
+
+@pytest.mark.parametrize("fault", ["is down", "is silent", "refuses"])
+def test_a_mail_server_that_fails_leaves_no_account(
+    registration_target: Target, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The mail cannot be sent: an account that is stored all the same can never be verified, and its address is taken.
+
+    The answer must be 503, nothing stored, and the same request good a little later. Mend: commit nothing between
+    INSERT and mail, neither in template context builders or selectors nor in listeners of SQLAlchemy's events.
+    """
+    target = registration_target
+    target.need(target.settings.sends_by_default, "the default sender is not in use")
+    target.sign_up()
+    target.change_settings(verification_email_timeout=timedelta(seconds=0.5))
+    body = target.body()
+    mail = target.app.extensions["mail"]
+    with _mail_server(fault) as port, monkeypatch.context() as changed:
+        for name, value in {"suppress": False, "server": "127.0.0.1", "port": port}.items():
+            changed.setattr(mail, name, value)
+        for name in ("use_tls", "use_ssl", "username", "password"):
+            changed.setattr(mail, name, None)
+        answer = target.post(REGISTER, body)
+    target.expect(answer.status_code == 503, f"While the mail server {fault}, a sign-up was answered {told(answer)}.")
+    _expect_nothing_stored(target, body, f"while the mail server {fault}")
+
+
+def test_a_sender_that_fails_leaves_no_account(registration_target: Target) -> None:
+    """Your REGISTER_VERIFICATION_EMAIL_SENDER raises at its end: an account that is stored all the same is stuck.
+
+    Mend: your sender sends or queues the finished mail and never commits or rolls back; the extension commits after
+    it, and takes everything back if it raises.
+    """
+    target = registration_target
+    target.need_verification()
+    target.need(not target.settings.sends_by_default, "the default sender is in use")
+    target.sign_up()
+    sender = target.settings.register_verification_email_sender
+
+    def fail_at_the_end(request: Request | None, user: object) -> None:
+        sender(request, user)
+        raise RuntimeError("an attack: this mail could not be sent")
+
+    body = target.body()
+    target.change_settings(register_verification_email_sender=fail_at_the_end)
+    answer = target.post(REGISTER, body)
+    target.expect(answer.status_code == 503, f"When the sender failed, a sign-up was answered {told(answer)}.")
+    target.change_settings(register_verification_email_sender=sender)
+    _expect_nothing_stored(target, body, "when the sender failed")
+
+
+def _expect_nothing_stored(target: Target, body: dict[str, object], when: str) -> None:
+    address = str(body[target.email_name]).lower()
+    target.expect(target.row(address) is None, f"A sign-up {when} was refused, and its account is stored.")
+    answer = target.post(REGISTER, body)
+    target.expect(target.row(address), f"A sign-up {when} could not be repeated afterwards: {told(answer)}.")

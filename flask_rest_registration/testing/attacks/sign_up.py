@@ -1,0 +1,152 @@
+"""Attacks on ``register/``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ...settings import Settings
+from ...user_model import python_type
+from ..bodies import PASSWORDS, new_password
+from ..hostile import bodies_like
+from ..target import REGISTER, VERIFY, Target, at_once, is_accepted, told
+
+_FREE_KEY = 424242
+
+
+def test_a_good_sign_up_makes_one_account_that_is_not_verified(registration_target: Target) -> None:
+    """A new account is not verified, whatever made it: else nobody has to own the address that he gives.
+
+    Mend: let nothing but a link set the flag; look for receivers, events and defaults of your model that do.
+    """
+    address = registration_target.sign_up()
+    registration_target.need_verification()
+    registration_target.expect(
+        not registration_target.is_verified(address), "An account was verified right after the sign-up."
+    )
+
+
+def test_a_stranger_writes_no_column_that_registration_does_not_offer(registration_target: Target) -> None:
+    """Mass assignment: a request says "is_admin": true or "id": 1, and the code passes it on to the model (CWE-915).
+
+    The stranger is an administrator then, or has taken somebody's account over. Mend: remove the field from
+    USER_EDITABLE_FIELDS or from your serializer, give your serializer's Meta neither unknown = INCLUDE nor all
+    columns, and name in a constructor or @post_load what it takes. A field that strangers may set on purpose belongs
+    in the ini option registration_open_fields.
+    """
+    target = registration_target
+    with target.app.app_context():
+        offered = target.registration.serializers.register().load_fields
+    names = {name for field_name, field in offered.items() for name in (field_name, field.attribute, field.data_key)}
+    rights = set(Settings.user_hidden_fields) - target.open_fields
+    target.expect(not rights & names, f"Registration offers a stranger to set {sorted(rights & names, key=str)}.")
+    victim = target.sign_up()
+    before = target.row(victim) or {}
+    written, broken = [], []
+    for name, value in _extra_values(target, before, names):
+        body = {**target.body(), name: value}
+        if target.post(REGISTER, body).status_code >= 500:
+            broken.append(name)
+        stored = (target.row(str(body[target.email_name]).lower()) or {}).get(name)
+        if str(value) in {str(stored), str(getattr(stored, "name", None)), str(getattr(stored, "value", None))}:
+            written.append(name)
+    target.expect(not written, f"A stranger's extra fields were stored: {written}.")
+    target.expect(not broken, f"A stranger's extra fields made server errors: {broken}.")
+    target.expect(target.row(victim) == before, "A stranger's sign-up changed an account that was there before.")
+
+
+def _extra_values(target: Target, row: dict[str, object], offered: set[str | None]) -> Iterator[tuple[str, object]]:
+    for name, column in target.model.attributes.items():
+        if name not in offered:
+            kind = python_type(column)
+            yield name, not row[name] if kind is bool else _FREE_KEY if kind is int else "admin"
+    for key in target.model.keys:
+        yield key.name, row[key.name] if isinstance(row[key.name], int) else str(row[key.name])
+    for name in (*Settings.user_hidden_fields, *target.model.mapper.relationships.keys(), "user"):
+        if name not in offered and name not in target.model.attributes:
+            yield name, {"id": 1, "is_admin": True}
+
+
+def test_a_password_is_stored_as_a_salted_hash_and_never_shown(registration_target: Target) -> None:
+    """A stolen table or a logged answer must not open accounts (OWASP, Password Storage Cheat Sheet).
+
+    Mend: let PASSWORD_HASHER, set_password() or your property make a slow, salted hash, as werkzeug's
+    generate_password_hash does, and take password columns out of REGISTER_OUTPUT_SERIALIZER_CLASS.
+    """
+    target = registration_target
+    password, bodies = new_password(), [target.body(), target.body()]
+    for body in bodies:
+        body.update({name: password for name in PASSWORDS if name in body})
+    second = target.sign_up(bodies[1])
+    answer = target.post(REGISTER, bodies[0])
+    addresses = [str(bodies[0][target.email_name]).lower(), second]
+    if target.settings.password_at_verification:
+        answers = [target.verify(target.link(address), password=password) for address in addresses]
+        answer = answers[0]
+    rows = [target.row(address) or {} for address in addresses]
+    hashes = [[str(row[column.name]) for column in target.model.password_columns if row] for row in rows]
+    shown = [text for text in (password, *hashes[0]) if text in answer.get_data(as_text=True)]
+    target.expect(not shown, "The answer to a sign-up shows the password or its hash.")
+    plain = [name for name, value in rows[0].items() if password in str(value)]
+    target.expect(not plain, f"The password is stored as it is, in {plain}.")
+    target.expect(
+        not set(hashes[0]) & set(hashes[1]), "Two accounts with one password have the same hash: it has no salt."
+    )
+
+
+def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_target: Target) -> None:
+    """A session or token in the answer to a sign-up: who signs up with a victim's address is inside before its owner.
+
+    His session stays valid when the owner verifies (pre-hijacking, Sudhodanan and Paverd 2022). Mend: do not log in in
+    user_registered or in an output serializer; log in with REGISTER_VERIFICATION_AUTO_LOGIN, or after it.
+    """
+    target = registration_target
+    target.need_verification()
+    target.sign_up()
+    client = target.app.test_client()
+    target.post(REGISTER, {}, client)
+    with client.session_transaction() as session:
+        before = set(session)
+    answer = target.post(REGISTER, target.body(), client)
+    with client.session_transaction() as session:
+        added = set(session) - before - {"_flashes"}
+    target.expect(not added, f"After a sign-up the session of the stranger holds {sorted(added)}.")
+    tokens = [name for name in answer.get_json(silent=True) or {} if re.search(r"(^|_)(token|jwt|api_key)$", name)]
+    target.expect(not tokens, f"The answer to a sign-up has {tokens}.")
+
+
+def test_one_address_twice_at_once_makes_one_account(registration_target: Target) -> None:
+    """Two sign-ups with the same data at the same moment: code that looks first and writes then finds both free.
+
+    One of them ends as a 500, or both make an account (dj-rest-auth #552, django-allauth #1017). Mend: let a unique
+    constraint decide, and treat its IntegrityError as "taken", also in tables that you fill beside the account.
+    """
+    target = registration_target
+    target.need_simultaneity()
+    target.sign_up()
+    for _ in range(3):
+        body = target.body()
+        answers = at_once(4, lambda body=body: target.post(REGISTER, body))  # type: ignore[misc]
+        statuses = sorted(answer.status_code for answer in answers)
+        target.expect(statuses[-1] < 500, f"Four sign-ups at once were answered {statuses}.")
+        accepted = sum(map(is_accepted, answers))
+        expected = {4} if target.settings.register_hide_existing_email else {1}
+        target.expect({accepted} == expected, f"Of four sign-ups at once with one address {accepted} were accepted.")
+
+
+def test_no_body_is_answered_with_a_server_error(registration_target: Target) -> None:
+    """Hostile bodies: NUL, surrogates, huge numbers, deep nesting, wrong types, text without end, invalid JSON.
+
+    A 5xx says that code of yours met what it did not expect: at best a flooded log, at worst a half-done request.
+    Mend: let hooks of your serializers (which run before the types are checked), your validators and your
+    before_request functions cope with missing fields, other types and bodies that are no object.
+    """
+    target = registration_target
+    link = target.link(target.sign_up()) if target.model.flag else {}
+    wrong = []
+    for path, good in ((REGISTER, target.body), (VERIFY, lambda: {**link, **dict.fromkeys(PASSWORDS, "violet")})):
+        for name, data in bodies_like(good):
+            answer = target.post(path, data=data, content_type="application/json")
+            if answer.status_code >= 500 or not answer.is_json:
+                wrong.append(f"{path} with {name}: {told(answer)[:80]}")
+    target.expect(not wrong, "These bodies were not answered properly:\n  " + "\n  ".join(wrong[:8]))

@@ -1,0 +1,105 @@
+"""Good bodies of sign-ups, made from the application's own register serializer."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+from uuid import uuid4
+
+from flask import Flask
+from marshmallow import Schema, fields, validate
+
+from ..fields import EmailAddress
+from ..new_users import PASSWORD
+from ..serializers import client_name
+from ..state import app_state
+
+#: The fields that take the password.
+PASSWORDS = (PASSWORD, f"{PASSWORD}_confirm")
+
+_NOW = datetime(2000, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+
+_VALUES: Mapping[type[fields.Field[Any]], Callable[[Any], object]] = {
+    fields.Email: lambda field: new_address(),
+    EmailAddress: lambda field: new_address(),
+    fields.Url: lambda field: f"https://{secrets.token_hex(4)}.example/",
+    fields.UUID: lambda field: str(uuid4()),
+    fields.Boolean: lambda field: True,
+    fields.TimeDelta: lambda field: 60,
+    fields.AwareDateTime: lambda field: _NOW.isoformat(),
+    fields.Date: lambda field: _NOW.date().isoformat(),
+    fields.Time: lambda field: _NOW.time().isoformat(),
+    fields.DateTime: lambda field: _NOW.replace(tzinfo=None).isoformat(),
+    fields.Enum: lambda field: _member(field),
+    fields.Number: lambda field: _number(field),
+    fields.List: lambda field: [],
+    fields.Mapping: lambda field: {},
+    fields.Nested: lambda field: _required_values(field.schema),
+    fields.String: lambda field: _text(field),
+}
+
+
+class NoBody(Exception):
+    """No good body can be made from the register serializer."""
+
+
+def new_address() -> str:
+    """Return an address that nobody has."""
+    return f"attack-{secrets.token_hex(6)}@example.com"
+
+
+def new_password() -> str:
+    """Return a password that nobody guesses."""
+    return f"violet-{secrets.token_urlsafe(12)}"
+
+
+def make_body(app: Flask) -> dict[str, Any]:
+    """Make the body of a good sign-up, of a person who was never there before.
+
+    :param app: the application.
+    :returns: the fields that its register serializer requires, and e-mail and password.
+    :raises NoBody: naming a field that has no value that we know of.
+    """
+    with app.app_context():
+        registration = app_state(app).registration()
+        schema = registration.serializers.register()
+        email = client_name(schema, registration.model.email.name) or registration.model.email.name
+        body = {**_required_values(schema), email: new_address()}
+        password = new_password()
+        known = {field.data_key or name for name, field in schema.load_fields.items()}
+        body.update({name: password for name in PASSWORDS if name in known})
+    return body
+
+
+def _required_values(schema: Schema) -> dict[str, Any]:
+    return {field.data_key or name: _value(name, field) for name, field in schema.load_fields.items() if field.required}
+
+
+def _value(name: str, field: fields.Field[Any]) -> object:
+    for check in field.validators:
+        if isinstance(check, validate.OneOf):
+            return next(iter(check.choices))
+    for kind, make in _VALUES.items():
+        if isinstance(field, kind):
+            return make(field)
+    raise NoBody(f"the field {name!r} is a {type(field).__name__}, for which the attacks have no value")
+
+
+def _member(field: Any) -> object:
+    member = next(iter(field.enum))
+    return member.value if field.by_value else member.name
+
+
+def _number(field: fields.Field[Any]) -> object:
+    ranges = [check for check in field.validators if isinstance(check, validate.Range)]
+    return max([1, *(check.min for check in ranges if check.min is not None)])
+
+
+def _text(field: fields.Field[Any]) -> str:
+    text = f"x{secrets.token_hex(16)}"
+    for check in field.validators:
+        if isinstance(check, validate.Length):
+            text = text.ljust(check.equal or check.min or 0, "x")[: check.equal or check.max]
+    return text

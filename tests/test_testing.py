@@ -1,0 +1,412 @@
+"""The pytest plugin: quiet on good applications, and it finds the mistake of each bad one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import flask_rest_registration.testing  # the runs inside must not import it anew
+
+from .bad_apps import BAD_APPS
+
+pytest_plugins = ["pytester"]
+
+PLUGIN = flask_rest_registration.testing.__name__
+
+CONFTEST = """
+import pytest
+from {module} import {name}
+
+@pytest.fixture(scope="{scope}")
+def app(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("database")
+    built = {call}
+    yield built.app
+    built.dispose()
+"""
+
+OWN_TESTS = """
+def test_of_the_application(app):
+    assert app.config["TESTING"]
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run inside gave: names of attacks, without their folder and module."""
+
+    exit_code: int
+    passed: list[str]
+    skipped: list[str]
+    failed: list[str]
+    messages: str
+    ids: list[str]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run pytest with the plugin in the folder of the test."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run_inside(*arguments: str) -> Outcome:
+        done = pytester.inline_run("-p", PLUGIN, "-p", "no:cacheprovider", "-W", "error", *arguments)
+        reports = done.getreports("pytest_runtest_logreport")
+        by_outcome: dict[str, list[str]] = {"passed": [], "skipped": [], "failed": []}
+        for report in reports:
+            if report.when == "call" or report.outcome != "passed":
+                by_outcome[report.outcome].append(report.nodeid.rpartition("::")[2])
+        messages = "\n".join(report.longreprtext for report in reports)
+        ids = list(dict.fromkeys(report.nodeid for report in reports))
+        return Outcome(int(done.ret or 0), **by_outcome, messages=messages, ids=ids)
+
+    return run_inside
+
+
+@pytest.fixture
+def application(pytester: pytest.Pytester) -> Callable[..., None]:
+    """Write an application's conftest.py, with the fixture of its app."""
+
+    def write(
+        call: str,
+        *,
+        module: str = "tests.support.apps",
+        name: str = "make_app",
+        scope: str = "function",
+        more: str = "",
+    ) -> None:
+        pytester.makeconftest(CONFTEST.format(module=module, name=name, call=call, scope=scope) + more)
+        pytester.makepyfile(test_own=OWN_TESTS)
+
+    return write
+
+
+FILE = "f'sqlite:///{tmp_path}/app.db'"
+
+
+# Bad applications
+
+
+@pytest.mark.parametrize("name", BAD_APPS)
+def test_the_mistake_of_a_bad_application_is_found_by_one_attack_and_by_no_other(
+    run: Run, application: Callable[..., None], name: str
+) -> None:
+    bad = BAD_APPS[name]
+    application(f"BAD_APPS[{name!r}].build({FILE})", module="tests.bad_apps", name="BAD_APPS")
+    outcome = run()
+    assert {failed.partition("[")[0] for failed in outcome.failed} == {bad.found_by}
+    assert bad.words in outcome.messages
+    assert "Mend: " in outcome.messages
+    assert outcome.passed, "the other attacks had no aim"
+
+
+# Good applications
+
+RICH = """
+from datetime import timedelta
+from enum import Enum
+from marshmallow import fields, post_load, validate
+from flask_rest_registration import DefaultRegisterUserSerializer
+from flask_rest_registration.fields import EmailAddress
+
+class Size(Enum):
+    SMALL = "s"
+
+class Rich(DefaultRegisterUserSerializer):
+    second = fields.Email(required=True)
+    third = EmailAddress(required=True)
+    page = fields.Url(required=True)
+    uid = fields.UUID(required=True)
+    terms = fields.Boolean(required=True)
+    pause = fields.TimeDelta(required=True)
+    at = fields.AwareDateTime(required=True)
+    day = fields.Date(required=True)
+    time = fields.Time(required=True)
+    moment = fields.DateTime(required=True)
+    size = fields.Enum(Size, required=True)
+    by_value = fields.Enum(Size, by_value=True, required=True)
+    number = fields.Integer(required=True, validate=validate.Range(min=7))
+    any_number = fields.Float(required=True, validate=validate.Range(max=7))
+    tags = fields.List(fields.String(), required=True)
+    extra = fields.Dict(required=True, data_key="more")
+    address = fields.Nested({"city": fields.String(required=True)}, required=True)
+    code = fields.String(required=True, validate=validate.Length(equal=50))
+    short = fields.String(required=True, validate=[validate.Length(min=2, max=3), validate.Regexp("x")])
+    colour = fields.String(required=True, validate=validate.OneOf(["red"]))
+    note = fields.String()
+
+    @post_load
+    def keep(self, data, **extra):
+        return {name: data[name] for name in ("email", "username", "password")}
+"""
+
+GOOD = {
+    "the usual model": "",
+    "a Boolean flag": "models.classic_columns, ",
+    "set_password()": "models.set_password, registration={'REGISTER_SERIALIZER_PASSWORD_CONFIRM': False}, ",
+    "another name of the address": "models.other_email_name, ",
+    "a UUID as the key, links once": "models.uuid_key, registration={'REGISTER_VERIFICATION_ONE_TIME_USE': True}, ",
+    "several tables": "models.inheritance_subclass, ",
+    "a lock-out column": "models.declared(active=mapped_column(Boolean, default=True)), ",
+    "no verification": "registration={'REGISTER_VERIFICATION_ENABLED': False}, ",
+    "a sender of its own": "registration={'REGISTER_VERIFICATION_EMAIL_SENDER': lambda request, user: None,"
+    " 'REGISTER_VERIFICATION_URL': None}, ",
+    "log-in with the link": "registration={'REGISTER_VERIFICATION_AUTO_LOGIN': True,"
+    " 'LOGIN_HANDLER': lambda request, user: {'token': 'x'}}, ",
+    "a serializer of every kind of field": "registration={'REGISTER_SERIALIZER_CLASS': Rich}, ",
+    "a right that is offered on purpose": "models.privileged,"
+    " registration={'USER_EDITABLE_FIELDS': ['username', 'role']}, ",
+}
+ONE_CONNECTION = """
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+@pytest.fixture(autouse=True)
+def one_connection(app):
+    db = app.extensions["sqlalchemy"]
+    with app.app_context():
+        connection = db.engine.connect()
+    db.session = scoped_session(sessionmaker(bind=connection))
+    yield
+    connection.close()
+"""
+IMPORTS = "from sqlalchemy import Boolean\nfrom sqlalchemy.orm import mapped_column\nfrom tests.support import models\n"
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_no_attack_succeeds_against_a_good_application(
+    run: Run, application: Callable[..., None], pytester: pytest.Pytester, name: str
+) -> None:
+    pytester.makeini("[pytest]\nregistration_open_fields = role\n")
+    application(f"make_app({GOOD[name]}database_uri={FILE})", more=IMPORTS + RICH)
+    outcome = run()
+    assert outcome.failed == [], outcome.messages
+    assert outcome.exit_code == 0
+    assert {"test_of_the_application", "test_no_body_is_answered_with_a_server_error"} <= set(outcome.passed)
+
+
+def test_an_application_may_do_without_flask_mail(run: Run, application: Callable[..., None]) -> None:
+    more = """
+@pytest.fixture(autouse=True)
+def no_mail(app):
+    del app.extensions["mail"]
+"""
+    application(f"make_app({GOOD['a sender of its own']}database_uri={FILE})", more=more)
+    outcome = run("-k", "good_sign_up or mail")
+    assert outcome.failed == [], outcome.messages
+    assert "the default sender is not in use" in outcome.messages
+
+
+def test_no_attack_succeeds_against_an_application_with_claims(run: Run, application: Callable[..., None]) -> None:
+    application(f"claiming({FILE})", module="tests.bad_apps", name="claiming")
+    outcome = run("-k", "registration_attacks")
+    assert outcome.failed == [], outcome.messages
+    assert "test_a_sign_up_does_not_tell_who_has_an_account" in outcome.passed
+    assert "test_a_stranger_prepares_no_password_for_an_address_that_is_not_his" in outcome.passed
+    assert "test_a_resend_does_not_tell_who_has_an_account" in outcome.passed
+    assert "test_a_link_of_one_purpose_serves_no_other" in outcome.passed
+
+
+@pytest.mark.parametrize(("call", "more"), [("make_app()", ""), (f"make_app(database_uri={FILE})", ONE_CONNECTION)])
+def test_attacks_at_once_are_left_out_where_the_database_is_one_connection(
+    run: Run, application: Callable[..., None], call: str, more: str
+) -> None:
+    application(call, more=more)
+    outcome = run("-k", "at_once")
+    assert outcome.failed == []
+    assert len(outcome.skipped) == 2
+    assert "use a file" in outcome.messages
+
+
+def test_what_an_attack_changes_of_the_app_is_put_back(
+    run: Run, application: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    bad_app = "requests_read_the_configuration_again"
+    application(f"BAD_APPS[{bad_app!r}].build({FILE})", module="tests.bad_apps", name="BAD_APPS", scope="module")
+    pytester.makepyfile(
+        test_own="""
+        def test_last(app):
+            mail = app.extensions["mail"]
+            assert app.config["SECRET_KEY"] == "a key for tests only"
+            assert not app.config.get("SECRET_KEY_FALLBACKS")
+            assert app.config.get("PROPAGATE_EXCEPTIONS") is None
+            assert (mail.server, mail.port, mail.suppress) == ("127.0.0.1", 1, True)
+            assert type(app.extensions["rest_registration"]).__name__ == "AppState"
+        """
+    )
+    outcome = run()
+    assert outcome.failed == ["test_a_key_that_was_dropped_verifies_no_link"]
+    assert "test_last" in outcome.passed
+
+
+# Where no sign-up is possible
+
+UNKNOWN_FIELD = """
+from marshmallow import fields, post_load
+from flask_rest_registration import DefaultRegisterUserSerializer
+
+class Odd(DefaultRegisterUserSerializer):
+    fingerprint = fields.Raw(required=True)
+
+    @post_load
+    def keep(self, data, **extra):
+        data.pop("fingerprint")
+        return data
+"""
+
+BODY = """
+from uuid import uuid4
+
+@pytest.fixture
+def registration_body():
+    return lambda: {
+        "email": f"{uuid4()}@Example.com", "username": str(uuid4()), "fingerprint": [1],
+        "password": "violet-anchor-47-tundra", "password_confirm": "violet-anchor-47-tundra",
+    }
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("make_app(registration={'REGISTER_SERIALIZER_CLASS': Odd})", "the field 'fingerprint' is a Raw"),
+        ("make_app(before_init=lambda app: app.before_request(lambda: ('slow down', 429)))", "answered 429 slow down"),
+        ("make_app(registration={'REGISTER_SERIALIZER_CLASS': 'no.such'})", "REGISTER_SERIALIZER_CLASS is 'no.such'"),
+    ],
+)
+def test_where_no_sign_up_is_possible_one_failure_says_what_to_do(
+    run: Run, application: Callable[..., None], call: str, words: str
+) -> None:
+    application(call, more=UNKNOWN_FIELD)
+    outcome = run("-k", "registration_attacks")
+    assert len(outcome.failed) == 1
+    assert outcome.passed == []
+    assert words in outcome.messages
+    assert "registration_body" in outcome.messages
+
+
+def test_the_application_says_what_a_good_body_is(run: Run, application: Callable[..., None]) -> None:
+    application(
+        f"make_app(registration={{'REGISTER_SERIALIZER_CLASS': Odd}}, database_uri={FILE})", more=UNKNOWN_FIELD + BODY
+    )
+    outcome = run()
+    assert outcome.failed == [], outcome.messages
+    assert len(outcome.passed) > 10
+
+
+# Where the attacks stand
+
+ONE = "used_again"
+
+
+def write_tree(pytester: pytest.Pytester, **files: str) -> None:
+    for name, content in files.items():
+        path = pytester.path / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+APP = CONFTEST.format(module="tests.support.apps", name="make_app", call="make_app()", scope="function")
+
+
+@pytest.mark.parametrize(
+    ("conftest", "argument", "stands_in"),
+    [
+        ("conftest", ".", ""),
+        ("conftest", "shop", "shop/"),
+        ("shop__conftest", ".", "shop/"),
+        ("shop__conftest", "shop", "shop/"),
+        ("shop__conftest", "shop/unit", "shop/unit/"),
+    ],
+)
+def test_the_attacks_stand_once_in_the_first_folder_that_sees_the_app(
+    run: Run, pytester: pytest.Pytester, conftest: str, argument: str, stands_in: str
+) -> None:
+    write_tree(pytester, **{conftest: APP, "shop__test_own": OWN_TESTS, "shop__unit__test_more": OWN_TESTS})
+    outcome = run("-k", ONE, argument)
+    assert outcome.ids == [f"{stands_in}registration_attacks/links::test_a_link_that_is_used_again_changes_nothing"]
+    assert outcome.failed == []
+
+
+def test_the_fixture_may_come_from_a_plugin(run: Run, pytester: pytest.Pytester) -> None:
+    write_tree(pytester, shop_fixtures=APP, test_own=OWN_TESTS)
+    pytester.syspathinsert()
+    assert len(run("-p", "shop_fixtures", "-k", ONE).passed) == 1
+
+
+def test_the_fixture_may_have_another_name_and_parameters(run: Run, pytester: pytest.Pytester) -> None:
+    fixture = APP.replace('scope="function"', "params=[1, 2]").replace("def app(", "def shop(request, ")
+    write_tree(pytester, conftest=fixture)
+    pytester.makeini("[pytest]\nregistration_app_fixture = shop\npython_functions = check_*\n")
+    assert len(run("-k", ONE).passed) == 2
+
+
+def test_whoever_selects_a_file_gets_no_attacks(run: Run, pytester: pytest.Pytester) -> None:
+    write_tree(pytester, conftest=APP, test_own=OWN_TESTS)
+    assert run("test_own.py").ids == ["test_own.py::test_of_the_application"]
+
+
+def test_a_run_without_the_fixture_is_refused(pytester: pytest.Pytester) -> None:
+    write_tree(pytester, test_own="def test_own(): pass\n")
+    result = pytester.runpytest_inprocess("-p", PLUGIN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*found no fixture 'app' in a conftest.py*registration_app_fixture*"])
+
+
+def test_a_folder_that_cannot_be_collected_is_reported_as_ever(run: Run, pytester: pytest.Pytester) -> None:
+    write_tree(pytester, conftest=APP, shop__conftest="raise RuntimeError", shop__test_own=OWN_TESTS)
+    assert run().exit_code == pytest.ExitCode.INTERRUPTED
+
+
+def test_the_attacks_run_in_several_processes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(pytester, conftest=APP, test_own_tests=OWN_TESTS)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", PLUGIN, "-n", "2", "-k", "used_again or has_changed or own_tests"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=pytester.path,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " 3 passed" in done.stdout
+
+
+# Docs
+
+
+def test_the_page_of_the_docs_shows_a_conftest_that_works(run: Run, pytester: pytest.Pytester) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "testing.rst").read_text("utf-8")
+    blocks = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page)
+    assert len(blocks) == 2
+    write_tree(pytester, conftest="\n".join(textwrap.dedent(block) for block in blocks))
+    pytester.makepyfile(
+        shop="""
+        from sqlalchemy import String
+        from sqlalchemy.orm import mapped_column
+        from tests.support import apps, models
+
+        def model(db):
+            return models.declared(country=mapped_column(String(2), nullable=False))(db)
+
+        def create_app(config):
+            return apps.make_app(model, database_uri=config["SQLALCHEMY_DATABASE_URI"]).app
+
+        class db:
+            create_all = drop_all = staticmethod(lambda: None)
+
+            class engine:
+                dispose = staticmethod(lambda: None)
+        """
+    )
+    outcome = run("-k", "good_sign_up or " + ONE)
+    assert outcome.failed == [], outcome.messages
+    assert len(outcome.passed) == 2
