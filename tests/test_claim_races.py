@@ -16,7 +16,7 @@ from .support.concurrency import at_once, begin_by_hand
 from .support.links import values_of
 from .support.mail_servers import RecordingServer
 
-ROUNDS = 20
+ROUNDS = 34
 RESEND, REJECT = "resend-verification/", "reject-registration/"
 WEEK = 7 * 24 * 3600
 SETTINGS = {

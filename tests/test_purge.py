@@ -618,7 +618,23 @@ def test_a_database_that_cannot_even_be_read_is_told_without_a_traceback(
     assert len(built.rows()) == 1
 
 
-def test_a_lock_for_writing_alone_that_comes_between_two_batches_is_told(built: Built, clock: Clock) -> None:
+def test_a_question_that_is_refused_as_a_conflict_is_asked_again(built: Built, clock: Clock) -> None:
+    add_old_claims(built, clock)
+    lock = Lock(built, "EXCLUSIVE")
+    lock.take()
+    questions: list[str] = []
+
+    @event.listens_for(built.engine, "before_cursor_execute")
+    def let_go_before_the_third(conn: object, cursor: object, sql: str, *_: object) -> None:
+        questions.append(sql)
+        if len(questions) == 3:
+            lock.let_go()
+
+    assert purge(built, 7, "--dry-run") == (0, "1 claims would be deleted\n")
+    assert len(questions) == 3
+
+
+def test_a_lock_that_comes_between_two_batches_is_told(built: Built, clock: Clock) -> None:
     add_old_claims(built, clock, 600)
     lock = Lock(built, "EXCLUSIVE")
     selects: list[str] = []

@@ -57,6 +57,7 @@ Run = Callable[..., Outcome]
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run pytest with the plugin in the folder of the test."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini("[pytest]\n")  # else the configuration of whatever folder the temporary one lies in counts
 
     def run_inside(*arguments: str) -> Outcome:
         done = pytester.inline_run("-p", PLUGIN, "-p", "no:cacheprovider", "-W", "error", *arguments)
