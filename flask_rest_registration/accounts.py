@@ -107,11 +107,7 @@ class Accounts(Transactions):
         key = _key_from_text(link_id, self._model.link_id.column)
         if key is None:
             return None
-        try:
-            user = self._find_where(self._model.link_id.column == key)
-        except ValueRefused:  # PostgreSQL compares no number with a column that could not hold it
-            self.rollback()
-            return None
+        user = self._find_where(self._model.link_id.column == key)
         # MariaDB finds 'ABC' by 'abc' and 'x' by 'x '.
         return user if user is not None and self._model.link_id_of(user) == link_id else None
 
@@ -122,11 +118,7 @@ class Accounts(Transactions):
         :returns: the account, or None.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
-        try:
-            user = self._find_where(self._model.email.column == address)
-        except ValueRefused:  # a column or database whose character set does not have the letters of a domain
-            self.rollback()
-            return None
+        user = self._find_where(self._model.email.column == address)
         # MariaDB finds 'cafe@' by 'café@': that mailbox is somebody else's.
         return user if user is not None and self._model.address_of(user) == address else None
 
@@ -143,7 +135,13 @@ class Accounts(Transactions):
     def _find_where(self, *conditions: sa.ColumnElement[bool]) -> Any | None:
         self.flush_pending()
         statement = sa.select(self._model.cls).where(*conditions)
-        return self.execute(statement, populate_existing=True).unique().scalar_one_or_none()
+        try:
+            return self.execute(statement, populate_existing=True).unique().scalar_one_or_none()
+        except ValueRefused:
+            # PostgreSQL compares no number with a column that could not hold it, nor does a database whose character
+            # set lacks the letters of a domain compare these.
+            self.rollback()
+            return None
 
     def change(
         self, user: object, table: sa.Table, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]
@@ -165,10 +163,8 @@ class Accounts(Transactions):
             .where(*self.is_row_of(user, table), self.has_address_of(user, table), *conditions)
             .values({columns[name]: value for name, value in values.items()})
         )
-        if self.count_changed(statement) != 1:
-            self.rollback()
+        if not self.commit_if_one_changes(statement):
             return False
-        self.commit()
         made = {name for name, value in values.items() if isinstance(value, sa.ClauseElement)}  # such as crypt(...)
         for name in values.keys() - made:
             set_committed_value(user, name, values[name])

@@ -35,7 +35,7 @@ def refuse_unfit_for_claims(settings: Settings, model: UserModel, serializers: S
     if settings.password_at_verification:
         faults += _spread_faults(model, needing="REGISTER_PASSWORD_AT 'verify'")
     if settings.deletes_claims:
-        faults += deletion_faults(model, serializers, dialect=dialect)
+        faults += _deletion_faults(model, serializers, dialect=dialect)
     if faults:
         raise ConfigurationError(*faults)
 
@@ -50,7 +50,7 @@ def refuse_unfit_for_purge(model: UserModel, serializers: Serializers, *, dialec
     """
     faults = [
         *_column_faults(model, needing="purge"),
-        *deletion_faults(model, serializers, dialect=dialect),
+        *_deletion_faults(model, serializers, dialect=dialect),
     ]
     if faults:
         raise ConfigurationError(*faults)
@@ -71,16 +71,8 @@ def _column_faults(model: UserModel, *, needing: str) -> Iterator[str]:
         )
 
 
-def deletion_faults(model: UserModel, serializers: Serializers, *, dialect: str) -> Iterator[str]:
-    """Find what keeps accounts of a model from being deleted without harm.
-
-    Whoever was logged in to a deleted account would be logged in to the next one that gets its key.
-
-    :param model: the user model.
-    :param serializers: its schemas.
-    :param dialect: SQLAlchemy's name of the database.
-    :returns: one sentence for each fault, with its mend.
-    """
+def _deletion_faults(model: UserModel, serializers: Serializers, *, dialect: str) -> Iterator[str]:
+    """Find what keeps accounts from being deleted: a log-in of a deleted one must not open the next of that key."""
     yield from _spread_faults(model, needing="What deletes claims")
     table = model.mapper.local_table
     if (
@@ -143,7 +135,7 @@ def claim_warnings(settings: Settings, model: UserModel, serializers: Serializer
 def _references_that_refuse(model: UserModel) -> list[str]:
     return sorted(
         str(key.parent)
-        for table in model.mapper.local_table.metadata.tables.values()  # type: ignore[attr-defined]  # a Table's
+        for table in model.email.column.table.metadata.tables.values()
         for key in table.foreign_keys
         if (key.ondelete or "").upper() not in {"CASCADE", "SET NULL"} and _refers_to(model, key)
     )

@@ -108,10 +108,8 @@ class ClaimStatements:
             self._accounts.has_address_of(user, self._table),
             self._claim.condition(),
         )
-        if self._accounts.count_changed(statement) != 1:
-            self._accounts.rollback()
+        if not self._accounts.commit_if_one_changes(statement):
             return False
-        self._accounts.commit()
         self._accounts.forget(user)
         return True
 

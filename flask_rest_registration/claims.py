@@ -13,10 +13,10 @@ from .claim_rules import refuse_unfit_for_purge
 from .claim_statements import Batch, ClaimStatements
 from .database_errors import ConstraintViolation
 from .exceptions import ClaimInUse, ConfigurationError, EmailNotSent, NotFound, SignatureInvalid
-from .links import account_behind
+from .links import account_behind, load_link
 from .notifications import ready_mailer
 from .owners import write_to_owner
-from .serializers import ResendVerificationSerializer, VerifyRegistrationSerializer, load
+from .serializers import ResendVerificationSerializer, load
 from .signers import RejectionSigner
 from .state import Registration
 
@@ -25,7 +25,6 @@ ReadJson = Callable[[], Any]
 _SENT = "If an account with this address waits for its verification, the link is on its way."
 _REJECTED = "Registration rejected successfully"
 _resend_serializer = ResendVerificationSerializer()
-_link_serializer = VerifyRegistrationSerializer()
 
 
 def resend(registration: Registration, read_json: ReadJson, *, request: Request) -> dict[str, str]:
@@ -70,7 +69,7 @@ def reject(registration: Registration, read_json: ReadJson) -> dict[str, str]:
     if claims is None or registration.settings.register_rejection_url is None:
         raise NotFound
     with registration.accounts.rolled_back_on_failure():
-        link = load(_link_serializer, read_json())
+        link = load_link(read_json())
 
         def delete() -> bool:
             user = account_behind(registration, RejectionSigner, link)
@@ -107,7 +106,7 @@ class Purge:
         if older_than < period:
             raise ValueError(f"links live for {period} (REGISTER_VERIFICATION_PERIOD): give at least as much")
         self._claims = cast(ClaimStatements, registration.claims)  # a model that is fit for purge has them
-        self._sent_before = clock.now() - int(older_than.total_seconds())
+        self._sent_before = clock.seconds_ago(older_than)
 
     def count(self) -> int:
         """Count what there is to delete."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 
 def now() -> int:
@@ -11,3 +12,12 @@ def now() -> int:
     :returns: whole seconds since the Unix epoch, UTC.
     """
     return int(time.time())
+
+
+def seconds_ago(duration: timedelta) -> int:
+    """Return the time before which a moment is longer ago than a period.
+
+    :param duration: the period.
+    :returns: whole seconds since the Unix epoch, UTC.
+    """
+    return now() - int(duration.total_seconds())

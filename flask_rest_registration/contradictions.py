@@ -44,25 +44,34 @@ def contradictions(
     :param logs_in_by_default: whether the log-in after a verification is Flask-Login's.
     :returns: for each contradiction one sentence with its mend.
     """
-    faults = [*_missing(values, given, sends_by_default=sends_by_default, logs_in_by_default=logs_in_by_default)]
-    if values["REGISTER_HIDE_EXISTING_EMAIL"] and notifies_by_default and not sends_by_default and _lacks_url(given):
-        faults.append(
-            "REGISTER_VERIFICATION_URL is missing: the notice to the owners of existing accounts names the site by it."
-            " Give it, or give a REGISTER_EXISTING_EMAIL_SENDER of your own."
-        )
-    faults += _contradictions_of_claims(values, given)
+    faults = [
+        *_missing_urls(values, given, sends_by_default=sends_by_default, notifies_by_default=notifies_by_default),
+        *_missing_packages(values, logs_in_by_default=logs_in_by_default),
+        *_needless_without_verification(values),
+        *_contradictions_of_claims(values, given),
+    ]
     return [f"{CONFIG_KEY} setting {fault}" for fault in faults]
 
 
-def _missing(
-    values: Mapping[str, Any], given: Mapping[str, object], *, sends_by_default: bool, logs_in_by_default: bool
+def _missing_urls(
+    values: Mapping[str, Any], given: Mapping[str, object], *, sends_by_default: bool, notifies_by_default: bool
 ) -> Iterator[str]:
-    if values["REGISTER_VERIFICATION_ENABLED"] and sends_by_default and _lacks_url(given):
+    if "REGISTER_VERIFICATION_URL" in given:
+        return
+    if values["REGISTER_VERIFICATION_ENABLED"] and sends_by_default:
         yield (
             "REGISTER_VERIFICATION_URL is missing: give the URL of the page that the link in the mail leads to, such"
             " as 'https://example.com/verify-user/', or switch REGISTER_VERIFICATION_ENABLED off, or give a"
             " REGISTER_VERIFICATION_EMAIL_SENDER of your own."
         )
+    if values["REGISTER_HIDE_EXISTING_EMAIL"] and notifies_by_default and not sends_by_default:
+        yield (
+            "REGISTER_VERIFICATION_URL is missing: the notice to the owners of existing accounts names the site by it."
+            " Give it, or give a REGISTER_EXISTING_EMAIL_SENDER of your own."
+        )
+
+
+def _missing_packages(values: Mapping[str, Any], *, logs_in_by_default: bool) -> Iterator[str]:
     if (
         values["REGISTER_VERIFICATION_AUTO_LOGIN"]
         and logs_in_by_default
@@ -74,18 +83,18 @@ def _missing(
         )
 
 
-def _lacks_url(given: Mapping[str, object]) -> bool:
-    return "REGISTER_VERIFICATION_URL" not in given
+def _needless_without_verification(values: Mapping[str, Any]) -> Iterator[str]:
+    if values["REGISTER_VERIFICATION_ENABLED"]:
+        return
+    for name in CLAIM_SWITCHES:
+        if is_switched_on(values[name]):
+            yield (
+                f"{name} is about accounts that wait for their verification, and REGISTER_VERIFICATION_ENABLED is"
+                f" False: remove {name}, or switch verification on."
+            )
 
 
 def _contradictions_of_claims(values: Mapping[str, Any], given: Mapping[str, object]) -> Iterator[str]:
-    if not values["REGISTER_VERIFICATION_ENABLED"]:
-        for name in CLAIM_SWITCHES:
-            if is_switched_on(values[name]):
-                yield (
-                    f"{name} is about accounts that wait for their verification, and REGISTER_VERIFICATION_ENABLED is"
-                    f" False: remove {name}, or switch verification on."
-                )
     resends, hides = values["REGISTER_VERIFICATION_RESEND_ENABLED"], values["REGISTER_HIDE_EXISTING_EMAIL"]
     cooldown, period = values["REGISTER_VERIFICATION_RESEND_COOLDOWN"], values["REGISTER_VERIFICATION_PERIOD"]
     if (resends or hides or "REGISTER_VERIFICATION_RESEND_COOLDOWN" in given) and cooldown >= period:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .exceptions import SignatureExpired, SignatureInvalid
+from .serializers import VerifyRegistrationSerializer, load
 from .signers import LinkSigner
 from .state import Registration
+
+_serializer = VerifyRegistrationSerializer()  # without fields of any app, and without state
+
+
+def load_link(sent: Any) -> Mapping[str, str]:
+    """Load what a link's page sends back, whatever the link is for.
+
+    :param sent: the parsed JSON.
+    :returns: ``user_id``, ``timestamp`` and ``signature`` as the client sent them.
+    :raises InvalidInput: if one is missing or of the wrong kind, or there is more.
+    """
+    loaded: Mapping[str, str] = load(_serializer, sent)
+    return loaded
 
 
 def account_behind(registration: Registration, kind: type[LinkSigner], link: Mapping[str, str]) -> object:
@@ -14,7 +29,7 @@ def account_behind(registration: Registration, kind: type[LinkSigner], link: Map
 
     :param registration: the app's state.
     :param kind: what the link must have been signed for.
-    :param link: ``user_id``, ``timestamp`` and ``signature`` as the client sent them.
+    :param link: as :func:`load_link` gives it.
     :returns: the account as it is now, read in a transaction that is still open.
     :raises SignatureInvalid: if the link is not true for an account as it is now.
     :raises SignatureExpired: if it is true but too old.

@@ -76,7 +76,8 @@ def build_existing_account_message(registration: Registration, *, user: object) 
     """
     given = registration.settings.register_existing_email_templates
     templates = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
-    return _render(registration, templates, _common_context(registration, user), user=user)
+    context = _common_context(registration, user, RegisterSigner.for_user(user))
+    return _render(registration, templates, context, user=user)
 
 
 def _render(
@@ -125,12 +126,11 @@ def sender_address(registration: Registration) -> MailAddress:
     return address
 
 
-def _common_context(registration: Registration, user: object) -> dict[str, object]:
-    url = RegisterSigner.for_user(user).get_base_url()
+def _common_context(registration: Registration, user: object, signer: RegisterSigner) -> dict[str, object]:
     return {
         "user": user,
         "user_address": registration.model.address_of(user),
-        "site": urlsplit(url).netloc.rpartition("@")[2],
+        "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
     }
 
 
@@ -138,7 +138,7 @@ def _verification_context(registration: Registration, user: object) -> dict[str,
     signer = RegisterSigner.for_user(user)
     rejects = registration.settings.register_rejection_url is not None
     return {
-        **_common_context(registration, user),
+        **_common_context(registration, user, signer),
         "verification_url": signer.get_url(),
         "rejection_url": RejectionSigner.for_user(user).get_url() if rejects else None,
         "valid_until": signer.get_valid_until(),

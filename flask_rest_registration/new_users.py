@@ -112,11 +112,12 @@ def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, A
             f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have:"
             " remove it in the serializer's @post_load, or add it to the model."
         )
+    if PASSWORD not in loaded or settings.password_at_verification:
+        return _construct(model, others)
+    password = loaded[PASSWORD]
+    _judge(settings, password, others, password_name=password_name)
     user = _construct(model, others)
-    if PASSWORD in loaded and not settings.password_at_verification:
-        password = loaded[PASSWORD]
-        _judge(settings, password, others, password_name=password_name)
-        _receive(model, settings, user, password, password_name=password_name)
+    _receive(model, settings, user, password, password_name=password_name)
     return user
 
 

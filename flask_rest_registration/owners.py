@@ -34,23 +34,7 @@ def write_to_owner(
     :raises EmailNotSent: if the mail was not sent.
     :raises DatabaseUnavailable: if the database is out of reach.
     """
-    now = clock.now()
-    sent_before = now - int(registration.settings.register_verification_resend_cooldown.total_seconds())
-
-    def stamp() -> tuple[object, Send, Callable[[], None]] | None:
-        user = find()
-        registration.accounts.commit()
-        if user is None:
-            return None
-        notice_at = registration.model.notice_at
-        if registration.model.is_claim(user):
-            put_back = claims.stamp_link(user, at=now, sent_before=sent_before)
-            return put_back and (user, mailer.send_link, put_back)
-        # Only hiding comes this far, which needs the column.
-        put_back = claims.stamp_notice(user, notice_at, at=now, sent_before=sent_before) if notice_at else None
-        return put_back and (user, mailer.send_notice, put_back)
-
-    stamped = registration.accounts.retry_conflicts(stamp)
+    stamped = registration.accounts.retry_conflicts(lambda: _stamp(registration, claims, mailer, find))
     if stamped is None:
         return
     user, send, put_back = stamped
@@ -63,3 +47,21 @@ def write_to_owner(
     except Exception:
         put_back()
         raise
+
+
+def _stamp(
+    registration: Registration, claims: ClaimStatements, mailer: Mailer, find: Callable[[], object | None]
+) -> tuple[object, Send, Callable[[], None]] | None:
+    """Note the mail that is to be sent, if there is one: its account, its sender, and what takes the note back."""
+    sent_before = clock.seconds_ago(registration.settings.register_verification_resend_cooldown)
+    now, notice_at = clock.now(), registration.model.notice_at
+    user = find()
+    registration.accounts.commit()
+    if user is None:
+        return None
+    if registration.model.is_claim(user):
+        put_back = claims.stamp_link(user, at=now, sent_before=sent_before)
+        return put_back and (user, mailer.send_link, put_back)
+    # Only hiding comes this far, which needs the column.
+    put_back = claims.stamp_notice(user, notice_at, at=now, sent_before=sent_before) if notice_at else None
+    return put_back and (user, mailer.send_notice, put_back)

@@ -12,10 +12,10 @@ from . import clock
 from .attributes import Flag
 from .database_errors import without_text
 from .exceptions import NotFound, SignatureInvalid
-from .links import account_behind
+from .links import account_behind, load_link
 from .login import log_in
 from .new_users import PASSWORD, choose_password, make_user
-from .serializers import VerifyRegistrationSerializer, client_name, load
+from .serializers import client_name, load
 from .settings import propagates_exceptions
 from .signals import send_signal, user_activated, user_registered
 from .signers import RegisterSigner
@@ -28,7 +28,6 @@ ReadJson = Callable[[], Any]
 HIDDEN = "If this address can be used, a message is on its way to it."
 
 _VERIFIED = "User verified successfully"
-_verify_serializer = VerifyRegistrationSerializer()  # without fields of any app, and without state
 
 
 def register(registration: Registration, read_json: ReadJson, *, request: Request) -> Any:
@@ -92,9 +91,9 @@ def _split(registration: Registration, sent: Any) -> tuple[Mapping[str, str], di
     """Load what belongs to the link, and set aside what is looked at only when the link has been found true."""
     names = registration.serializers.chosen_password.fields if registration.settings.password_at_verification else {}
     if not names or not isinstance(sent, Mapping):
-        return load(_verify_serializer, sent), {}
+        return load_link(sent), {}
     chosen = {name: value for name, value in sent.items() if name in names}
-    return load(_verify_serializer, {name: value for name, value in sent.items() if name not in names}), chosen
+    return load_link({name: value for name, value in sent.items() if name not in names}), chosen
 
 
 def _activate(

@@ -201,7 +201,7 @@ def _collisions(account: NewAccount) -> list[Collision]:
 
 def _stale_before(registration: Registration) -> int:
     """Return the time before which links have expired."""
-    return clock.now() - int(registration.settings.register_verification_period.total_seconds())
+    return clock.seconds_ago(registration.settings.register_verification_period)
 
 
 def _replace(account: NewAccount, collisions: list[Collision]) -> bool:

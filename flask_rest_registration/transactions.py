@@ -83,6 +83,20 @@ class Transactions:
         """
         return cast("sa.CursorResult[Any]", self.execute(statement)).rowcount  # what such a statement gives
 
+    def commit_if_one_changes(self, statement: sa.Update | sa.Delete) -> bool:
+        """Let a conditional UPDATE or DELETE of one row decide: COMMIT if it hit the row, else roll back.
+
+        :param statement: a statement without RETURNING.
+        :returns: whether it hit the row.
+        :raises DatabaseFault: as :meth:`execute`.
+        :raises DatabaseUnavailable: as :meth:`execute`.
+        """
+        if self.count_changed(statement) != 1:
+            self.rollback()
+            return False
+        self.commit()
+        return True
+
     def retry_conflicts(self, action: Callable[[], Result]) -> Result:
         """Run a transaction, and up to three times more in a new one when the database refuses it as a conflict.
 

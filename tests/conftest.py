@@ -3,9 +3,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask import Flask
 from hypothesis import HealthCheck, settings
+
+from flask_rest_registration import user_activated, user_registered
 
 from .support import apps
 from .support.apps import Builder
@@ -53,3 +57,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let clients trust the certificate of the servers that speak TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+
+@pytest.fixture
+def signals() -> Iterator[list[Any]]:
+    """The address of each ``user_registered``."""
+    addresses: list[Any] = []
+
+    def keep(sender: Flask, user: Any, **_: object) -> None:
+        addresses.append(user.email)
+
+    with user_registered.connected_to(keep):
+        yield addresses
+
+
+@pytest.fixture
+def activations() -> Iterator[list[Any]]:
+    """The users of each ``user_activated``, whatever app it comes from."""
+    users: list[Any] = []
+
+    def keep(sender: Flask, user: Any, **_: object) -> None:
+        users.append(user)
+
+    with user_activated.connected_to(keep):
+        yield users

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import DictLoader
 from sqlalchemy import DateTime, ForeignKey, event, select, text, update
@@ -20,7 +19,6 @@ from flask_rest_registration import (
     ConfigurationError,
     send_existing_account_email_notification,
     send_register_verification_email_notification,
-    user_registered,
 )
 
 from .support import models
@@ -51,18 +49,6 @@ def nameless(db: SQLAlchemy) -> type[Any]:
 @pytest.fixture(name="built")
 def hiding_app(build: Builder, clock: Clock) -> Built:
     return build(nameless, registration=HIDING)
-
-
-@pytest.fixture
-def signals() -> Iterator[list[Any]]:
-    """The address of each ``user_registered``."""
-    addresses: list[Any] = []
-
-    def keep(sender: Flask, user: Any, **_: object) -> None:
-        addresses.append(user.email)
-
-    with user_registered.connected_to(keep):
-        yield addresses
 
 
 def sign_up(built: Built, email: str = "ann@example.com", **changes: object) -> TestResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -75,18 +75,6 @@ def usual_app(build: Builder, clock: Clock, hasher: CountingHasher, validator: V
         "PASSWORD_VALIDATORS": ["flask_rest_registration.passwords.validate_length", validator],
     }
     return build(models.claiming, registration=settings)
-
-
-@pytest.fixture
-def activations() -> Iterator[list[Any]]:
-    """The users of each ``user_activated``, whatever app it comes from."""
-    users: list[Any] = []
-
-    def keep(sender: Flask, user: Any, **_: object) -> None:
-        users.append(user)
-
-    with user_activated.connected_to(keep):
-        yield users
 
 
 def sign_up(built: Built, **fields_: object) -> None:

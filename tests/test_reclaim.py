@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import Schema, fields
 from sqlalchemy import CheckConstraint, ForeignKey, String, delete, event, insert, select, text, update
@@ -20,7 +19,6 @@ from werkzeug.security import check_password_hash
 from flask_rest_registration import (
     RestRegistrationError,
     send_register_verification_email_notification,
-    user_registered,
 )
 
 from .support import models
@@ -41,18 +39,6 @@ TAKEN = ["This value is already taken."]
 @pytest.fixture(name="built")
 def reclaiming_app(build: Builder, clock: Clock) -> Built:
     return build(models.claiming, registration=RECLAIM)
-
-
-@pytest.fixture
-def signals() -> Iterator[list[Any]]:
-    """The address of each ``user_registered``."""
-    addresses: list[Any] = []
-
-    def keep(sender: Flask, user: Any, **_: object) -> None:
-        addresses.append(user.email)
-
-    with user_registered.connected_to(keep):
-        yield addresses
 
 
 def hostile_sign_up(built: Built, **changes: object) -> None:

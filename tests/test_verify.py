@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -47,18 +47,6 @@ def usual_app(build: Builder, clock: Clock) -> Built:
 @pytest.fixture(name="values")
 def values_of_its_link(built: Built, smtp: RecordingServer) -> Values:
     return registered(built, smtp)
-
-
-@pytest.fixture
-def activations() -> Iterator[list[Any]]:
-    """The users of each ``user_activated``, whatever app it comes from."""
-    users: list[Any] = []
-
-    def keep(sender: Flask, user: Any, **_: object) -> None:
-        users.append(user)
-
-    with user_activated.connected_to(keep):
-        yield users
 
 
 # 1: the switch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from ...settings import Settings
 from ...user_model import python_type
@@ -126,7 +127,7 @@ def test_one_address_twice_at_once_makes_one_account(registration_target: Target
     target.sign_up()
     for _ in range(3):
         body = target.body()
-        answers = at_once(4, lambda body=body: target.post(REGISTER, body))  # type: ignore[misc]
+        answers = at_once(4, partial(target.post, REGISTER, body))
         statuses = sorted(answer.status_code for answer in answers)
         target.expect(statuses[-1] < 500, f"Four sign-ups at once were answered {statuses}.")
         accepted = sum(map(is_accepted, answers))
