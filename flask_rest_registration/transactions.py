@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -61,37 +61,46 @@ class Transactions:
         """SQLAlchemy's name of the database that has the accounts."""
         return self._session.get_bind(self._mapper).dialect.name
 
-    def execute(self, statement: sa.Executable, **options: Any) -> sa.Result[Any]:
+    def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, object] | None = None, **options: Any
+    ) -> sa.Result[Any]:
         """Run a statement of ours.
 
         :param statement: any statement.
+        :param parameters: the values of its parameters, if it has any.
         :param options: execution options.
         :returns: its rows.
         :raises DatabaseFault: as :func:`~.database_errors.attempt` tells its kinds apart.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
         bind = {"mapper": self._mapper}
-        return attempt(lambda: self._session.execute(statement, execution_options=options, bind_arguments=bind))
+        return attempt(
+            lambda: self._session.execute(statement, parameters, execution_options=options, bind_arguments=bind)
+        )
 
-    def count_changed(self, statement: sa.Update | sa.Delete) -> int:
+    def count_changed(self, statement: sa.Update | sa.Delete, parameters: Mapping[str, object] | None = None) -> int:
         """Run a conditional UPDATE or DELETE, without committing.
 
         :param statement: a statement without RETURNING.
+        :param parameters: the values of its parameters, if it has any.
         :returns: the number of rows that it hit.
         :raises DatabaseFault: as :meth:`execute`.
         :raises DatabaseUnavailable: as :meth:`execute`.
         """
-        return cast("sa.CursorResult[Any]", self.execute(statement)).rowcount  # what such a statement gives
+        return cast("sa.CursorResult[Any]", self.execute(statement, parameters)).rowcount  # what such a statement gives
 
-    def commit_if_one_changes(self, statement: sa.Update | sa.Delete) -> bool:
+    def commit_if_one_changes(
+        self, statement: sa.Update | sa.Delete, parameters: Mapping[str, object] | None = None
+    ) -> bool:
         """Let a conditional UPDATE or DELETE of one row decide: COMMIT if it hit the row, else roll back.
 
         :param statement: a statement without RETURNING.
+        :param parameters: the values of its parameters, if it has any.
         :returns: whether it hit the row.
         :raises DatabaseFault: as :meth:`execute`.
         :raises DatabaseUnavailable: as :meth:`execute`.
         """
-        if self.count_changed(statement) != 1:
+        if self.count_changed(statement, parameters) != 1:
             self.rollback()
             return False
         self.commit()
