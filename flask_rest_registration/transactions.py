@@ -36,6 +36,20 @@ def _note_end(session: Session, transaction: SessionTransaction) -> None:
         session.info.pop(_HAS_WRITTEN, None)
 
 
+def _has_pending(session: Session) -> bool:
+    return bool(session.new or session.dirty or session.deleted)
+
+
+def _changed_objects(session: Session) -> list[object]:
+    if not session.identity_map:  # the usual case, for which "dirty" takes its time too
+        return []
+    return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
+
+
+def _has_written(session: Session) -> bool:
+    return _HAS_WRITTEN in session.info or _has_pending(session)
+
+
 class Transactions:
     """The application's own ``db.session``.
 
@@ -116,14 +130,15 @@ class Transactions:
         :returns: what it returns.
         :raises DatabaseUnavailable: after the last try.
         """
-        written_in = self._session.get_transaction() if self.has_application_written() else None
+        session = self._session
+        written_in = session.get_transaction() if _has_written(session) else None
         tries_left = _RETRIES
         while True:
             try:
                 return action()
             except TransactionConflict as conflict:
-                lost = written_in is not None and self._session.get_transaction() is written_in
-                self.rollback()
+                lost = written_in is not None and session.get_transaction() is written_in
+                session.rollback()
                 if lost or not tries_left:
                     raise DatabaseUnavailable(str(conflict)) from None
                 tries_left -= 1
@@ -146,12 +161,11 @@ class Transactions:
 
     def has_application_written(self) -> bool:
         """Tell whether the application has changes in the open transaction, or pending for it."""
-        return self.has_pending() or _HAS_WRITTEN in self._session.info
+        return _has_written(self._session)
 
     def has_pending(self) -> bool:
         """Tell whether the session has changes that are not written yet."""
-        session = self._session
-        return bool(session.new or session.dirty or session.deleted)
+        return _has_pending(self._session)
 
     @contextmanager
     def rolled_back_on_failure(self) -> Iterator[None]:
@@ -170,9 +184,10 @@ class Transactions:
 
         :raises ConfigurationError: if there are changes that were not there before.
         """
-        before = self._changed_objects()
+        session = self._session
+        before = _changed_objects(session)
         yield
-        changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
+        changed = [each for each in _changed_objects(session) if all(each is not other for other in before)]
         if changed:
             names = ", ".join(sorted({type(each).__name__ for each in changed}))
             raise ConfigurationError(
@@ -180,17 +195,14 @@ class Transactions:
                 " could overwrite them: load nested schemas without load_instance, or with transient=True."
             )
 
-    def _changed_objects(self) -> list[object]:
-        session = self._session
-        return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
-
     def is_stored(self, user: object) -> bool:
         """Tell whether the account is still part of the open transaction.
 
         :param user: an account that was inserted.
         :returns: False if somebody rolled the session back.
         """
-        return user in self._session and bool(sa.inspect(user, raiseerr=True).persistent)
+        state = sa.inspect(user, raiseerr=True)
+        return bool(state.persistent) and state.session is self._session
 
     def commit(self) -> None:
         """COMMIT without expiring objects, so that reading them afterwards is no statement.
@@ -216,6 +228,6 @@ class Transactions:
 
         :param user: an object that a serializer gave.
         """
-        session = self._session
-        if user in session:
+        session = sa.inspect(user, raiseerr=True).session
+        if session is not None:
             session.expunge(user)
