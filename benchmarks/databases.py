@@ -50,6 +50,7 @@ class Databases:
         if not path.exists():
             connection = sqlite3.connect(path)
             connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA cache_size=-500000")  # KiB: the indexes are filled in random order
             with connection:
                 connection.execute(_SCHEMA)
                 connection.executemany(_INSERT, _rows(users))

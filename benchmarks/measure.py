@@ -43,15 +43,41 @@ class Comparison:
         self.ratios.append(statistics.median(times[OURS]) / statistics.median(times[FLOOR]))
 
 
+@dataclass
+class Series:
+    """What one series of rounds found.
+
+    :param comparisons: by kind of request.
+    :param memory: the largest peak of the resident memory in MiB, by side.
+    """
+
+    comparisons: dict[str, Comparison] = field(
+        default_factory=lambda: {request: Comparison() for request in REQUESTS}
+    )
+    memory: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How much is measured.
+
+    :param rounds: rounds, each with fresh processes and fresh databases.
+    :param blocks: how often each side's turn comes in a round.
+    :param block_size: how many registrations, and then verifications, a turn has.
+    """
+
+    rounds: int
+    blocks: int
+    block_size: int
+
+
 def compare(
     databases: Databases,
     *,
     users: int,
-    rounds: int,
-    blocks: int,
-    block_size: int,
+    size: Rounds,
     smtp_port: int | None = None,
-) -> dict[str, Comparison]:
+) -> Series:
     """Measure both sides in turn.
 
     Every round has fresh processes and fresh databases. Within it the sides take turns, block by block, so that what
@@ -59,23 +85,23 @@ def compare(
 
     :param databases: where databases come from.
     :param users: how many accounts they have.
-    :param rounds: how many rounds.
-    :param blocks: how often each side's turn comes in a round.
-    :param block_size: how many registrations and verifications a turn has.
+    :param size: how much is measured.
     :param smtp_port: as :func:`configuration.configuration` has it.
-    :returns: the comparison of each kind of request.
+    :returns: what was found.
     """
-    comparisons = {request: Comparison() for request in REQUESTS}
-    for number in range(rounds):
+    series = Series()
+    for number in range(size.rounds):
         times: dict[str, dict[str, list[float]]] = {request: {side: [] for side in SIDES} for request in REQUESTS}
         with both_sides(databases, users=users, smtp_port=smtp_port, seed=number) as workers:
             for worker in workers.values():
-                worker.call("run", min(block_size, 50))
-            for block in range(blocks):
+                worker.call("run", size.block_size)
+            for block in range(size.blocks):
                 for side in SIDES if block % 2 else reversed(SIDES):
-                    measured = workers[side].call("run", block_size)
+                    measured = workers[side].call("run", size.block_size)
                     for request in REQUESTS:
                         times[request][side] += measured[request]
-        for request, comparison in comparisons.items():
+            for side, worker in workers.items():
+                series.memory[side] = max(series.memory[side], worker.call("memory"))
+        for request, comparison in series.comparisons.items():
             comparison.add_round(times[request])
-    return comparisons
+    return series
