@@ -14,8 +14,8 @@ import json
 import time
 import unicodedata
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from configuration import VERIFICATION_PERIOD, VERIFICATION_URL, near_free_hash, real_hash
@@ -25,6 +25,7 @@ from flask.typing import ResponseReturnValue
 from flask_mail import Message
 from itsdangerous import Signer
 from model import User, db, mail, make_app
+from sqlalchemy import CursorResult
 from sqlalchemy.exc import IntegrityError
 from zxcvbn_rs_py import zxcvbn
 
@@ -52,9 +53,7 @@ def register() -> ResponseReturnValue:
     if errors:
         return invalid(errors)
     hash_password = near_free_hash if current_app.config["LEAN"] else real_hash
-    user = User(
-        email=values["email"], username=values["username"], password_hash=hash_password(values["password"])
-    )
+    user = User(email=values["email"], username=values["username"], password_hash=hash_password(values["password"]))
     db.session.add(user)
     try:
         db.session.flush()
@@ -92,7 +91,8 @@ def verify_registration() -> ResponseReturnValue:
             .values(email_verified_at=datetime.now(timezone.utc).replace(tzinfo=None))
             .execution_options(synchronize_session=False)
         )
-        if db.session.execute(activation).rowcount != 1:
+        activated = cast("CursorResult[Any]", db.session.execute(activation))  # what an UPDATE gives
+        if activated.rowcount != 1:
             db.session.rollback()
             return refusal("signature-invalid", "The link is not valid.")
         db.session.commit()

@@ -126,7 +126,7 @@ def _gunicorn(side: str, database: Path) -> Iterator[int]:
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(HERE), "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", str(WORKERS), "--threads", str(CONNECTIONS // WORKERS), "--log-level", "warning"]
     command += ["--keep-alive", "600"]  # connections rest while the other side has its turn
-    with subprocess.Popen([*command, f"serving:application({side!r}, {str(database)!r})"]) as process:  # noqa: S603
+    with subprocess.Popen([*command, f"serving:application({side!r}, {str(database)!r})"]) as process:
         try:
             _wait_for(port, process)
             yield port

@@ -51,9 +51,7 @@ class Series:
     :param memory: the largest peak of the resident memory in MiB, by side.
     """
 
-    comparisons: dict[str, Comparison] = field(
-        default_factory=lambda: {request: Comparison() for request in REQUESTS}
-    )
+    comparisons: dict[str, Comparison] = field(default_factory=lambda: {request: Comparison() for request in REQUESTS})
     memory: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SIDES, 0.0))
 
 

@@ -14,7 +14,8 @@ PARTS_OF_REGISTER = (
     ("sign", "signing the link"),
     ("templates", "rendering three templates"),
     ("message", "making Flask-Mail's Message"),
-    ("mime", "its MIME bytes (nothing while sending is suppressed)"),
+    ("delivery", "sending it; while that is suppressed, Flask-Mail's signal alone"),
+    ("mime", "of this: its MIME bytes"),
     ("commit", "COMMIT"),
     ("dump", "the output schema's dump"),
 )

@@ -23,12 +23,13 @@ from configuration import VERIFICATION_PERIOD, configuration, near_free_hash, re
 from email_validator import validate_email
 from flask import Flask, Response, jsonify, render_template, request
 from flask_mail import Message
-from model import User, db
+from model import User, db, mail
 from ours import create_app, link_data
 from sign_ups import sign_ups
 from worker import Worker
 
 from flask_rest_registration import RestRegistration, passwords
+
 
 def measure_parts(database: Path, *, smtp_port: int | None, repetitions: int) -> dict[str, float]:
     """Measure the parts in a fresh process.
@@ -39,9 +40,7 @@ def measure_parts(database: Path, *, smtp_port: int | None, repetitions: int) ->
     :returns: the median of each part's CPU time in microseconds, and of ``register`` and ``verify``, the whole ones.
     """
     options = json.dumps([str(database), smtp_port, repetitions])
-    done = subprocess.run(  # noqa: S603  # this very file
-        [sys.executable, __file__, options], check=True, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, __file__, options], check=True, stdout=subprocess.PIPE, text=True)
     parts: dict[str, float] = json.loads(done.stdout)
     return parts
 
@@ -63,6 +62,7 @@ class _Stopwatch:
 _FOLDER = "rest_registration/register"
 _NOW = datetime(2026, 1, 1, 12)  # noqa: DTZ001  # as the column has it
 _TABLE = User.__table__
+_WARMING_UP = 5
 
 
 class _Parts:
@@ -78,18 +78,22 @@ class _Parts:
         self._worker = Worker("ours", database, smtp_port=smtp_port, seed=2)
 
     def run(self, repetitions: int) -> dict[str, float]:
-        for _ in range(repetitions):
-            sent = next(self._sign_ups)
-            self._flask(sent)
-            with self._app.test_request_context(method="POST", json=sent):
-                user_id = self._register(sent)
-                self._mail(user_id)
-            for update in ("update", "update class", "update synchronized", "update attribute"):
-                with self._app.app_context():
-                    self._verify(user_id, update)
-            for whole, (microseconds,) in self._worker.run(1).items():
-                self._clock.times.setdefault(whole, []).append(microseconds)
+        for number in range(-_WARMING_UP, repetitions):
+            if number == 0:
+                self._clock.times.clear()
+            self._repeat(next(self._sign_ups))
         return self._clock.medians()
+
+    def _repeat(self, sent: dict[str, str]) -> None:
+        self._flask(sent)
+        with self._app.test_request_context(method="POST", json=sent):
+            user_id = self._register(sent)
+            self._mail(user_id)
+        for update in ("update", "update class", "update synchronized", "update attribute"):
+            with self._app.app_context():
+                self._verify(user_id, update)
+        for whole, times in self._worker.run(1).items():
+            self._clock.times.setdefault(whole, []).extend(times)
 
     def _flask(self, sent: dict[str, str]) -> None:
         self._client.post("/plain", sent, expected=200)
@@ -104,10 +108,11 @@ class _Parts:
             values = schema.load(sent)
         with part("email"):
             validate_email(sent["email"], check_deliverability=False, allow_smtputf8=False)
+        words = {name: values[name] for name in ("email", "username")}
         with part("validators"):
-            passwords.validate_length(values["password"], values)
+            passwords.validate_length(values["password"], words)
             if not self._lean:
-                passwords.validate_strength(values["password"], values)
+                passwords.validate_strength(values["password"], words)
         with part("hash"):
             hashed = (near_free_hash if self._lean else real_hash)(values["password"])
         with part("insert"):
@@ -140,6 +145,8 @@ class _Parts:
             )
         with part("message"):
             message = Message(subject, recipients=[user.email], body=body, html=html, reply_to="hello@example.com")
+        with part("delivery"):
+            mail.send(message)
         with part("mime"):
             if not self._lean:
                 message.as_bytes()
@@ -161,7 +168,7 @@ class _Parts:
                 db.session.flush()
             else:
                 statement = (
-                    sa.update(target)  # type: ignore[arg-type]  # the table is typed as any FROM clause
+                    sa.update(target)
                     .where(columns.id == user_id, columns.email == user.email, columns.email_verified_at.is_(None))
                     .values(email_verified_at=_NOW)
                 )

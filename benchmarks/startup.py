@@ -18,9 +18,7 @@ def measure_startup(side: str) -> dict[str, float]:
     :param side: one of :data:`sides.SIDES`.
     :returns: milliseconds of CPU: of the application without registration, of the side's import, of adding it.
     """
-    started = subprocess.run(  # noqa: S603  # this very file
-        [sys.executable, __file__, side], check=True, stdout=subprocess.PIPE, text=True
-    )
+    started = subprocess.run([sys.executable, __file__, side], check=True, stdout=subprocess.PIPE, text=True)
     times: dict[str, float] = json.loads(started.stdout)
     return times
 
@@ -30,7 +28,10 @@ def _start(side: str) -> dict[str, float]:
     from configuration import VERIFICATION_URL, configuration
     from model import make_app
 
-    config = {**configuration(Path("never opened.db")), "REST_REGISTRATION": {"REGISTER_VERIFICATION_URL": VERIFICATION_URL}}
+    config = {
+        **configuration(Path("never opened.db")),
+        "REST_REGISTRATION": {"REGISTER_VERIFICATION_URL": VERIFICATION_URL},
+    }
     app = make_app("startup", config)
     without = time.process_time()
     add: Callable[[], object]

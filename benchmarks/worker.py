@@ -121,9 +121,7 @@ def _signed_data(message: Message) -> dict[str, str]:
 def serve() -> None:
     """Do what the lines of the standard input say until it ends."""
     options = json.loads(sys.stdin.readline())
-    worker = Worker(
-        options["side"], Path(options["database"]), smtp_port=options["smtp_port"], seed=options["seed"]
-    )
+    worker = Worker(options["side"], Path(options["database"]), smtp_port=options["smtp_port"], seed=options["seed"])
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         print(json.dumps(getattr(worker, name)(*arguments)), flush=True)
