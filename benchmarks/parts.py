@@ -61,7 +61,7 @@ class _Stopwatch:
 
 _FOLDER = "rest_registration/register"
 _NOW = datetime(2026, 1, 1, 12)  # noqa: DTZ001  # as the column has it
-_TABLE = User.__table__
+_TABLE = db.metadata.tables["user"]
 _WARMING_UP = 5
 
 
@@ -160,7 +160,7 @@ class _Parts:
             user = db.session.get_one(User, user_id, populate_existing=True)
         with part("columns"):
             db.session.execute(sa.select(User.id, User.email, User.email_verified_at).where(User.id == user_id)).one()
-        target: type[User] | sa.FromClause = _TABLE if update == "update" else User
+        target: type[User] | sa.Table = _TABLE if update == "update" else User
         columns = _TABLE.c
         with part(update):
             if update == "update attribute":
@@ -177,7 +177,7 @@ class _Parts:
                 db.session.execute(statement)
         with part(f"commit {update}"):
             db.session.commit()
-        db.session.execute(sa.update(_TABLE).values(email_verified_at=None).where(columns.id == user_id))  # type: ignore[arg-type]
+        db.session.execute(sa.update(_TABLE).values(email_verified_at=None).where(columns.id == user_id))
         db.session.commit()
 
 
