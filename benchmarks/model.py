@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,7 +39,8 @@ def make_app(name: str, config: Mapping[str, object]) -> Flask:
     :param name: the application's import name.
     :param config: its whole configuration.
     """
-    app = Flask(name)
+    # Flask-SQLAlchemy makes this folder, which would otherwise stand in the checkout.
+    app = Flask(name, instance_path=tempfile.gettempdir())
     app.config.from_mapping(config)
     db.init_app(app)
     mail.init_app(app)

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sqlite3
+import textwrap
 from collections.abc import Iterable, Sequence
 
 _DISTRIBUTIONS = (
@@ -56,10 +57,11 @@ def section(title: str, *blocks: str) -> str:
 def versions() -> str:
     """Say what was measured on."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS]
-    return (
+    text = (
         f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version},"
-        f" {', '.join(found)};\n{platform.system()} on {platform.machine()}, {os.cpu_count()} processors."
+        f" {', '.join(found)}; {platform.system()} on {platform.machine()}, {os.cpu_count()} processors."
     )
+    return textwrap.fill(text, width=118, break_on_hyphens=False)
 
 
 def microseconds(value: float) -> str:
