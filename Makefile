@@ -1,5 +1,6 @@
 # make run    the quickstart in a browser       make test   every test, and the coverage
 # make lint   ruff and mypy                     make clean  remove what these made
+# make bench  compare with sign-up by hand      BENCH=--short measures little, BENCH=--write-readme keeps the figures
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON.
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
 ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.getcwd())')
 
-.PHONY: run test lint clean check-python FORCE
+.PHONY: run test lint bench clean check-python FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -23,6 +24,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
