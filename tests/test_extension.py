@@ -641,6 +641,8 @@ STOREYS = (
     "__init__",
     "extension",
     "cli",
+    "contrib.openapi",
+    "contrib.openapi_schemas",
     "checks",
     "views",
     "claims",
