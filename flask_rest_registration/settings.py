@@ -62,6 +62,18 @@ _LONGEST_DURATION = timedelta(days=100 * 365)  # far from where dates cannot be 
 _LONGEST_TIMEOUT = timedelta(days=1)  # sockets take 24 days
 _ONE_ADDRESS = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
 
+#: Settings of others that keys and log-ins stand in.
+SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "MAIL_USERNAME", "MAIL_PASSWORD")
+_NEIGHBOURS = (
+    *SECRETS,
+    "MAIL_SERVER",
+    "MAIL_PORT",
+    "MAIL_USE_TLS",
+    "MAIL_USE_SSL",
+    "MAIL_DEFAULT_SENDER",
+    "MAIL_SUPPRESS_SEND",
+)
+
 MailAddress = str | tuple[str, str]
 Templates = Mapping[str, str]
 
@@ -501,6 +513,30 @@ def _given(config: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
             elif value is not None:
                 given[name] = value
     return given, faults
+
+
+def setting_origins(config: Mapping[str, Any]) -> dict[str, str]:
+    """Say where the value of each setting comes from.
+
+    :param config: ``app.config``, as :func:`read_settings` has accepted it.
+    :returns: by name ``default``, the key of the dict of settings, or the flat key that overrides it.
+    """
+    nested = config.get(CONFIG_KEY) or {}
+    origins = {}
+    for name in _DEFINITIONS:
+        flat = f"{CONFIG_KEY}_{name}"
+        given_in_dict = CONFIG_KEY if nested.get(name) is not None else "default"
+        origins[name] = flat if config.get(flat) is not None else given_in_dict
+    return origins
+
+
+def neighbour_settings(config: Mapping[str, object]) -> dict[str, object]:
+    """Return what is set of Flask's and Flask-Mail's settings that registration works with.
+
+    :param config: ``app.config``.
+    :returns: values by name; those of ``SECRETS`` are not for showing.
+    """
+    return {name: config[name] for name in _NEIGHBOURS if config.get(name) is not None}
 
 
 def _unknown_name(name: str) -> str:

@@ -643,6 +643,8 @@ STOREYS = (
     "cli",
     "contrib.openapi",
     "contrib.openapi_schemas",
+    "shown_settings",
+    "trial_mail",
     "checks",
     "views",
     "claims",

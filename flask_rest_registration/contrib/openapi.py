@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import groupby
 
 from apispec import APISpec
+from apispec.yaml_utils import dict_to_yaml
 from flask import Flask
 from marshmallow import Schema
 
@@ -75,6 +76,15 @@ def openapi(app: Flask) -> Json:
     spec = APISpec(title=PREFIX, version=version("flask-rest-registration"), openapi_version=_VERSION)
     add_to(spec, app)
     return spec.to_dict()
+
+
+def to_yaml(document: Json) -> str:
+    """Write a document as YAML, in the order of its keys.
+
+    :param document: as :func:`openapi` gives it.
+    :returns: YAML 1.1.
+    """
+    return dict_to_yaml(document, {"allow_unicode": True})
 
 
 def add_to(spec: APISpec, app: Flask) -> None:
