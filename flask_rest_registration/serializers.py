@@ -206,7 +206,7 @@ class _FieldGenerator:
         ]
         faults += [
             f"{setting} lists {name!r}, which {self._model.name} does not have."
-            f" It has: {', '.join(self._model.attributes)}."
+            f" It has: {', '.join(self._model.attributes)}. Correct or remove it."
             for name in names
             if name not in forbidden and not known(name)
         ]

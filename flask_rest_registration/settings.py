@@ -541,7 +541,7 @@ def neighbour_settings(config: Mapping[str, object]) -> dict[str, object]:
 
 def _unknown_name(name: str) -> str:
     nearest = difflib.get_close_matches(name.upper(), _DEFINITIONS, n=1, cutoff=0.5)
-    offer = f" Did you mean {nearest[0]}?" if nearest else ""
+    offer = f" Did you mean {nearest[0]}?" if nearest else " Correct or remove it."
     return f"{CONFIG_KEY} has no setting {name}.{offer}"
 
 
@@ -582,9 +582,11 @@ def _imported(value: object, parse: Callable[[object], object]) -> object:
     try:
         found = import_string(value)
     except ImportError as error:
-        raise ValueError(f"is {value!r}, which cannot be imported: {error}") from None
+        raise ValueError(
+            f"is {value!r}, which cannot be imported ({error}): correct the path, or give the class or function itself"
+        ) from None
     if isinstance(found, str):
-        raise ValueError(f"is {value!r}, which leads to a text")
+        raise ValueError(f"is {value!r}, which leads to a text: give the path of a class or function")
     try:
         return parse(found)
     except ValueError as fault:
