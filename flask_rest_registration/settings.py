@@ -582,8 +582,9 @@ def _imported(value: object, parse: Callable[[object], object]) -> object:
     try:
         found = import_string(value)
     except ImportError as error:
+        reason = getattr(error, "exception", error)  # werkzeug's own text is a list of guesses over several lines
         raise ValueError(
-            f"is {value!r}, which cannot be imported ({error}): correct the path, or give the class or function itself"
+            f"is {value!r}, which cannot be imported ({reason}): correct the path, or give the class or function itself"
         ) from None
     if isinstance(found, str):
         raise ValueError(f"is {value!r}, which leads to a text: give the path of a class or function")

@@ -5,10 +5,16 @@ It names the setting (or the column), shows the value, says what is wrong with i
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from flask_rest_registration import ConfigurationError
 
 from .support.messages import lacking
 from .support.web import run_python
@@ -153,7 +159,7 @@ FOUND = {
         URL + '        "REGISTER_SERIALIZER_CLASS": "shop.serializers.SignUp",\n',
         names="REGISTER_SERIALIZER_CLASS",
         shows="'shop.serializers.SignUp'",
-        wrong="cannot be imported",
+        wrong="cannot be imported (No module named 'shop')",
         mend="correct the path, or give the class or function itself",
     ),
     "a password that strangers may write": Broken(
@@ -217,36 +223,63 @@ FOUND = {
 }
 
 
-def check(folder: Path, source: str, templates: tuple[tuple[str, str], ...] = ()) -> tuple[int, str, str]:
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Broken | None], Any]:
+    """Write an application into a file, with its templates, and import it as ``flask`` does."""
+
+    def write_and_import(broken: Broken | None) -> Any:
+        source, templates = GOOD, broken.templates if broken else ()
+        if broken:
+            assert GOOD.count(broken.good) == 1
+            source = GOOD.replace(broken.good, broken.bad)
+        (tmp_path / "shop_app.py").write_text(source, encoding="utf-8")
+        for name, text in templates:
+            file = tmp_path / "templates" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "shop_app", raising=False)
+        try:
+            return importlib.import_module("shop_app").app
+        finally:
+            sys.modules.pop("shop_app", None)
+
+    return write_and_import
+
+
+def check(app: Any) -> tuple[int, str]:
     """Run the command on an application, and return its exit code and what it printed."""
-    (folder / "shop_app.py").write_text(source, encoding="utf-8")
-    for name, text in templates:
-        file = folder / "templates" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    done = run_python("-m", "flask", "--app", "shop_app", "rest-registration", "check", folder=folder)
-    return done.returncode, done.stdout, done.stderr
+    outcome = app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    return outcome.exit_code, outcome.output
 
 
-def test_the_application_that_the_broken_ones_are_made_of_is_good(tmp_path: Path) -> None:
-    assert check(tmp_path, GOOD) == (0, "0 errors, 0 warnings\n", "")
+def test_the_application_that_the_broken_ones_are_made_of_is_good(load: Callable[[Broken | None], Any]) -> None:
+    assert check(load(None)) == (0, "0 errors, 0 warnings\n")
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_check_finds_has_setting_value_fault_and_mend_in_one_message(tmp_path: Path, name: str) -> None:
+def test_what_check_finds_has_setting_value_fault_and_mend_in_one_message(
+    load: Callable[[Broken | None], Any], name: str
+) -> None:
     broken = FOUND[name]
-    assert GOOD.count(broken.good) == 1
-    code, printed, errors = check(tmp_path, GOOD.replace(broken.good, broken.bad), broken.templates)
+    code, printed = check(load(broken))
     message, summary = printed.splitlines()
-    assert (code, summary, errors) == (1, "1 errors, 0 warnings", "")
+    assert (code, summary) == (1, "1 errors, 0 warnings")
     assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == []
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_init_app_refuses_is_told_by_check_just_so(tmp_path: Path, name: str) -> None:
+def test_what_init_app_refuses_has_them_too(load: Callable[[Broken | None], Any], name: str) -> None:
     broken = REFUSED[name]
-    assert GOOD.count(broken.good) == 1
-    code, printed, errors = check(tmp_path, GOOD.replace(broken.good, broken.bad))
-    assert (code, printed) == (2, "")
-    message = errors[errors.rindex("ConfigurationError: ") :]
+    with pytest.raises(ConfigurationError) as caught:
+        load(broken)
+    assert lacking(str(caught.value), broken.names, broken.shows, broken.wrong, broken.mend) == []
+
+
+def test_the_command_ends_with_what_init_app_refuses(tmp_path: Path) -> None:
+    broken = REFUSED["a misspelt name"]
+    (tmp_path / "shop_app.py").write_text(GOOD.replace(broken.good, broken.bad), encoding="utf-8")
+    done = run_python("-m", "flask", "--app", "shop_app", "rest-registration", "check", folder=tmp_path)
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    message = done.stderr[done.stderr.rindex("ConfigurationError: ") :]
     assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == []
