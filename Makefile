@@ -48,7 +48,7 @@ $(VENV)/origin: FORCE | check-python
 
 $(VENV)/installed-%: pyproject.toml setup.cfg $(VENV)/origin
 	@echo "Installing the package and the dependency group \"$*\""
-	@$(PIP) install --editable '.[login]' --group $*
+	@$(PIP) install --editable '.[login,openapi]' --group $*
 	@touch $@
 
 FORCE:

@@ -104,7 +104,7 @@ def _call_sender(sender: Send, request: Request | None, *, user: object) -> None
     except (ConfigurationError, EmailNotSent):
         raise
     except Exception as error:  # templates, hooks and senders of the application's own may raise anything
-        failure = _failure(error)
+        failure = failure_of(error)
     else:
         return
     raise failure
@@ -139,14 +139,18 @@ def _in_time(step: Callable[[], object], deadline: Deadline) -> None:
     try:
         step()
     except (OSError, ValueError) as error:  # smtplib's are OSErrors; a log-in or host of odd characters is a ValueError
-        failure = EmailNotSent("time-out") if deadline.has_passed else _failure(error)
+        failure = EmailNotSent("time-out") if deadline.has_passed else failure_of(error)
     else:
         return
     raise failure
 
 
-def _failure(error: Exception) -> EmailNotSent:
-    """Say why a mail was not sent, for the log: without addresses, links and log-ins, which servers like to quote."""
+def failure_of(error: Exception) -> EmailNotSent:
+    """Say why a mail was not sent, for the log: without addresses, links and log-ins, which servers like to quote.
+
+    :param error: what a step of the delivery raised.
+    :returns: what to raise in its place.
+    """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = {code for code, _ in error.recipients.values()}
         kind = RecipientRefused if codes and all(500 <= code < 600 for code in codes) else EmailNotSent

@@ -27,7 +27,8 @@ ReadJson = Callable[[], Any]
 #: What every accepted sign-up is answered while the existence of accounts is hidden.
 HIDDEN = "If this address can be used, a message is on its way to it."
 
-_VERIFIED = "User verified successfully"
+#: What a verification is answered.
+VERIFIED = "User verified successfully"
 
 
 def register(registration: Registration, read_json: ReadJson, *, request: Request) -> Any:
@@ -84,7 +85,7 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
                 user=user,
                 rollback=registration.accounts.rollback,
             )
-    return {**extra, "detail": _VERIFIED}
+    return {**extra, "detail": VERIFIED}
 
 
 def _split(registration: Registration, sent: Any) -> tuple[Mapping[str, str], dict[str, Any]]:

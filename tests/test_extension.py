@@ -641,6 +641,10 @@ STOREYS = (
     "__init__",
     "extension",
     "cli",
+    "contrib.openapi",
+    "contrib.openapi_schemas",
+    "shown_settings",
+    "trial_mail",
     "checks",
     "views",
     "claims",
@@ -706,12 +710,15 @@ def siblings_imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             dotted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = f"{PACKAGE.name}.{node.module or ''}".rstrip(".") if node.level else node.module or ""
+            folders = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
+            above = folders[: len(folders) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             is_package = base == PACKAGE.name
             dotted = [f"{base}.{alias.name}" for alias in node.names] if is_package else [base]
         else:
             continue
-        found |= {name.split(".")[1] for name in dotted if name.startswith(f"{PACKAGE.name}.")}
+        inner = [name.removeprefix(f"{PACKAGE.name}.") for name in dotted if name.startswith(f"{PACKAGE.name}.")]
+        found |= {name if name in STOREYS else name.partition(".")[0] for name in inner}
     return found
 
 
