@@ -9,6 +9,9 @@ from typing import Any
 #: The key of ``app.config`` that holds the dict of settings, and the prefix of the flat keys.
 CONFIG_KEY = "REST_REGISTRATION"
 
+#: The module whose senders queue the mails, for dotted paths.
+CELERY_MODULE = f"{__package__}.contrib.celery"
+
 #: The settings that let something happen to a claim, which need a column that tells claims from other accounts.
 CLAIM_SWITCHES = (
     "REGISTER_VERIFICATION_RESEND_ENABLED",
@@ -17,6 +20,15 @@ CLAIM_SWITCHES = (
     "REGISTER_PASSWORD_AT",
     "REGISTER_REJECTION_URL",
 )
+
+
+def queues_mails(values: Mapping[str, object]) -> bool:
+    """Tell whether a dotted path leads to a sender that queues mails.
+
+    :param values: every setting by name.
+    """
+    names = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER")
+    return any(str(values[name]).startswith(f"{CELERY_MODULE}.") for name in names)
 
 
 def is_switched_on(value: object) -> bool:
@@ -80,6 +92,12 @@ def _missing_packages(values: Mapping[str, Any], *, logs_in_by_default: bool) ->
         yield (
             "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login, which is not installed: run"
             " pip install 'flask-rest-registration[login]', or give a LOGIN_HANDLER."
+        )
+    if queues_mails(values) and importlib.util.find_spec("celery") is None:
+        yield (
+            f"REGISTER_VERIFICATION_EMAIL_SENDER or REGISTER_EXISTING_EMAIL_SENDER is in {CELERY_MODULE}, which needs"
+            " Celery, and that is not installed: run pip install 'flask-rest-registration[celery]', or give another"
+            " sender."
         )
 
 
