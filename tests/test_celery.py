@@ -273,6 +273,25 @@ def test_an_app_whose_senders_need_celery_is_refused_without_it(name: str, monke
         RestRegistration(app)
 
 
+@pytest.mark.parametrize("sender", [send_later, "flask_rest_registration.contrib.celery.send_later"])
+def test_a_link_that_is_queued_needs_its_url_from_the_start_too(sender: object) -> None:
+    app = Flask("without_url")
+    app.config["REST_REGISTRATION"] = {"REGISTER_VERIFICATION_EMAIL_SENDER": sender}
+    with pytest.raises(ConfigurationError, match="REGISTER_VERIFICATION_URL is missing"):
+        RestRegistration(app)
+
+
+def test_check_looks_at_the_templates_of_mails_that_are_queued(queueing: Build) -> None:
+    templates = {
+        "REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "no/such.txt"},
+        "REGISTER_EXISTING_EMAIL_TEMPLATES": {"body": "no/notice.txt"},
+    }
+    queued = queueing(registration={**HIDING, **templates})
+    printed = queued.built.app.test_cli_runner().invoke(args=["rest-registration", "check"]).output
+    assert "'no/such.txt'" in printed
+    assert "'no/notice.txt'" in printed
+
+
 # The broker fails
 
 
