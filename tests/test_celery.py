@@ -102,7 +102,7 @@ class Build:
             "VERIFICATION_EMAIL_TIMEOUT": TIMEOUT,
             **more.pop("registration", {}),
         }
-        options = {"mail": mail} if mail else {}
+        options: dict[str, Any] = {"mail": mail} if mail else {}
         built = self._build(
             models.claiming,
             registration=settings,
@@ -172,7 +172,7 @@ def test_the_mail_is_rendered_in_the_request_in_its_language(queueing: Build) ->
         return {"subject": f"{request.accept_languages.best}.txt", "body": "body.txt"}
 
     def use_templates(app: Flask) -> None:
-        app.jinja_loader = DictLoader({"nb.txt": "Velkommen", "body.txt": "{{ request.host }}"})  # type: ignore[assignment]
+        app.jinja_loader = DictLoader({"nb.txt": "Velkommen", "body.txt": "{{ request.host }}"})
 
     queued = queueing(registration={"VERIFICATION_TEMPLATES_SELECTOR": select}, before_init=use_templates)
     built = queued.built
@@ -679,22 +679,33 @@ def test_a_broker_that_is_killed_and_started_again_loses_no_mail(
     queued = queueing(broker=redis.url, task={**SOON, "max_retries": 20}, celery=options)
     worker = Workers(queued, smtp, tmp_path).worker
     assert queued.built.register().status_code == 201
-    if moment == "before the worker starts":
-        redis.stop()
-        redis.start()
+    if moment == "in the middle of a send":
+        stuck = StuckMail(smtp)
         with worker:
-            wait_for_mails(smtp, worker)
-        return
-    stuck = StuckMail(smtp)
-    with worker:
-        assert stuck.arrived.wait(60), worker.output
-        redis.stop()
-        stuck.let_go()
-        worker.wait_for("A mail was not sent, it is tried again in ")
+            assert stuck.arrived.wait(60), worker.output
+            redis.stop()
+            stuck.let_go()
+            worker.wait_for("A mail was not sent, it is tried again in ")
         stuck.accept_others()
-        redis.start()
+    else:
+        redis.stop()
+    redis.start()
+    # A new worker: some versions of Celery's end or hang when Redis is lost while they run a task.
+    with worker:
         wait_for_mails(smtp, worker)
+
+
+def test_a_worker_goes_on_when_its_broker_was_away(
+    queueing: Build, redis: RedisServer, smtp: RecordingServer, tmp_path: Path
+) -> None:
+    queued = queueing(broker=redis.url)
+    worker = Workers(queued, smtp, tmp_path).worker
+    with worker:
+        assert queued.built.register().status_code == 201
+        wait_for_mails(smtp, worker)
+        worker.wait_for("succeeded in")
+        redis.stop()
+        worker.wait_for("Connection refused")
+        redis.start()
         assert queued.built.register(email="b@example.com", username="b").status_code == 201
-        wait_until(
-            lambda: any(mail["To"] == "b@example.com" for mail in smtp.messages), otherwise=lambda: worker.output
-        )
+        wait_for_mails(smtp, worker, at_least=2)
