@@ -703,7 +703,7 @@ def test_a_worker_goes_on_when_its_broker_was_away(
     with worker:
         assert queued.built.register().status_code == 201
         wait_for_mails(smtp, worker)
-        worker.wait_for("succeeded in")
+        wait_until(redis.has_nothing_unacknowledged, otherwise=lambda: worker.output)
         redis.stop()
         worker.wait_for("Connection refused")
         redis.start()

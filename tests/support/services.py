@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+import redis
 from typing_extensions import Self
 
 from .mail_servers import LoopbackServer
@@ -90,6 +91,11 @@ class RedisServer:
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([program, *words])
         wait_until(lambda: accepts_connections(self.port))
+
+    def has_nothing_unacknowledged(self) -> bool:
+        """Tell whether no worker has a message that it could give back."""
+        with redis.Redis(port=self.port) as client:
+            return bool(client.hlen("unacked") == 0)
 
     def stop(self) -> None:
         """End it at once, as the machine's failure would."""
