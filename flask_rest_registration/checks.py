@@ -101,7 +101,7 @@ def _check_validators(registration: Registration, report: Report) -> None:
 
 
 def _check_mail(registration: Registration, report: Report) -> None:
-    if not (registration.settings.sends_by_default or registration.settings.notifies_by_default):
+    if not (registration.settings.renders_link or registration.settings.renders_notice):
         return
     mail = mail_state(registration)
     sender_address(registration)
@@ -123,10 +123,10 @@ def _check_mail(registration: Registration, report: Report) -> None:
 
 def _check_templates(registration: Registration, report: Report) -> None:
     settings = registration.settings
-    if settings.sends_by_default:
+    if settings.renders_link:
         chosen = complete_templates(settings.register_verification_email_templates)
         _check_each("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, registration, report)
-    if settings.notifies_by_default:
+    if settings.renders_notice:
         chosen = complete_templates(settings.register_existing_email_templates, defaults=EXISTING_ACCOUNT_TEMPLATES)
         _check_each("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, registration, report)
 

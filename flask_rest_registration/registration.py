@@ -128,6 +128,7 @@ def _activate(
 
 def _tell(registration: Registration, signal: NamedSignal, *, user: object, request: Request) -> None:
     app = registration.app
-    failure = send_signal(signal, app, user=user, request=request, rollback=registration.accounts.rollback)
+    keywords = {"user": user, "request": request}
+    failure = send_signal(signal, app, keywords, rollback=registration.accounts.rollback)
     if failure is not None and propagates_exceptions(app.config):
         raise without_text(failure)

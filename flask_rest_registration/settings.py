@@ -428,6 +428,16 @@ class Settings:
         )
 
     @property
+    def renders_link(self) -> bool:
+        """Whether verification mails are the package's own, whoever carries them."""
+        return self.register_verification_enabled and _is_ours(self.register_verification_email_sender)
+
+    @property
+    def renders_notice(self) -> bool:
+        """Whether notices to the owners of accounts are the package's own, whoever carries them."""
+        return self.register_hide_existing_email and _is_ours(self.register_existing_email_sender)
+
+    @property
     def password_at_verification(self) -> bool:
         """Whether the password is chosen by whoever opens the link."""
         return self.register_password_at == "verify"  # noqa: S105  # the name of an endpoint
@@ -488,8 +498,8 @@ def read_settings(config: Mapping[str, object]) -> dict[str, object]:
     faults += contradictions(
         values,
         given,
-        sends_by_default=_is_default(values["REGISTER_VERIFICATION_EMAIL_SENDER"], _DEFAULT_SENDER),
-        notifies_by_default=_is_default(values["REGISTER_EXISTING_EMAIL_SENDER"], _DEFAULT_NOTICE_SENDER),
+        renders_link=_is_ours(values["REGISTER_VERIFICATION_EMAIL_SENDER"]),
+        renders_notice=_is_ours(values["REGISTER_EXISTING_EMAIL_SENDER"]),
         logs_in_by_default=values["LOGIN_HANDLER"] == _DEFINITIONS["LOGIN_HANDLER"].default,
     )
     if faults:
@@ -549,6 +559,12 @@ def _is_default(sender: object, path: str) -> bool:
     if isinstance(sender, str):
         return sender in {path, f"{__package__}.{path.rpartition('.')[2]}"}
     return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == path
+
+
+def _is_ours(sender: object) -> bool:
+    """Tell whether a sender is one of the package, which all render its templates."""
+    module = sender if isinstance(sender, str) else str(getattr(sender, "__module__", ""))
+    return module.partition(".")[0] == __package__
 
 
 def resolve_settings(values: Mapping[str, object]) -> Settings:

@@ -636,6 +636,7 @@ def test_a_request_to_one_app_inside_the_context_of_another_stays_with_its_own(
 
 #: The modules from the top of the house to its ground: each imports only from modules further down.
 STOREYS = (
+    "contrib.celery",
     "contrib.hibp",
     "contrib.__init__",
     "__init__",
@@ -684,6 +685,8 @@ STOREYS = (
 OPTIONAL = (
     "flask_login",
     "celery",
+    "kombu",
+    "redis",
     "apispec",
     "flask_babel",
     "flask_limiter",
