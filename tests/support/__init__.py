@@ -37,6 +37,12 @@ Modules
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
         ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+    ``services``
+        ``with fresh_database("POSTGRESQL_URL") as url``, or ``"MARIADB_URL"``: where the servers are is said by
+        these variables. Without the server the test is skipped; with ``REQUIRE_SERVICES=1`` it fails.
+    ``database_proxy``
+        ``with DatabaseProxy(host, port) as proxy``: what an app reaches its database through; ``go_away()``,
+        ``come_back()``, ``cut()``, ``lose_the_answer_to(b"COMMIT")``.
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
