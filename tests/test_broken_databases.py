@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -26,6 +27,7 @@ from .support.clock import Clock
 from .support.database_proxy import DatabaseProxy
 from .support.links import text_of, values_of
 from .support.mail_servers import RecordingServer
+from .support.messages import lacking
 from .support.services import fresh_database
 
 RESEND, REJECT = "resend-verification/", "reject-registration/"
@@ -53,6 +55,22 @@ def claiming_with_notes(db: SQLAlchemy) -> type[Any]:
 # The requests
 
 
+@dataclass
+class Bobs:
+    """An app in which Bob has signed up and may ask for his link again.
+
+    :param built: the app.
+    :param smtp: its mail server.
+    :param verification: the values of Bob's link.
+    :param rejection: the values of his other link.
+    """
+
+    built: Built
+    smtp: RecordingServer
+    verification: dict[str, str]
+    rejection: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Action:
     """A request, and what it changes in the database.
@@ -66,16 +84,15 @@ class Action:
     path: str
     success: int
 
-    def send(self, world: World) -> TestResponse:
+    def send(self, bobs: Bobs) -> TestResponse:
         """Sign up as Ann, or do something about Bob's claim."""
-        built = world.built
         bodies = {
-            REGISTER: built.body(),
-            VERIFY: world.verification,
+            REGISTER: bobs.built.body(),
+            VERIFY: bobs.verification,
             RESEND: {"email": "bob@example.com"},
-            REJECT: world.rejection,
+            REJECT: bobs.rejection,
         }
-        return built.post(self.path, bodies[self.path])
+        return bobs.built.post(self.path, bodies[self.path])
 
 
 ACTIONS = {
@@ -92,21 +109,13 @@ def action(request: pytest.FixtureRequest) -> Action:
 
 
 @dataclass
-class World:
-    """An app in which Bob has signed up and may ask for his link again, and what it stands on.
+class World(Bobs):
+    """The same on a server.
 
-    :param built: the app.
-    :param smtp: its mail server.
-    :param verification: the values of Bob's link.
-    :param rejection: the values of his other link.
-    :param proxy: what the app reaches its database through, where it is a server.
-    :param outside: leads to the database directly.
+    :param proxy: what the app reaches the server through.
+    :param outside: leads to it directly.
     """
 
-    built: Built
-    smtp: RecordingServer
-    verification: dict[str, str]
-    rejection: dict[str, str]
     proxy: DatabaseProxy
     outside: Engine
 
@@ -120,8 +129,8 @@ class World:
             return connection.scalar(text(sql), parameters)
 
 
-def with_bob(build: Builder, smtp: RecordingServer, clock: Clock, **options: Any) -> tuple[Built, Any, Any]:
-    """Build an app in which Bob's claim is an hour old; return it with the values of his two links."""
+def with_bob(build: Builder, smtp: RecordingServer, clock: Clock, **options: Any) -> Bobs:
+    """Build an app in which Bob's claim is an hour old."""
     registration = {**SETTINGS, **options.pop("registration", {})}
     built = build(claiming_with_notes, registration=registration, **options)
     assert built.register(email="bob@example.com", username="bob").status_code == 201
@@ -129,7 +138,7 @@ def with_bob(build: Builder, smtp: RecordingServer, clock: Clock, **options: Any
     links = (next(word for word in words if word.startswith(url)) for url in (VERIFICATION_URL, REJECTION_URL))
     verification, rejection = (values_of(link) for link in links)
     clock.move(3600)
-    return built, verification, rejection
+    return Bobs(built, smtp, verification, rejection)
 
 
 @contextmanager
@@ -139,10 +148,9 @@ def world_on(variable: str, build: Builder, smtp: RecordingServer, clock: Clock,
         assert url.host is not None
         proxy = stack.enter_context(DatabaseProxy(url.host, url.port or {"POSTGRESQL_URL": 5432}.get(variable, 3306)))
         uri = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-        built, verification, rejection = with_bob(build, smtp, clock, database_uri=uri, **options)
-        stack.callback(built.dispose)
-        outside = create_engine(url, poolclass=NullPool)
-        yield World(built, smtp, verification, rejection, proxy, outside)
+        bobs = with_bob(build, smtp, clock, database_uri=uri, **options)
+        stack.callback(bobs.built.dispose)
+        yield World(**vars(bobs), proxy=proxy, outside=create_engine(url, poolclass=NullPool))
 
 
 SERVERS = {"PostgreSQL": "POSTGRESQL_URL", "MariaDB": "MARIADB_URL"}
@@ -501,3 +509,106 @@ def test_a_commit_whose_answer_is_lost_may_have_happened_and_the_link_in_the_mai
         words = text_of(world.smtp.message).split()
         link = next(word for word in words if word.startswith(VERIFICATION_URL))
         assert built.verify(link).status_code == 200
+
+
+# SQLite
+
+
+@pytest.fixture
+def bobs(build: Builder, smtp: RecordingServer, clock: Clock) -> Bobs:
+    """An app on a file."""
+    return with_bob(build, smtp, clock)
+
+
+def pragma(built: Built, sql: str) -> AbstractContextManager[None]:
+    """Send a PRAGMA to each connection at its next use."""
+
+    def checked_out(connection: Any, *_: object) -> None:
+        connection.execute(sql).fetchall()
+
+    return listening(built.engine, "checkout", checked_out)
+
+
+def sign_ups_until_503(built: Built) -> Iterator[tuple[str, TestResponse]]:
+    """Sign one up after the other; some have room in a page that is there already, until one has not."""
+    for number in range(500):
+        address = f"{number}@example.com"
+        answer = built.register(email=address, username=f"{number:x>70}")
+        yield address, answer
+        if answer.status_code == 503:
+            return
+    raise AssertionError("the disk is never full")
+
+
+def test_on_a_full_disk_each_201_has_its_row_and_its_mail_and_a_503_has_neither(
+    bobs: Bobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    built, stored = bobs.built, ["bob@example.com"]
+    with built.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    with built.app.app_context():
+        with pragma(built, f"PRAGMA max_page_count = {pages}"):
+            for address, answer in sign_ups_until_503(built):
+                if answer.status_code == 201:
+                    stored.append(address)
+            refused(answer, 503, "database-unavailable")
+            assert [row["email"] for row in built.rows()] == stored
+            assert [message["To"] for message in bobs.smtp.messages] == stored[1:]
+        assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
+        with pragma(built, f"PRAGMA max_page_count = {2**30}"):
+            assert built.register(email=address, username="with room").status_code == 201
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """Let the operating system refuse what would make any file of this process longer."""
+    resource = pytest.importorskip("resource")
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+
+
+def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_link_that_is_out_is_dead(bobs: Bobs) -> None:
+    built = bobs.built
+    path = Path(str(built.engine.url.database))
+    stored = ["bob@example.com"]
+    with built.app.app_context():
+        with files_no_longer_than(path.stat().st_size):
+            for address, answer in sign_ups_until_503(built):
+                if answer.status_code == 201:
+                    stored.append(address)
+        refused(answer, 503, "database-unavailable")
+        assert [row["email"] for row in built.rows()] == stored
+        assert [message["To"] for message in bobs.smtp.messages] == [*stored[1:], address]
+        words = text_of(bobs.smtp.messages[-1]).split()
+        dead = next(word for word in words if word.startswith(VERIFICATION_URL))
+        refused(built.verify(dead), 400, "signature-invalid")
+        assert built.register(email=address, username="with room").status_code == 201
+
+
+def test_a_database_that_may_only_be_read_is_503_changes_nothing_and_the_next_request_works(
+    bobs: Bobs, action: Action, caplog: pytest.LogCaptureFixture
+) -> None:
+    built, before = bobs.built, bobs.built.rows()
+    with built.app.app_context():
+        with pragma(built, "PRAGMA query_only = ON"):
+            refused(action.send(bobs), 503, "database-unavailable")
+            assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
+        assert built.rows() == before
+        assert bobs.smtp.messages == []
+        with pragma(built, "PRAGMA query_only = OFF"):
+            assert action.send(bobs).status_code == action.success
+            assert built.rows() != before
+
+
+def test_a_file_that_may_only_be_read_is_503_and_changes_nothing(build: Builder, bobs: Bobs, action: Action) -> None:
+    before = bobs.built.rows()
+    uri = f"sqlite:///file:{bobs.built.engine.url.database}?mode=ro&uri=true"
+    mounted = build(claiming_with_notes, database_uri=uri, registration=SETTINGS, tables=False)
+    refused(action.send(replace(bobs, built=mounted)), 503, "database-unavailable")
+    assert mounted.rows() == before
+    assert bobs.smtp.messages == []
+    assert action.send(bobs).status_code == action.success
