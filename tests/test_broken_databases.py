@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from .support import models
 from .support.answers import refused
 from .support.apps import REGISTER, VERIFICATION_URL, VERIFY, Builder, Built
 from .support.clock import Clock
+from .support.concurrency import until
 from .support.database_proxy import DatabaseProxy
 from .support.links import text_of, values_of
 from .support.mail_servers import RecordingServer
@@ -165,14 +165,6 @@ def variable(request: pytest.FixtureRequest) -> str:
 def world(variable: str, build: Builder, smtp: RecordingServer, clock: Clock) -> Iterator[World]:
     with world_on(variable, build, smtp, clock) as made:
         yield made
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what a server does by itself, and tells only when it is asked."""
-    give_up_at = time.monotonic() + _GIVE_UP_AFTER
-    while not condition():
-        assert time.monotonic() < give_up_at, "it did not happen"
-        time.sleep(0.12)  # MariaDB tells of its transactions anew when it was not asked for 0.1 s
 
 
 # The faults: each lasts as long as its block
@@ -327,7 +319,8 @@ class Deadlocks:
         else:
             waits = "information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_mysql_thread_id = :number"
             number = driver.thread_id()
-        until(lambda: self._world.ask(f"SELECT count(*) FROM {waits}", number=number))
+        # MariaDB tells of its transactions anew when it was not asked for 0.1 s.
+        until(lambda: self._world.ask(f"SELECT count(*) FROM {waits}", number=number), pause=0.12)
 
 
 def deadlocks(world: World, action: Action) -> AbstractContextManager[None]:
