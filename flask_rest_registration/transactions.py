@@ -201,8 +201,8 @@ class Transactions:
     def rollback(self) -> None:
         """Roll the session back.
 
-        On a connection that is gone the ROLLBACK fails, and nothing needs it: the database undoes by itself what was not
-        committed. The refusal or failure that is under way is to be told then, and not this.
+        On a connection that is gone the ROLLBACK fails, and nothing needs it: the database undoes by itself what was
+        not committed. The refusal or failure that is under way is to be told then, and not this.
         """
         with suppress(exc.DBAPIError):
             self._session.rollback()

@@ -36,7 +36,8 @@ Modules
     ``statements``
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
-        ``at_once(n, function)``, ``until(condition)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+        ``at_once(n, function)``, ``until(condition)``, and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe
+        for SQLite.
     ``services``
         ``with fresh_database("POSTGRESQL_URL") as url``, or ``"MARIADB_URL"``: where the servers are is said by
         these variables. Without the server the test is skipped; with ``REQUIRE_SERVICES=1`` it fails.
