@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event
+from sqlalchemy import event, exc
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, attempt, translate
@@ -220,8 +220,13 @@ class Transactions:
             session.expire_on_commit = expires
 
     def rollback(self) -> None:
-        """Roll the session back."""
-        self._session.rollback()
+        """Roll the session back.
+
+        On a connection that is gone the ROLLBACK fails, and nothing needs it: the database undoes by itself what was
+        not committed. The refusal or failure that is under way is to be told then, and not this.
+        """
+        with suppress(exc.DBAPIError):
+            self._session.rollback()
 
     def forget(self, user: object) -> None:
         """Take an object out of the session without writing it, whatever state it is in.

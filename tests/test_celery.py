@@ -358,7 +358,7 @@ def test_a_request_works_again_when_the_broker_is_back(queueing: Build, tmp_path
 def rabbitmq() -> str:
     """Return the URL of the machine's RabbitMQ."""
     if not accepts_connections(5672):
-        missing("RabbitMQ on port 5672")
+        missing("RabbitMQ does not answer on port 5672")
     return os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
 
 

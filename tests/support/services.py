@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import pytest
 import redis
@@ -22,11 +23,14 @@ from .mail_servers import LoopbackServer
 _GIVE_UP_AFTER = 60.0
 
 
-def missing(service: str) -> None:
-    """Skip the test that needs a service, or fail where services are demanded."""
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs a service, or fail where services are demanded.
+
+    :param what: a line such as "redis-server is not installed".
+    """
     if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{service} is missing, and REQUIRE_SERVICES=1 demands it")
-    pytest.skip(f"{service} is missing")
+        pytest.fail(f"{what}, and REQUIRE_SERVICES=1 demands it", pytrace=False)
+    pytest.skip(what)
 
 
 def wait_until(condition: Callable[[], object], *, otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
@@ -77,8 +81,7 @@ class RedisServer:
     def start(self) -> None:
         program = shutil.which("redis-server")
         if program is None:
-            missing("redis-server")
-            return
+            missing("redis-server is not installed")
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
