@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .looks import Looks
 from .sites import Server, Site, backend, running
@@ -38,6 +38,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     with browser.new_context(reduced_motion="reduce", color_scheme="light") as context:
         context.set_default_timeout(_GIVE_UP_AFTER)
+        expect.set_options(timeout=_GIVE_UP_AFTER)
         page = context.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))

@@ -8,7 +8,7 @@ import { sendAgain } from "../send-again";
 
 export function signUp(): View {
   return {
-    title: "Sign up",
+    title: "Create your account",
     step: 0,
     content: [
       heading("Create your account"),
