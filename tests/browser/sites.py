@@ -18,7 +18,7 @@ from werkzeug.serving import BaseWSGIServer
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path += [str(EXAMPLES / "quickstart"), str(EXAMPLES / "spa")]
 
-import backend  # noqa: E402
+import backend as backend  # noqa: E402
 from app import create_app as create_quickstart  # noqa: E402
 from dev_mailbox import Mailbox  # noqa: E402
 
@@ -126,7 +126,8 @@ class Site:
                 app.extensions["sqlalchemy"].engine.dispose()
 
     def _link_to(self, path: str) -> str:
-        return next(word for word in self.mailbox.messages[0].text.split() if word.startswith(self.url + path))
+        start = self.apps[-1].config["PUBLIC_URL"] + path
+        return next(word for word in self.mailbox.messages[0].text.split() if word.startswith(start))
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def confirm(page: Page, link: str) -> None:
 
 def reject(page: Page, link: str) -> None:
     page.goto(link)
-    click(page, "[Dd]elete the account")
+    click(page, "Delete the account")
 
 
 def expect_heading(page: Page, text: str) -> None:

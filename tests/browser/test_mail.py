@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, expect
 
+from ..support.clock import Clock
 from .looks import WCAG, Looks
 from .sites import Site
 from .steps import ADDRESS, expect_heading, signed_up
 
 
-def test_the_mail_with_the_link(page: Page, quickstart_site: Site, looks: Looks) -> None:
+def test_the_mail_with_the_link(page: Page, quickstart_site: Site, looks: Looks, clock: Clock) -> None:
+    quickstart_site.configure({"PUBLIC_URL": "https://example.com"})
     signed_up(page, quickstart_site)
     page.goto("about:blank")  # a page without the quickstart's policy
     page.set_content(quickstart_site.mailbox.messages[0].html)

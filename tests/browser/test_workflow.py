@@ -219,7 +219,7 @@ def test_this_was_not_me(page: Page, site: Site, looks: Looks) -> None:
     expect_heading(page, "Was it somebody else?")
     looks.at(page, f"{site.name}-reject")
     assert site.accounts == {ADDRESS: False}
-    click(page, "[Dd]elete the account")
+    click(page, "Delete the account")
     expect_focused_heading(page, "The account is deleted")
     looks.at(page, f"{site.name}-rejected")
     assert site.accounts == {}

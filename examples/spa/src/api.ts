@@ -73,6 +73,8 @@ function tooMany(retryAfter: string | null): string {
   const given = retryAfter ?? "";
   const seconds = /^\d+$/.test(given) ? Number(given) : Math.ceil((Date.parse(given) - Date.now()) / 1000);
   if (!(seconds > 0)) return "That was too often. Please try again later.";
-  const [amount, unit] = seconds < 100 ? [seconds, "second"] : [Math.ceil(seconds / 60), "minute"];
+  const units = [["hour", 3600], ["minute", 60], ["second", 1]] as const;
+  const [unit, length] = units.find(([, length]) => seconds >= length) ?? units[2];
+  const amount = Math.ceil(seconds / length);
   return `That was too often. Please try again in ${amount} ${unit}${amount === 1 ? "" : "s"}.`;
 }
