@@ -81,10 +81,10 @@ class Looks:
 
 
 def _small(png: bytes) -> bytes:
-    """Keep the 256 colours that say most, which these flat pages do not miss."""
+    """Pack a picture as tightly as it can be without a loss."""
     small = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
+        picture.convert("RGB").save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
