@@ -92,7 +92,10 @@ def _violations(page: Page, rules: Mapping[str, Any] | None) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
     options: dict[str, Any] = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+    # On a gradient axe-core measures no contrast: it sees the plain colour beneath, and the gradient is faint.
+    page.evaluate("document.body.style.backgroundImage = 'none'")
     found = page.evaluate("options => axe.run(document, options)", options)
+    page.evaluate("document.body.style.backgroundImage = ''")
     return [
         f"{violation['id']}: {node['html']} {node['failureSummary']}"
         for violation in found["violations"]
