@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import textwrap
@@ -85,3 +86,22 @@ def test_the_tuning_that_the_page_about_celery_shows_is_of_what_the_task_has() -
     assert list(shown["CELERY"]["task_routes"]) == [TASK_NAME]
     assert shown["CELERY"]["broker_transport_options"]["visibility_timeout"] > annotations[1]["retry_backoff_max"]
     assert send_mail.retry_backoff_max < 3600  # Redis's own visibility_timeout
+
+
+def test_every_picture_that_a_page_shows_is_there_and_small() -> None:
+    pictures = set((DOCS / "images").glob("*.png"))
+    shown = set()
+    for page in (*DOCS.glob("*.rst"), *(DOCS.parent / "examples").glob("*/*.rst"), DOCS.parent / "README.rst"):
+        found = re.findall(r"(?:image|figure):: (\S+)", page.read_text(encoding="utf-8"))
+        shown |= {(page.parent / name).resolve() for name in found}
+    assert [name for name in shown if not name.exists()] == []
+    assert pictures
+    assert [picture.name for picture in pictures if picture.stat().st_size > 150_000] == []
+
+
+def test_the_lock_file_of_the_front_end_names_no_host_of_a_registry() -> None:
+    lock = json.loads((DOCS.parent / "examples" / "spa" / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages
+    assert [name for name, entry in packages.items() if "resolved" in entry] == []
+    assert [name for name, entry in packages.items() if "integrity" not in entry] == []
