@@ -1,5 +1,7 @@
 # make run    the quickstart in a browser       make test   every test, and the coverage
 # make lint   ruff and mypy                     make clean  remove what these made
+# make storm  sign-ups through gunicorn while its workers are killed
+# make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON.
 
@@ -11,13 +13,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
 ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.getcwd())')
 
-.PHONY: run test lint clean check-python FORCE
+STORM_ACCOUNTS ?= 1000
+
+.PHONY: run test storm fuzz lint clean check-python FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing
+
+storm: $(VENV)/installed-test
+	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/test_storm.py
+
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -37,6 +37,11 @@ Modules
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
         ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+    ``services``
+        ``require("postgresql")`` skips where there is no server; ``with new_database("postgresql") as uri``.
+    ``gunicorn``, ``served_app``
+        ``with gunicorn("tests.support.served_app:create_app()", ...) as server``: ``server.url``,
+        ``server.workers()``, ``server.kill_one(random)``; the app notes what it does in a file.
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
