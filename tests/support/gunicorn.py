@@ -59,13 +59,15 @@ def gunicorn(app: str, *, folder: Path, workers: int, environment: Mapping[str, 
     log = folder / "gunicorn.log"
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "gunicorn", app, "--bind", f"fd://{listening.fileno()}", "--preload"]
-        command += ["--workers", str(workers), "--timeout", "120", "--worker-tmp-dir", str(folder)]
+        command += ["--workers", str(workers), "--timeout", "120", "--graceful-timeout", "10"]
+        command += ["--worker-tmp-dir", str(folder)]
         root = Path(tests.__file__).parents[1]
         with subprocess.Popen(
             command,
             cwd=root,
             env={**os.environ, **environment},
             pass_fds=[listening.fileno()],
+            start_new_session=True,  # a process group of its own, workers included
             stdout=output,
             stderr=output,
         ) as process:
@@ -75,5 +77,13 @@ def gunicorn(app: str, *, folder: Path, workers: int, environment: Mapping[str, 
                 yield Gunicorn(f"http://127.0.0.1:{port}", process.pid, log)
                 assert process.poll() is None, f"gunicorn ended by itself:\n{log.read_text()[-2000:]}"
             finally:
-                process.terminate()
-                process.wait(_GIVE_UP_AFTER)
+                _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, whatever they do."""
+    process.terminate()
+    try:
+        process.wait(_GIVE_UP_AFTER)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
