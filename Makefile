@@ -2,6 +2,8 @@
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
 # make lint   ruff and mypy                     make clean         remove what these made
 # make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
+# make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
+# make storm  sign-ups through gunicorn while its workers are killed
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test"
 # need Node.js as well.
@@ -17,7 +19,9 @@ ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.
 SPA := examples/spa
 NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
-.PHONY: run spa test browser-test lint bench clean check-python check-node FORCE
+STORM_ACCOUNTS ?= 1000
+
+.PHONY: run spa test browser-test fuzz storm lint bench clean check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -30,6 +34,12 @@ test: $(VENV)/installed-test
 
 browser-test: $(VENV)/installed-browser $(NODE_MODULES)
 	$(BIN)/python -m pytest tests/browser --numprocesses auto --basetemp .pytest_tmp
+
+storm: $(VENV)/installed-test
+	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/test_storm.py
+
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -52,6 +52,9 @@ Modules
     ``database_proxy``
         ``with DatabaseProxy(host, port) as proxy``: what an app reaches its database through; ``go_away()``,
         ``come_back()``, ``cut()``, ``lose_the_answer_to(b"COMMIT")``.
+    ``gunicorn``, ``served_app``
+        ``with gunicorn("tests.support.served_app:create_app()", ...) as server``: ``server.url``,
+        ``server.workers()``, ``server.kill_one(random)``; the app notes what it does in a file.
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.

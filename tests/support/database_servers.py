@@ -94,6 +94,11 @@ def new_database(name: str) -> Iterator[sa.URL]:
         server.drop(database)
 
 
+def text_of(url: sa.URL) -> str:
+    """Return a database's URL as an application is configured with it."""
+    return url.render_as_string(hide_password=False)
+
+
 def run(url: sa.URL, *statements: str) -> None:
     """Run statements on a connection of their own, each a transaction of its own."""
     engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
