@@ -2,6 +2,9 @@
 # make lint   ruff and mypy                     make clean  remove what these made
 # make storm  sign-ups through gunicorn while its workers are killed
 # make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
+# make conformance        schemathesis against the OpenAPI description
+# make soak               50,000 sign-ups, and the memory of the workers
+# make mutants MODULE=x   changes in flask_rest_registration/x.py, or in all modules, that the tests must notice
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON.
 
@@ -15,7 +18,7 @@ ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.
 
 STORM_ACCOUNTS ?= 1000
 
-.PHONY: run test storm fuzz lint clean check-python FORCE
+.PHONY: run test storm fuzz conformance soak mutants lint clean check-python FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -28,6 +31,15 @@ storm: $(VENV)/installed-test
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
+
+conformance: $(VENV)/installed-conformance
+	$(BIN)/python -m tests.stress.conformance $(OPTIONS)
+
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress.soak $(OPTIONS)
+
+mutants: $(VENV)/installed-mutants
+	$(BIN)/python -m tests.stress.mutants $(MODULE)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -128,8 +128,8 @@ class Notes:
                 del under_way[int(process)]
             elif word == "user_activated":
                 activations[about] += 1
-        for process, about in under_way.items():  # a worker does one thing after the other
-            broken_off[about].add(process)
+        for pid, account in under_way.items():  # a worker does one thing after the other
+            broken_off[account].add(pid)
         return cls(activations, broken_off)
 
 
