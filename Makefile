@@ -4,6 +4,9 @@
 # make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
 # make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
 # make storm  sign-ups through gunicorn while its workers are killed
+# make soak   50,000 sign-ups, and the memory of the workers
+# make conformance        schemathesis against the OpenAPI description
+# make mutants MODULE=x   changes in flask_rest_registration/x.py, or in all modules, that the tests must notice
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test"
 # need Node.js as well.
@@ -21,7 +24,7 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-.PHONY: run spa test browser-test fuzz storm lint bench clean check-python check-node FORCE
+.PHONY: run spa test browser-test fuzz storm soak conformance mutants lint bench clean check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -40,6 +43,15 @@ storm: $(VENV)/installed-test
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
+
+conformance: $(VENV)/installed-conformance
+	$(BIN)/python -m tests.stress.conformance $(OPTIONS)
+
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress.soak $(OPTIONS)
+
+mutants: $(VENV)/installed-mutants
+	$(BIN)/python -m tests.stress.mutants $(MODULE)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
