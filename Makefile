@@ -1,5 +1,6 @@
 # make run    the quickstart in a browser       make test   every test, and the coverage
-# make lint   ruff and mypy                     make clean  remove what these made
+# make lint   ruff and mypy                     make docs   the documentation, docs/_build/html/index.html
+# make clean  remove what these made
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON.
 
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
 ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.getcwd())')
 
-.PHONY: run test lint clean check-python FORCE
+.PHONY: run test lint docs clean check-python FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -24,8 +25,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
