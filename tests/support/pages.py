@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 _DIRECTIVE = re.compile(r"^( *)\.\. (?:code-block|code|sourcecode|highlight|literalinclude):: *(\S*)\s*$")
 _OPTION = re.compile(r"^ +:(\w+): *(.*)$")
 _LINK = re.compile(r"https?://[^\s<>\"&]+\?user_id=[^\s<>\"]+&timestamp=\d+&signature=[\w-]+")
-_GIVE_UP_AFTER = 60.0
+_GIVE_UP_AFTER = 300.0
 
 #: What pages call the two servers' ports; tests use free ones.
 _PORTS = ("5000", "8025")
