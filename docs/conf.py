@@ -18,7 +18,8 @@ smartquotes = False
 html_theme = "furo"
 html_title = "flask-rest-registration"
 html_static_path = ["_static"]
-html_css_files = ["sequence.css"]
+html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"
 html_copy_source = False
 html_show_sourcelink = False
 

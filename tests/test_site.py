@@ -129,5 +129,5 @@ def test_the_diagram_stands_in_its_page_and_takes_its_colours_from_the_theme(sit
     assert '<svg viewBox="0 0 760 ' in html
     assert "POST verify-registration/" in html
     assert re.findall(r"(?:fill|stroke)=\"#", html[html.index('<div class="sequence">') : html.index("</svg>")]) == []
-    css = (site / "_static" / "sequence.css").read_text(encoding="utf-8")
+    css = (site / "_static" / "site.css").read_text(encoding="utf-8")
     assert re.findall(r"#[0-9a-f]{3,6}\b", css) == []
