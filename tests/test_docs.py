@@ -1,4 +1,4 @@
-"""The documentation: generated pages are up to date, what pages name exists, and every example is run as it is shown."""
+"""The documentation: generated pages are up to date, what pages name exists, and every example works as shown."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ def main(arguments: list[str]) -> None:
     (url,) = urls
     try:
         with urlopen(Request(url, data=data, headers=headers), timeout=30) as answer:
-            print(answer.read().decode())
+            sys.stdout.write(answer.read().decode())
     except HTTPError as refusal:
         with refusal:
-            print(refusal.read().decode())
+            sys.stdout.write(refusal.read().decode())
 
 
 if __name__ == "__main__":

@@ -296,5 +296,3 @@ def _free_ports(number: int) -> list[str]:
     for each in sockets:
         each.close()
     return ports
-
-
