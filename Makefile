@@ -1,6 +1,8 @@
 # make run    the quickstart in a browser       make test          every test, and the coverage
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
-# make lint   ruff and mypy                     make clean         remove what these made
+# make lint   ruff and mypy                     make docs          the documentation, docs/_build/html/index.html
+# make clean  remove what these made
+#
 # make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
 # make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
 # make storm  sign-ups through gunicorn while its workers are killed
@@ -24,7 +26,9 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-.PHONY: run spa test browser-test fuzz storm soak conformance mutants lint bench clean check-python check-node FORCE
+TARGETS := run spa test browser-test fuzz storm soak conformance mutants lint docs bench clean
+
+.PHONY: $(TARGETS) check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -58,11 +62,14 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -10,6 +10,9 @@ Fixtures (``tests/conftest.py``)
         (Flask-Mail then sends nothing).
     ``clock``
         Stops the package's time at 1,700,000,000; ``clock.move(seconds)`` goes on (or back).
+    ``signals``, ``activations``
+        What was sent while the test ran: the address of each ``user_registered``, the user of each
+        ``user_activated``.
     ``trusted_certificate``
         Clients trust the servers that are made with ``security="starttls"`` or ``"tls"``; without it they refuse.
 
@@ -31,6 +34,14 @@ Modules
     ``links``
         ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
         ``with_other_character(text, position)``.
+    ``clock``
+        ``Clock``, what the fixture of this name gives.
+    ``hibp_server``
+        A mirror of Pwned Passwords on a loopback port that answers as a test says.
+    ``pages``
+        ``blocks(page)`` are the code blocks of a page of the documentation; ``with Story(page, folder) as story:
+        story.tell()`` writes each of its files and types each of its commands. ``run_files`` and ``curl`` are
+        programs that stories run.
     ``messages``
         ``lacking(message, "User.email", "unique")``: which of the words a message does not have.
     ``statements``
@@ -58,4 +69,18 @@ Modules
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
+
+Claims
+    ``build(models.claiming, registration={...})``: its columns ``verification_sent_at`` and ``notice_sent_at`` tell
+    claims from other accounts, and its keys are never given twice. ``test_claim_settings.py`` says what goes
+    together, ``test_claim_model.py`` drives everything in any order against a model of the contract, and
+    ``test_claim_races.py`` lets everything happen at once.
+
+Races
+    ``test_concurrency.py`` and ``test_claim_races.py`` use ``at_once``; their databases are files, since one in memory
+    has one connection.
+
+The plugin
+    ``flask_rest_registration.testing`` is tried by ``test_testing.py``, in runs of pytest inside pytest, against the
+    good models of ``models`` and the applications with one mistake each of ``tests/bad_apps``.
 """
