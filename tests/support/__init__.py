@@ -47,7 +47,25 @@ Modules
     ``statements``
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
-        ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+        ``at_once(n, function)``, ``until(condition)``, and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe
+        for SQLite.
+    ``celery_app``
+        ``celery_init_app(app)`` as in Flask's documentation, and ``Worker``, a Celery worker in a process of its own.
+    ``services``
+        Servers that a machine may lack: ``missing("... is not installed")`` skips the test, or fails it if
+        REQUIRE_SERVICES=1.
+        ``with RedisServer(folder) as redis`` is one of the test's own, with ``stop()`` and ``start()``;
+        ``Relay(port, freezes_at=...)`` falls silent in the middle; ``wait_until(condition)`` is for what other
+        processes do.
+    ``database_servers``
+        ``with new_database("postgresql") as url``, or ``"mariadb"``: a database of the test's own on a server that
+        runs already. ``TEST_POSTGRESQL_URL`` and ``TEST_MARIADB_URL`` say where.
+    ``database_proxy``
+        ``with DatabaseProxy(host, port) as proxy``: what an app reaches its database through; ``go_away()``,
+        ``come_back()``, ``cut()``, ``lose_the_answer_to(b"COMMIT")``.
+    ``gunicorn``, ``served_app``
+        ``with gunicorn("tests.support.served_app:create_app()", ...) as server``: ``server.url``,
+        ``server.workers()``, ``server.kill_one(random)``; the app notes what it does in a file.
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.

@@ -1,0 +1,1 @@
+"""Long runs that pytest does not collect: generated bodies, a soak, mutations. The Makefile starts each of them."""

@@ -1,0 +1,85 @@
+"""An app that gunicorn serves, set up by the environment; it notes what it does, line by line, in a file.
+
+Each line has a word, the process id and what it is about: ``begin 17 <account>`` and ``end 17 <account>`` around
+each request, ``user_activated 17 <account>`` for each signal. Accounts are named by id or address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, request
+
+from flask_rest_registration import user_activated, user_registered
+
+from . import models
+from .apps import VERIFICATION_URL, make_app
+
+DATABASE, MAIL_PORT, NOTES = "SERVED_APP_DATABASE", "SERVED_APP_MAIL_PORT", "SERVED_APP_NOTES"
+
+
+class _MailServer:
+    port = int(os.environ.get(MAIL_PORT) or 0)
+
+
+def environment(*, database: str, mail_port: int = 0, notes: Path | None = None) -> Mapping[str, str]:
+    """Return what the app is to be started with.
+
+    :param database: the URI of its database, which has the tables.
+    :param mail_port: of its mail server on this machine; without one no mail is sent.
+    :param notes: the file for its lines; without one there are none.
+    """
+    return {DATABASE: database, MAIL_PORT: str(mail_port or ""), NOTES: str(notes or "")}
+
+
+def create_app() -> Flask:
+    """Make the app; its tables must be there."""
+    built = make_app(
+        models.claiming,
+        database_uri=os.environ[DATABASE],
+        mail=_MailServer() if _MailServer.port else None,
+        tables=False,
+        config={"TESTING": False},
+        registration={
+            "REGISTER_VERIFICATION_URL": VERIFICATION_URL,
+            "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+            "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
+        },
+    )
+    if os.environ[NOTES]:
+        _take_notes(built.app, Path(os.environ[NOTES]))
+    return built.app
+
+
+def _take_notes(app: Flask, file: Path) -> None:
+    descriptor = os.open(file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+    def note(word: str, about: object) -> None:
+        os.write(descriptor, f"{word} {os.getpid()} {about}\n".encode())  # one write: lines are not mixed
+
+    def account() -> object:
+        sent = request.get_json(silent=True)
+        return sent.get("email") or sent.get("user_id") if isinstance(sent, dict) else None
+
+    @app.before_request
+    def begin() -> None:
+        note("begin", account())
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        note("end", account())
+        return response
+
+    @user_registered.connect_via(app)
+    def registered(sender: Flask, user: Any, **_: object) -> None:
+        note("user_registered", user.email)
+
+    @user_activated.connect_via(app)
+    def activated(sender: Flask, user: Any, **_: object) -> None:
+        note("user_activated", user.id)
+
+    # Receivers are weakly held.
+    app.extensions["receivers"] = [registered, activated]

@@ -1,0 +1,150 @@
+"""Servers that a machine may lack: a test that needs one is skipped without it, and fails if REQUIRE_SERVICES=1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+import pytest
+import redis
+from typing_extensions import Self
+
+from .mail_servers import LoopbackServer
+
+_GIVE_UP_AFTER = 60.0
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs a service, or fail where services are demanded.
+
+    :param what: a line such as "redis-server is not installed".
+    """
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what}, and REQUIRE_SERVICES=1 demands it", pytrace=False)
+    pytest.skip(what)
+
+
+def wait_until(condition: Callable[[], object], *, otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + _GIVE_UP_AFTER
+    while not condition():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.02)
+
+
+def accepts_connections(port: int) -> bool:
+    """Tell whether somebody listens on a loopback port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        return int(candidate.getsockname()[1])
+
+
+class RedisServer:
+    """A Redis of the test's own, which keeps what it has accepted; the machine's is never touched.
+
+    :param folder: for its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            missing("redis-server is not installed")
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "logfile": str(self._folder / "redis.log"),
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._process = subprocess.Popen([program, *words])
+        wait_until(lambda: accepts_connections(self.port))
+
+    def has_nothing_unacknowledged(self) -> bool:
+        """Tell whether no worker has a message that it could give back."""
+        with redis.Redis(port=self.port) as client:
+            return bool(client.hlen("unacked") == 0)
+
+    def stop(self) -> None:
+        """End it at once, as the machine's failure would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(_GIVE_UP_AFTER)
+            self._process = None
+
+
+class Relay(LoopbackServer):
+    """Stands between a client and a server, and freezes: it keeps the connection and passes nothing on any more.
+
+    :param port: the server's.
+    :param freezes_at: what the client sends last; it does not arrive.
+    """
+
+    def __init__(self, port: int, *, freezes_at: bytes) -> None:
+        super().__init__()
+        self.has_frozen = False
+        self._to = port
+        self._freezes_at = freezes_at
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._relay, "127.0.0.1", 0)
+
+    async def _relay(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [to_client, to_server]
+        try:
+            await asyncio.gather(self._pass(client, to_server), self._pass(server, to_client))
+        except (OSError, asyncio.CancelledError):
+            pass  # one of the two has hung up, or the relay is being stopped
+        finally:
+            to_client.transport.abort()
+            to_server.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            self.has_frozen = self.has_frozen or self._freezes_at in data
+            if self.has_frozen:
+                await asyncio.Event().wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    def _abort_connections(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
