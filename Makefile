@@ -1,8 +1,7 @@
 # make run    the quickstart in a browser       make test          every test, and the coverage
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
-# make lint   ruff and mypy                     make docs          the documentation, docs/_build/html/index.html
-# make clean  remove what these made
-#
+# make lint   ruff and mypy                     make clean         remove what these made
+# make docs   the documentation, docs/_build/html/index.html
 # make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
 # make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
 # make storm  sign-ups through gunicorn while its workers are killed
@@ -26,9 +25,7 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-TARGETS := run spa test browser-test fuzz storm soak conformance mutants lint docs bench clean
-
-.PHONY: $(TARGETS) check-python check-node FORCE
+.PHONY: run spa test browser-test fuzz storm soak conformance mutants lint docs bench clean check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py

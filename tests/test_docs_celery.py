@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,17 @@ import pytest
 
 from flask_rest_registration.contrib.celery import TASK_NAME, send_mail
 
+from .support import pages
 from .support.celery_app import Worker
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
-from .support.pages import DOCS
 from .support.services import RedisServer, wait_until
 from .support.web import post, serving
 
 
 def blocks(page: str, language: str) -> list[str]:
     """Return a page's code blocks of a language, in their order."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?: +\S.*\n|\s*\n)+)", text, re.MULTILINE)
-    return [textwrap.dedent(block).strip() + "\n" for block in found]
+    return [block.text for block in pages.blocks(pages.DOCS / page) if block.language == language]
 
 
 @pytest.fixture
