@@ -1,12 +1,17 @@
-# make run    the quickstart in a browser       make test   every test, and the coverage
-# make lint   ruff and mypy                     make clean  remove what these made
-# make storm  sign-ups through gunicorn while its workers are killed
+# make run    the quickstart in a browser       make test          every test, and the coverage
+# make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
+# make lint   ruff and mypy                     make docs          the documentation, docs/_build/html/index.html
+# make clean  remove what these made
+#
+# make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
 # make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
+# make storm  sign-ups through gunicorn while its workers are killed
+# make soak   50,000 sign-ups, and the memory of the workers
 # make conformance        schemathesis against the OpenAPI description
-# make soak               50,000 sign-ups, and the memory of the workers
 # make mutants MODULE=x   changes in flask_rest_registration/x.py, or in all modules, that the tests must notice
 #
-# Each of them makes the environment that it needs in .venv, with the interpreter PYTHON.
+# Each of them makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test"
+# need Node.js as well.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,15 +21,26 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
 ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.getcwd())')
 
+SPA := examples/spa
+NODE_MODULES := $(SPA)/node_modules/.package-lock.json
+
 STORM_ACCOUNTS ?= 1000
 
-.PHONY: run test storm fuzz conformance soak mutants lint clean check-python FORCE
+TARGETS := run spa test browser-test fuzz storm soak conformance mutants lint docs bench clean
+
+.PHONY: $(TARGETS) check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
 
+spa: $(VENV)/installed-spa $(NODE_MODULES)
+	@exec $(BIN)/python $(SPA)/backend.py
+
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing
+
+browser-test: $(VENV)/installed-browser $(NODE_MODULES)
+	$(BIN)/python -m pytest tests/browser --numprocesses auto --basetemp .pytest_tmp
 
 storm: $(VENV)/installed-test
 	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/test_storm.py
@@ -46,15 +62,32 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "Python 3.10 or newer is needed and $(PYTHON) is not that: name one, as in: make test PYTHON=python3.12" >&2; \
 	  exit 1; }
+
+check-node:
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 22 || (a == 22 && b >= 12) || (a == 20 && b >= 19) ? 0 : 1)' \
+	  2>/dev/null && npm --version >/dev/null 2>&1 || { \
+	  echo "Node.js 20.19, 22.12 or newer, with npm, is needed to build $(SPA): https://nodejs.org/ has it" >&2; \
+	  exit 1; }
+
+$(NODE_MODULES): $(SPA)/package.json $(SPA)/package-lock.json | check-node
+	@echo "Installing the front end's tools"
+	@cd $(SPA) && npm ci --silent
+	@touch $@
 
 $(VENV)/origin: FORCE | check-python
 	@origin="$(ORIGIN)"; \
@@ -66,7 +99,7 @@ $(VENV)/origin: FORCE | check-python
 
 $(VENV)/installed-%: pyproject.toml setup.cfg $(VENV)/origin
 	@echo "Installing the package and the dependency group \"$*\""
-	@$(PIP) install --editable '.[login]' --group $*
+	@$(PIP) install --editable '.[login,openapi]' --group $*
 	@touch $@
 
 FORCE:

@@ -67,7 +67,7 @@ def check_files() -> None:
     (licence,) = (file for name, file in files.items() if name.endswith("/licenses/LICENSE"))
     assert licence.read_text().startswith("MIT License")
     assert distribution.metadata["License-Expression"] == "MIT"
-    strays = [name for name in files if name.startswith(("tests", "examples", "docs"))]
+    strays = [name for name in files if name.startswith(("benchmarks", "tests", "examples", "docs"))]
     assert not strays, strays
     assert importlib.util.find_spec("flask_login") is None, "the environment is not empty"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 from flask import Flask
-from jinja2 import TemplateError, TemplateNotFound
+from jinja2 import BaseLoader, TemplateNotFound, TemplateSyntaxError, nodes
 from sqlalchemy import orm as sa_orm
 
 from .attributes import Attribute
@@ -100,7 +101,7 @@ def _check_validators(registration: Registration, report: Report) -> None:
 
 
 def _check_mail(registration: Registration, report: Report) -> None:
-    if not (registration.settings.sends_by_default or registration.settings.notifies_by_default):
+    if not (registration.settings.renders_link or registration.settings.renders_notice):
         return
     mail = mail_state(registration)
     sender_address(registration)
@@ -122,25 +123,45 @@ def _check_mail(registration: Registration, report: Report) -> None:
 
 def _check_templates(registration: Registration, report: Report) -> None:
     settings = registration.settings
-    if settings.sends_by_default:
+    if settings.renders_link:
         chosen = complete_templates(settings.register_verification_email_templates)
         _check_each("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, registration, report)
-    if settings.notifies_by_default:
+    if settings.renders_notice:
         chosen = complete_templates(settings.register_existing_email_templates, defaults=EXISTING_ACCOUNT_TEMPLATES)
         _check_each("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, registration, report)
 
 
 def _check_each(setting: str, templates: Mapping[str, str], registration: Registration, report: Report) -> None:
     for key, name in templates.items():
+        report.errors += _template_faults(f"{setting}: the template {{!r}} for {key!r}", name, registration.app)
+
+
+def _template_faults(subject: str, name: str, app: Flask) -> Iterator[str]:
+    """Find what is wrong with a template and with all that it extends, includes and imports by name."""
+    waiting, seen = [(name, "")], {name}
+    while waiting:
+        name, user = waiting.pop(0)
+        what = subject.format(name) + (f", which {user!r} refers to," if user else "")
         try:
-            registration.app.jinja_env.get_template(name)
-        except TemplateNotFound as error:
-            report.errors.append(
-                f"{setting}: the template {error.name!r} for {key!r} was not found: put it into the app's templates"
-                " folder or correct its name."
-            )
-        except TemplateError as error:
-            report.errors.append(f"{setting}: the template {name!r} for {key!r} is broken: {error}")
+            app.jinja_env.get_template(name)
+        except TemplateNotFound:
+            yield f"{what} was not found: put it into the app's templates folder or correct its name."
+        except TemplateSyntaxError as error:
+            yield f"{what} is broken in line {error.lineno}: {error.message} Correct that line."
+        else:
+            new = dict.fromkeys(each for each in _referred_to(name, app) if each not in seen)
+            waiting += [(each, name) for each in new]
+            seen.update(new)
+
+
+def _referred_to(name: str, app: Flask) -> Iterator[str]:
+    """Yield the templates that a template cannot do without, as far as it names them in so many words."""
+    source, _, _ = cast(BaseLoader, app.jinja_env.loader).get_source(app.jinja_env, name)  # it has just loaded this one
+    kinds = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
+    for reference in app.jinja_env.parse(source).find_all(kinds):
+        template = getattr(reference, "template", None)  # all four have it
+        if isinstance(template, nodes.Const) and not getattr(reference, "ignore_missing", False):
+            yield str(template.value)
 
 
 def _check_url(registration: Registration, report: Report) -> None:

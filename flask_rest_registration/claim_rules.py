@@ -24,7 +24,7 @@ def refuse_unfit_for_claims(settings: Settings, model: UserModel, serializers: S
     """
     faults: list[str] = []
     if settings.claim_settings:
-        needing = ", ".join(settings.claim_settings)
+        needing = ", ".join(f"{name} is {getattr(settings, name.lower())!r}" for name in settings.claim_settings)
         faults += _column_faults(model, needing=needing)
     if settings.register_hide_existing_email and model.notice_at is None:
         faults.append(

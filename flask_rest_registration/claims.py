@@ -22,8 +22,9 @@ from .state import Registration
 
 ReadJson = Callable[[], Any]
 
-_SENT = "If an account with this address waits for its verification, the link is on its way."
-_REJECTED = "Registration rejected successfully"
+#: What every request for a link is answered, and what a rejection is.
+SENT = "If an account with this address waits for its verification, the link is on its way."
+REJECTED = "Registration rejected successfully"
 _resend_serializer = ResendVerificationSerializer()
 
 
@@ -52,7 +53,7 @@ def resend(registration: Registration, read_json: ReadJson, *, request: Request)
                 write_to_owner(registration, claims, mailer, find=find_claim, request=request)
             except EmailNotSent as error:
                 registration.app.logger.warning("A link was not sent again: %s", error.reason)
-    return {"detail": _SENT}
+    return {"detail": SENT}
 
 
 def reject(registration: Registration, read_json: ReadJson) -> dict[str, str]:
@@ -83,7 +84,7 @@ def reject(registration: Registration, read_json: ReadJson) -> dict[str, str]:
             raise ClaimInUse from None
         if not deleted:
             raise SignatureInvalid
-    return {"detail": _REJECTED}
+    return {"detail": REJECTED}
 
 
 class Purge:

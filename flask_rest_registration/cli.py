@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import click
 from flask import Blueprint, current_app
@@ -10,7 +12,9 @@ from flask import Blueprint, current_app
 from .checks import check_app
 from .claims import Purge
 from .exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable
+from .shown_settings import effective_settings
 from .state import app_state
+from .trial_mail import TrialFailed, send_trial_mail
 
 
 def add_commands(blueprint: Blueprint) -> None:
@@ -21,6 +25,9 @@ def add_commands(blueprint: Blueprint) -> None:
     blueprint.cli.short_help = "Sign-up with e-mail verification."
     blueprint.cli.command("check")(_check)
     blueprint.cli.command("purge")(_purge)
+    blueprint.cli.command("settings")(_settings)
+    blueprint.cli.command("openapi")(_openapi)
+    blueprint.cli.command("send-test-mail")(_send_test_mail)
 
 
 def _check() -> None:
@@ -65,3 +72,59 @@ def _purge(older_than: int, dry_run: bool) -> None:
         reason = error.reason if isinstance(error, ServiceUnavailable) else str(error)
         raise click.ClickException(f"{deleted} claims deleted, then the database failed: {reason}") from None
     click.echo(f"{deleted} claims deleted, {kept} kept because other rows refer to them")
+
+
+def _settings() -> None:
+    """Show the settings in force and where each came from.
+
+    "found" is what was found in the app for a setting that was not given. Keys and log-ins are masked, and of objects
+    only names are shown.
+    """
+    for setting in effective_settings(current_app):
+        click.echo(f"{setting.name} = {setting.value} ({setting.origin})")
+
+
+@click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="A file to write to.")
+def _openapi(form: str, output: Path | None) -> None:
+    """Describe the endpoints that are switched on as OpenAPI 3.1."""
+    try:
+        from .contrib.openapi import openapi, to_yaml  # an extra: imported only when used
+    except ImportError as error:
+        raise click.ClickException(
+            f"This needs apispec ({error}): run pip install 'flask-rest-registration[openapi]'."
+        ) from None
+    try:
+        document = openapi(current_app)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    text = to_yaml(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.FileError(str(output), hint=error.strerror) from None
+
+
+@click.argument("address")
+def _send_test_mail(address: str) -> None:
+    """Send a mail to ADDRESS the way that verification mails take.
+
+    It uses the app's mail server, log-in, sender and time-out. It is about no account and has no link. If the server
+    does not accept it, this says at which step, and ends with 1.
+    """
+    try:
+        registration = app_state(current_app).registration()
+        send_trial_mail(registration, address)
+    except (ConfigurationError, TrialFailed) as error:
+        raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="ADDRESS") from None
+    click.echo(f"The mail server has accepted the mail to {address}.")
+    if not registration.settings.sends_by_default:
+        click.echo(
+            "Verification mails do not take this way here: see REGISTER_VERIFICATION_ENABLED and"
+            " REGISTER_VERIFICATION_EMAIL_SENDER."
+        )

@@ -9,6 +9,9 @@ from typing import Any
 #: The key of ``app.config`` that holds the dict of settings, and the prefix of the flat keys.
 CONFIG_KEY = "REST_REGISTRATION"
 
+#: The module whose senders queue the mails, for dotted paths.
+CELERY_MODULE = f"{__package__}.contrib.celery"
+
 #: The settings that let something happen to a claim, which need a column that tells claims from other accounts.
 CLAIM_SWITCHES = (
     "REGISTER_VERIFICATION_RESEND_ENABLED",
@@ -17,6 +20,15 @@ CLAIM_SWITCHES = (
     "REGISTER_PASSWORD_AT",
     "REGISTER_REJECTION_URL",
 )
+
+
+def queues_mails(values: Mapping[str, object]) -> bool:
+    """Tell whether a dotted path leads to a sender that queues mails.
+
+    :param values: every setting by name.
+    """
+    names = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER")
+    return any(str(values[name]).startswith(f"{CELERY_MODULE}.") for name in names)
 
 
 def is_switched_on(value: object) -> bool:
@@ -31,21 +43,21 @@ def contradictions(
     values: Mapping[str, Any],
     given: Mapping[str, object],
     *,
-    sends_by_default: bool,
-    notifies_by_default: bool,
+    renders_link: bool,
+    renders_notice: bool,
     logs_in_by_default: bool,
 ) -> list[str]:
     """Find the settings that contradict each other.
 
     :param values: every setting by name, defaults filled in.
     :param given: what the developer wrote of them.
-    :param sends_by_default: whether the verification mail is sent by the default sender.
-    :param notifies_by_default: whether notices to the owners of accounts would be sent by the default sender.
+    :param renders_link: whether the verification mail is the package's own.
+    :param renders_notice: whether notices to the owners of accounts would be the package's own.
     :param logs_in_by_default: whether the log-in after a verification is Flask-Login's.
     :returns: for each contradiction one sentence with its mend.
     """
     faults = [
-        *_missing_urls(values, given, sends_by_default=sends_by_default, notifies_by_default=notifies_by_default),
+        *_missing_urls(values, given, renders_link=renders_link, renders_notice=renders_notice),
         *_missing_packages(values, logs_in_by_default=logs_in_by_default),
         *_needless_without_verification(values),
         *_contradictions_of_claims(values, given),
@@ -54,17 +66,17 @@ def contradictions(
 
 
 def _missing_urls(
-    values: Mapping[str, Any], given: Mapping[str, object], *, sends_by_default: bool, notifies_by_default: bool
+    values: Mapping[str, Any], given: Mapping[str, object], *, renders_link: bool, renders_notice: bool
 ) -> Iterator[str]:
     if "REGISTER_VERIFICATION_URL" in given:
         return
-    if values["REGISTER_VERIFICATION_ENABLED"] and sends_by_default:
+    if values["REGISTER_VERIFICATION_ENABLED"] and renders_link:
         yield (
             "REGISTER_VERIFICATION_URL is missing: give the URL of the page that the link in the mail leads to, such"
             " as 'https://example.com/verify-user/', or switch REGISTER_VERIFICATION_ENABLED off, or give a"
             " REGISTER_VERIFICATION_EMAIL_SENDER of your own."
         )
-    if values["REGISTER_HIDE_EXISTING_EMAIL"] and notifies_by_default and not sends_by_default:
+    if values["REGISTER_HIDE_EXISTING_EMAIL"] and renders_notice and not renders_link:
         yield (
             "REGISTER_VERIFICATION_URL is missing: the notice to the owners of existing accounts names the site by it."
             " Give it, or give a REGISTER_EXISTING_EMAIL_SENDER of your own."
@@ -80,6 +92,12 @@ def _missing_packages(values: Mapping[str, Any], *, logs_in_by_default: bool) ->
         yield (
             "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login, which is not installed: run"
             " pip install 'flask-rest-registration[login]', or give a LOGIN_HANDLER."
+        )
+    if queues_mails(values) and importlib.util.find_spec("celery") is None:
+        yield (
+            f"REGISTER_VERIFICATION_EMAIL_SENDER or REGISTER_EXISTING_EMAIL_SENDER is in {CELERY_MODULE}, which needs"
+            " Celery, and that is not installed: run pip install 'flask-rest-registration[celery]', or give another"
+            " sender."
         )
 
 

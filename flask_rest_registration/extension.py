@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 from flask import Blueprint, Flask
 from marshmallow import Schema
 
 from .cli import add_commands
+from .contradictions import CELERY_MODULE, queues_mails
 from .exceptions import ConfigurationError
 from .settings import read_settings
 from .state import EXTENSION_KEY, AppState, app_state
@@ -51,6 +55,7 @@ class RestRegistration:
                 f"The app has a blueprint named {self._blueprint.name} already: give that one another name."
             )
         values = read_settings(app.config)
+        _import_tasks(values)
         state = AppState(app, values)
         app.register_blueprint(self._blueprint, url_prefix=str(values["URL_PREFIX"]) or None)
         app.extensions[EXTENSION_KEY] = state
@@ -74,3 +79,12 @@ class RestRegistration:
         """
         with app.app_context():
             return app_state(app).registration().serializers.profile()
+
+
+def _import_tasks(values: Mapping[str, object]) -> None:
+    """Import what has a task of Celery now, not on first use.
+
+    A worker serves no request, and throws away the messages of tasks that it does not know.
+    """
+    if queues_mails(values):
+        import_module(CELERY_MODULE)

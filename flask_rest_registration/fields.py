@@ -1,4 +1,4 @@
-"""The marshmallow fields of the default serializers."""
+"""The marshmallow fields of the default serializers, and a validator."""
 
 from __future__ import annotations
 
@@ -62,3 +62,13 @@ class LinkValue(fields.String):
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise ValidationError("Not a string or an integer.")
         return str(value)
+
+
+def not_blank(text: str) -> None:
+    """Refuse a text of nothing but blanks.
+
+    :param text: what was sent.
+    :raises marshmallow.ValidationError: if there is nothing to be seen in it.
+    """
+    if not text.strip():
+        raise ValidationError("This field may not be blank.")

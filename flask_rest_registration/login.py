@@ -66,6 +66,6 @@ def require_login_manager(app: Flask, settings: Settings) -> None:
     by_flask_login = settings.login_handler is log_in_with_flask_login
     if settings.register_verification_auto_login and by_flask_login and not hasattr(app, "login_manager"):
         raise ConfigurationError(
-            "REGISTER_VERIFICATION_AUTO_LOGIN needs Flask-Login's LoginManager, which is not initialised on this app:"
-            " call LoginManager(app), or give a LOGIN_HANDLER."
+            "REGISTER_VERIFICATION_AUTO_LOGIN is True, which needs Flask-Login's LoginManager, and that is not"
+            " initialised on this app: call LoginManager(app), or give a LOGIN_HANDLER."
         )

@@ -120,8 +120,8 @@ def sender_address(registration: Registration) -> MailAddress:
     )
     if not address:
         raise ConfigurationError(
-            "The verification mail has no sender: set MAIL_DEFAULT_SENDER, such as 'no-reply@example.com', or the"
-            " REST_REGISTRATION setting VERIFICATION_FROM_EMAIL."
+            "MAIL_DEFAULT_SENDER is not set, nor is the REST_REGISTRATION setting VERIFICATION_FROM_EMAIL, so that the"
+            " verification mail has no sender: set one of them, such as to 'no-reply@example.com'."
         )
     return address
 

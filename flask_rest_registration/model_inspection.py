@@ -73,7 +73,7 @@ class _Finder:
     def _attribute(self, name: str, setting: str) -> Attribute | None:
         if name in self._columns:
             return Attribute(name, self._columns[name])
-        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)}")
+        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Name one of the model's columns.")
         return None
 
     def _not_a_column(self, name: str) -> str:
@@ -96,8 +96,9 @@ class _Finder:
         attribute = self._attribute(self._settings.user_email_field, "USER_EMAIL_FIELD")
         if attribute and not self._is_unique(attribute.column):
             self.faults.append(
-                f"{self._cls.__name__}.{attribute.name} is not unique in the database, so that two people could"
-                " have one address: add unique=True to its column (and a migration)."
+                f"USER_EMAIL_FIELD is {attribute.name!r}, and {self._cls.__name__}.{attribute.name} is not unique in"
+                " the database, so that two people could have one address: add unique=True to its column (and a"
+                " migration)."
             )
         return attribute
 

@@ -7,7 +7,7 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from flask import Flask, Request
@@ -20,6 +20,9 @@ from .smtp import Deadline, DeliveryConnection
 from .state import Registration, current_registration
 
 Send = Callable[[Request | None, object], object]
+
+#: Hands over the message that its argument builds.
+Deliver = Callable[[Callable[[], Message]], None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,74 @@ class Mailer:
     send_notice: Send
 
 
+@contextmanager
+def delivery(registration: Registration) -> Iterator[Deliver]:
+    """Connect to the mail server, secure and log in.
+
+    :param registration: the app's state.
+    :yields: what hands over one message; connecting and that together have VERIFICATION_EMAIL_TIMEOUT.
+    :raises EmailNotSent: if a step fails or the time is over.
+    """
+    deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
+    connection = DeliveryConnection(mail_state(registration), deadline, lambda: registration.tls_context)
+
+    def deliver(build: Callable[[], Message]) -> None:
+        message = build()
+        _in_time(lambda: _hand_over(registration.app, connection, message), deadline)
+
+    _in_time(connection.__enter__, deadline)
+    try:
+        yield deliver
+    finally:
+        connection.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class ConnectingSender:
+    """A sender that connects before the INSERT, so that only the transfer itself lies inside the transaction.
+
+    :param connect: gives what hands over the messages, while the context lasts.
+    :param build: renders the message to the owner of an account.
+    """
+
+    connect: Callable[[Registration], AbstractContextManager[Deliver]]
+    build: Callable[[Registration, Request | None, object], Message]
+
+    def __call__(self, request: Request | None, user: object) -> None:
+        """Send without a transaction to think of.
+
+        :param request: the request that caused it, or None in a script.
+        :param user: a stored account.
+        """
+        registration = current_registration()
+        with self.connect(registration) as deliver:
+            deliver(lambda: self.build(registration, request, user))
+
+
+def link_sender(connect: Callable[[Registration], AbstractContextManager[Deliver]]) -> ConnectingSender:
+    """Make a sender of the verification mail.
+
+    :param connect: how it is handed over.
+    """
+    return ConnectingSender(
+        connect, lambda registration, request, user: build_verification_message(registration, request, user=user)
+    )
+
+
+def notice_sender(connect: Callable[[Registration], AbstractContextManager[Deliver]]) -> ConnectingSender:
+    """Make a sender of the notice that somebody signed up with an account's address.
+
+    :param connect: how it is handed over.
+    """
+    return ConnectingSender(
+        connect, lambda registration, request, user: build_existing_account_message(registration, user=user)
+    )
+
+
+_send_link = link_sender(delivery)
+_send_notice = notice_sender(delivery)
+
+
 def send_register_verification_email_notification(request: Request | None, user: object) -> None:
     """Render the verification mail and deliver it; the default REGISTER_VERIFICATION_EMAIL_SENDER.
 
@@ -43,9 +114,7 @@ def send_register_verification_email_notification(request: Request | None, user:
         ``RecipientRefused``, a subclass, if it refused the recipient for good.
     :raises ConfigurationError: if the app lacks a setting for it.
     """
-    registration = current_registration()
-    with _delivery(registration) as deliver:
-        deliver(lambda: build_verification_message(registration, request, user=user))
+    _send_link(request, user)
 
 
 def send_existing_account_email_notification(request: Request | None, user: object) -> None:
@@ -56,39 +125,36 @@ def send_existing_account_email_notification(request: Request | None, user: obje
     :raises EmailNotSent: as :func:`send_register_verification_email_notification`.
     :raises ConfigurationError: if the app lacks a setting for it.
     """
-    registration = current_registration()
-    with _delivery(registration) as deliver:
-        deliver(lambda: build_existing_account_message(registration, user=user))
+    _send_notice(request, user)
 
 
 @contextmanager
 def ready_mailer(registration: Registration) -> Iterator[Mailer]:
     """Get ready to send before anything is written: what can fail or wait without a transaction does so here.
 
-    The default senders connect, secure and log in, so that only the transfer itself lies inside the transaction.
-    With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's only lock.
-    Whether a link or a notice is to be sent is not known yet: one connection serves for either.
+    The senders of the package connect, secure and log in, so that only the transfer itself lies inside the
+    transaction. With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's
+    only lock. Whether a link or a notice is to be sent is not known yet: one connection serves for either.
 
     :param registration: the app's state.
     :yields: the mailer.
-    :raises EmailNotSent: if the mail server is out of reach.
+    :raises EmailNotSent: if the mail server, or the broker, is out of reach.
     """
     settings = registration.settings
-    if not (settings.sends_by_default or settings.notifies_by_default):
-        yield _mailer(settings.register_verification_email_sender, settings.register_existing_email_sender)
-        return
-    with _delivery(registration) as deliver:
+    link = _send_link if settings.sends_by_default else settings.register_verification_email_sender
+    notice = _send_notice if settings.notifies_by_default else settings.register_existing_email_sender
+    with ExitStack() as stack:
+        connected: dict[object, Deliver] = {}
 
-        def link(request: Request | None, user: object) -> None:
-            deliver(lambda: build_verification_message(registration, request, user=user))
+        def ready(sender: Send) -> Send:
+            if not isinstance(sender, ConnectingSender):
+                return sender
+            if sender.connect not in connected:
+                connected[sender.connect] = stack.enter_context(sender.connect(registration))
+            deliver = connected[sender.connect]
+            return lambda request, user: deliver(lambda: sender.build(registration, request, user))
 
-        def notice(request: Request | None, user: object) -> None:
-            deliver(lambda: build_existing_account_message(registration, user=user))
-
-        yield _mailer(
-            link if settings.sends_by_default else settings.register_verification_email_sender,
-            notice if settings.notifies_by_default else settings.register_existing_email_sender,
-        )
+        yield _mailer(ready(link), ready(notice) if settings.register_hide_existing_email else notice)
 
 
 def _mailer(link: Send, notice: Send) -> Mailer:
@@ -104,26 +170,10 @@ def _call_sender(sender: Send, request: Request | None, *, user: object) -> None
     except (ConfigurationError, EmailNotSent):
         raise
     except Exception as error:  # templates, hooks and senders of the application's own may raise anything
-        failure = _failure(error)
+        failure = failure_of(error)
     else:
         return
     raise failure
-
-
-@contextmanager
-def _delivery(registration: Registration) -> Iterator[Callable[[Callable[[], Message]], None]]:
-    deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
-    connection = DeliveryConnection(mail_state(registration), deadline, lambda: registration.tls_context)
-
-    def deliver(build: Callable[[], Message]) -> None:
-        message = build()
-        _in_time(lambda: _hand_over(registration.app, connection, message), deadline)
-
-    _in_time(connection.__enter__, deadline)
-    try:
-        yield deliver
-    finally:
-        connection.__exit__(None, None, None)
 
 
 def _hand_over(app: Flask, connection: DeliveryConnection, message: Message) -> None:
@@ -139,14 +189,18 @@ def _in_time(step: Callable[[], object], deadline: Deadline) -> None:
     try:
         step()
     except (OSError, ValueError) as error:  # smtplib's are OSErrors; a log-in or host of odd characters is a ValueError
-        failure = EmailNotSent("time-out") if deadline.has_passed else _failure(error)
+        failure = EmailNotSent("time-out") if deadline.has_passed else failure_of(error)
     else:
         return
     raise failure
 
 
-def _failure(error: Exception) -> EmailNotSent:
-    """Say why a mail was not sent, for the log: without addresses, links and log-ins, which servers like to quote."""
+def failure_of(error: Exception) -> EmailNotSent:
+    """Say why a mail was not sent, for the log: without addresses, links and log-ins, which servers like to quote.
+
+    :param error: what a step of the delivery raised.
+    :returns: what to raise in its place.
+    """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = {code for code, _ in error.recipients.values()}
         kind = RecipientRefused if codes and all(500 <= code < 600 for code in codes) else EmailNotSent

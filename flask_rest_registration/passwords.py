@@ -12,7 +12,7 @@ from zxcvbn_rs_py import zxcvbn
 PasswordValidator = Callable[[str, Mapping[str, object]], object]
 
 # NIST SP 800-63B, section 5.1.1.2: at least 8 characters; long ones are to be accepted.
-_SHORTEST, _LONGEST = 8, 256
+SHORTEST, LONGEST = 8, 256
 
 # zxcvbn's time grows with the square of the length and more: a hostile password must stay cheaper than its hash.
 _RATED_CHARACTERS = 32
@@ -38,10 +38,10 @@ def validate_length(password: str, user_data: Mapping[str, object]) -> None:
     :param user_data: not used.
     :raises marshmallow.ValidationError: naming the limit.
     """
-    if len(password) < _SHORTEST:
-        raise ValidationError(f"This password is too short: it needs at least {_SHORTEST} characters.")
-    if len(password) > _LONGEST:
-        raise ValidationError(f"This password is too long: it may have at most {_LONGEST} characters.")
+    if len(password) < SHORTEST:
+        raise ValidationError(f"This password is too short: it needs at least {SHORTEST} characters.")
+    if len(password) > LONGEST:
+        raise ValidationError(f"This password is too long: it may have at most {LONGEST} characters.")
 
 
 def validate_strength(password: str, user_data: Mapping[str, object]) -> None:

@@ -27,7 +27,8 @@ ReadJson = Callable[[], Any]
 #: What every accepted sign-up is answered while the existence of accounts is hidden.
 HIDDEN = "If this address can be used, a message is on its way to it."
 
-_VERIFIED = "User verified successfully"
+#: What a verification is answered.
+VERIFIED = "User verified successfully"
 
 
 def register(registration: Registration, read_json: ReadJson, *, request: Request) -> Any:
@@ -84,7 +85,7 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
                 user=user,
                 rollback=registration.accounts.rollback,
             )
-    return {**extra, "detail": _VERIFIED}
+    return {**extra, "detail": VERIFIED}
 
 
 def _split(registration: Registration, sent: Any) -> tuple[Mapping[str, str], dict[str, Any]]:
@@ -103,22 +104,21 @@ def _activate(
 
     Sharing one would make the UPDATE fail on a stale snapshot, which no repetition helps.
     """
-    accounts, settings, claim = registration.accounts, registration.settings, registration.model.claim
+    accounts, settings, model = registration.accounts, registration.settings, registration.model
+    claim = model.claim
     user = account_behind(registration, RegisterSigner, link)
     accounts.commit()  # also where nothing is left to do: what the application left pending goes with it
-    changes: dict[str, Any] = {}
-    conditions = [flag.condition_unset()]
     if settings.password_at_verification and claim is not None:
         if not claim.is_one(user):  # else an old link would be a password reset
             raise SignatureInvalid
         password = load(registration.serializers.chosen_password, chosen)[PASSWORD]
-        changes = choose_password(registration, user, password)
-        conditions = [claim.condition()]
+        changes = choose_password(registration, user, password) | model.verified_values(clock.now())
+        activated = accounts.change(user, flag.column.table, changes, claim.condition())
     elif flag.is_set(user):
         return user, False
-    if claim is not None:
-        changes[claim.sent_at.name] = None
-    if accounts.change(user, flag.column.table, {**changes, flag.name: flag.value_at(clock.now())}, *conditions):
+    else:
+        activated = accounts.activate(user, at=clock.now())
+    if activated:
         return user, True
     user = account_behind(registration, RegisterSigner, link)
     if settings.password_at_verification or not flag.is_set(user):
@@ -128,6 +128,7 @@ def _activate(
 
 def _tell(registration: Registration, signal: NamedSignal, *, user: object, request: Request) -> None:
     app = registration.app
-    failure = send_signal(signal, app, user=user, request=request, rollback=registration.accounts.rollback)
+    keywords = {"user": user, "request": request}
+    failure = send_signal(signal, app, keywords, rollback=registration.accounts.rollback)
     if failure is not None and propagates_exceptions(app.config):
         raise without_text(failure)

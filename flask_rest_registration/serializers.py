@@ -13,7 +13,7 @@ from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
 from .attributes import PASSWORD_NAMES, Attribute
 from .exceptions import ConfigurationError, InvalidInput
-from .fields import Duration, EmailAddress, LinkValue, NormalizedString, UUIDText
+from .fields import Duration, EmailAddress, LinkValue, NormalizedString, UUIDText, not_blank
 from .settings import Settings
 from .user_model import UserModel, cannot_be_omitted, python_type
 
@@ -206,7 +206,7 @@ class _FieldGenerator:
         ]
         faults += [
             f"{setting} lists {name!r}, which {self._model.name} does not have."
-            f" It has: {', '.join(self._model.attributes)}."
+            f" It has: {', '.join(self._model.attributes)}. Correct or remove it."
             for name in names
             if name not in forbidden and not known(name)
         ]
@@ -290,13 +290,8 @@ def _checks(column: sa.Column[Any]) -> Iterator[Callable[[Any], Any]]:
         if longest is not None:
             yield validate.Length(max=longest)
         if not column.nullable:
-            yield _not_blank
+            yield not_blank
     for kind, bits in _INTEGER_BITS.items():
         if isinstance(column.type, kind):
             yield validate.Range(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
             return
-
-
-def _not_blank(text: str) -> None:
-    if not text.strip():
-        raise ValidationError("This field may not be blank.")

@@ -62,6 +62,18 @@ _LONGEST_DURATION = timedelta(days=100 * 365)  # far from where dates cannot be 
 _LONGEST_TIMEOUT = timedelta(days=1)  # sockets take 24 days
 _ONE_ADDRESS = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
 
+#: Settings of others that keys and log-ins stand in.
+SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "MAIL_USERNAME", "MAIL_PASSWORD")
+_NEIGHBOURS = (
+    *SECRETS,
+    "MAIL_SERVER",
+    "MAIL_PORT",
+    "MAIL_USE_TLS",
+    "MAIL_USE_SSL",
+    "MAIL_DEFAULT_SENDER",
+    "MAIL_SUPPRESS_SEND",
+)
+
 MailAddress = str | tuple[str, str]
 Templates = Mapping[str, str]
 
@@ -416,6 +428,16 @@ class Settings:
         )
 
     @property
+    def renders_link(self) -> bool:
+        """Whether verification mails are the package's own, whoever carries them."""
+        return self.register_verification_enabled and _is_ours(self.register_verification_email_sender)
+
+    @property
+    def renders_notice(self) -> bool:
+        """Whether notices to the owners of accounts are the package's own, whoever carries them."""
+        return self.register_hide_existing_email and _is_ours(self.register_existing_email_sender)
+
+    @property
     def password_at_verification(self) -> bool:
         """Whether the password is chosen by whoever opens the link."""
         return self.register_password_at == "verify"  # noqa: S105  # the name of an endpoint
@@ -476,8 +498,8 @@ def read_settings(config: Mapping[str, object]) -> dict[str, object]:
     faults += contradictions(
         values,
         given,
-        sends_by_default=_is_default(values["REGISTER_VERIFICATION_EMAIL_SENDER"], _DEFAULT_SENDER),
-        notifies_by_default=_is_default(values["REGISTER_EXISTING_EMAIL_SENDER"], _DEFAULT_NOTICE_SENDER),
+        renders_link=_is_ours(values["REGISTER_VERIFICATION_EMAIL_SENDER"]),
+        renders_notice=_is_ours(values["REGISTER_EXISTING_EMAIL_SENDER"]),
         logs_in_by_default=values["LOGIN_HANDLER"] == _DEFINITIONS["LOGIN_HANDLER"].default,
     )
     if faults:
@@ -503,9 +525,33 @@ def _given(config: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     return given, faults
 
 
+def setting_origins(config: Mapping[str, Any]) -> dict[str, str]:
+    """Say where the value of each setting comes from.
+
+    :param config: ``app.config``, as :func:`read_settings` has accepted it.
+    :returns: by name ``default``, the key of the dict of settings, or the flat key that overrides it.
+    """
+    nested = config.get(CONFIG_KEY) or {}
+    origins = {}
+    for name in _DEFINITIONS:
+        flat = f"{CONFIG_KEY}_{name}"
+        given_in_dict = CONFIG_KEY if nested.get(name) is not None else "default"
+        origins[name] = flat if config.get(flat) is not None else given_in_dict
+    return origins
+
+
+def neighbour_settings(config: Mapping[str, object]) -> dict[str, object]:
+    """Return what is set of Flask's and Flask-Mail's settings that registration works with.
+
+    :param config: ``app.config``.
+    :returns: values by name; those of ``SECRETS`` are not for showing.
+    """
+    return {name: config[name] for name in _NEIGHBOURS if config.get(name) is not None}
+
+
 def _unknown_name(name: str) -> str:
     nearest = difflib.get_close_matches(name.upper(), _DEFINITIONS, n=1, cutoff=0.5)
-    offer = f" Did you mean {nearest[0]}?" if nearest else ""
+    offer = f" Did you mean {nearest[0]}?" if nearest else " Correct or remove it."
     return f"{CONFIG_KEY} has no setting {name}.{offer}"
 
 
@@ -513,6 +559,12 @@ def _is_default(sender: object, path: str) -> bool:
     if isinstance(sender, str):
         return sender in {path, f"{__package__}.{path.rpartition('.')[2]}"}
     return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == path
+
+
+def _is_ours(sender: object) -> bool:
+    """Tell whether a sender is one of the package, which all render its templates."""
+    module = sender if isinstance(sender, str) else str(getattr(sender, "__module__", ""))
+    return module.partition(".")[0] == __package__
 
 
 def resolve_settings(values: Mapping[str, object]) -> Settings:
@@ -546,9 +598,12 @@ def _imported(value: object, parse: Callable[[object], object]) -> object:
     try:
         found = import_string(value)
     except ImportError as error:
-        raise ValueError(f"is {value!r}, which cannot be imported: {error}") from None
+        reason = getattr(error, "exception", error)  # werkzeug's own text is a list of guesses over several lines
+        raise ValueError(
+            f"is {value!r}, which cannot be imported ({reason}): correct the path, or give the class or function itself"
+        ) from None
     if isinstance(found, str):
-        raise ValueError(f"is {value!r}, which leads to a text")
+        raise ValueError(f"is {value!r}, which leads to a text: give the path of a class or function")
     try:
         return parse(found)
     except ValueError as fault:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from blinker import NamedSignal, Namespace
-from flask import Flask, Request
+from flask import Flask
 
 from .safe_logging import log_exception
 
@@ -20,16 +20,15 @@ user_activated: NamedSignal = _namespace.signal("user-activated")
 
 
 def send_signal(
-    signal: NamedSignal, app: Flask, *, user: object, request: Request | None, rollback: Callable[[], None]
+    signal: NamedSignal, app: Flask, keywords: Mapping[str, object], *, rollback: Callable[[], None]
 ) -> Exception | None:
     """Run the receivers one by one; one that raises does not keep the next from running.
 
-    ``Signal.send`` would stop at the first that raises, and the account is stored by now.
+    ``Signal.send`` would stop at the first that raises, and what the signal tells of has happened by now.
 
     :param signal: the signal to send.
     :param app: the sender.
-    :param user: the account.
-    :param request: the request that it came with.
+    :param keywords: what the receivers are given besides.
     :param rollback: cleans the session after a receiver that raised.
     :returns: the first exception that a receiver raised, if any.
     """
@@ -38,7 +37,7 @@ def send_signal(
     first: Exception | None = None
     for receiver in signal.receivers_for(app):
         try:
-            app.ensure_sync(receiver)(app, user=user, request=request)
+            app.ensure_sync(receiver)(app, **keywords)
         except Exception as error:  # whatever a receiver raises must not undo the answer
             rollback()
             log_exception(app, f"A receiver of {signal.name} failed", error)

@@ -12,10 +12,28 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from enum import Enum
 from types import TracebackType
 from typing import Any, cast
 
 from flask_mail import Connection
+
+
+class Step(Enum):
+    """How far a delivery has come; the words are for people."""
+
+    CONNECTING = "connecting"
+    TLS = "TLS"
+    LOG_IN = "log-in"
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+    TEXT = "text"
+
+
+class Progress:
+    """The step that a delivery is at, also when that step raises."""
+
+    step = Step.CONNECTING
 
 
 class Deadline:
@@ -90,8 +108,11 @@ class DeadlineTLSContext(ssl.SSLContext):
 class _DeadlineSMTP(smtplib.SMTP):
     """smtplib's client, every step bounded by one deadline; ``tls`` is for TLS from the first byte on."""
 
-    def __init__(self, server: str, port: int, *, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, server: str, port: int, *, deadline: Deadline, progress: Progress, tls: ssl.SSLContext | None
+    ) -> None:
         self._deadline = deadline
+        self._progress = progress
         self._tls = tls
         self.has_delivered = False
         super().__init__(server, port, timeout=deadline.seconds_left())
@@ -100,11 +121,34 @@ class _DeadlineSMTP(smtplib.SMTP):
         connected = connect(host, port, self._deadline)
         if self._tls is None:
             return connected
+        self._progress.step = Step.TLS
         try:
-            return self._tls.wrap_socket(connected, server_hostname=host)
+            wrapped = self._tls.wrap_socket(connected, server_hostname=host)
         except BaseException:
             connected.close()
             raise
+        self._progress.step = Step.CONNECTING
+        return wrapped
+
+    def starttls(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._progress.step = Step.TLS
+        return super().starttls(*args, **kwargs)
+
+    def login(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._progress.step = Step.LOG_IN
+        return super().login(*args, **kwargs)
+
+    def mail(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._progress.step = Step.SENDER
+        return super().mail(*args, **kwargs)
+
+    def rcpt(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._progress.step = Step.RECIPIENT
+        return super().rcpt(*args, **kwargs)
+
+    def data(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._progress.step = Step.TEXT
+        return super().data(*args, **kwargs)
 
     def sendmail(self, *args: Any, **kwargs: Any) -> dict[str, tuple[int, bytes]]:
         refused = super().sendmail(*args, **kwargs)
@@ -151,6 +195,12 @@ class DeliveryConnection(Connection):
         super().__init__(mail)
         self._deadline = deadline
         self._tls_context = tls_context
+        self._progress = Progress()
+
+    @property
+    def step(self) -> Step:
+        """The step that the delivery is at, or that has failed."""
+        return self._progress.step
 
     @property
     def has_delivered(self) -> bool:
@@ -187,14 +237,19 @@ class DeliveryConnection(Connection):
         mail = self.mail
         context = self._tls_context() if mail.use_ssl or mail.use_tls else None
         host = _DeadlineSMTP(
-            mail.server, mail.port or 0, deadline=self._deadline, tls=context if mail.use_ssl else None
+            mail.server,
+            mail.port or 0,
+            deadline=self._deadline,
+            progress=self._progress,
+            tls=context if mail.use_ssl else None,
         )
         try:
+            host.ehlo_or_helo_if_needed()
             if mail.use_tls:
                 host.starttls(context=context)
+                host.ehlo_or_helo_if_needed()
             if mail.username and mail.password:
                 host.login(mail.username, mail.password)
-            host.ehlo_or_helo_if_needed()
         except BaseException:
             host.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -17,7 +18,7 @@ from .exceptions import ConfigurationError
 from .login import require_login_manager
 from .model_inspection import inspect_user_model, model_warnings, refuse_unfilled_key
 from .serializers import Serializers
-from .settings import Settings, resolve_settings, secret_keys
+from .settings import Settings, resolve_settings, secret_keys, setting_origins
 from .smtp import DeadlineTLSContext
 from .user_model import UserModel
 
@@ -67,8 +68,19 @@ class AppState:
     def __init__(self, app: Flask, values: dict[str, object]) -> None:
         self._app = app
         self._values = values
+        self._origins = setting_origins(app.config)
         self._registration: Registration | None = None
         self._lock = threading.Lock()
+
+    @property
+    def values(self) -> Mapping[str, object]:
+        """The settings by name as they were read, dotted paths not yet followed."""
+        return self._values
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting's value came from."""
+        return self._origins
 
     def registration(self) -> Registration:
         """Return what the workflow needs, made on the first call.

@@ -49,11 +49,23 @@ class NewAccount:
         self.is_mixed = registration.accounts.has_application_written()
         self._schema = schema
         self._sent = sent if isinstance(sent, Mapping) else {}
+        self._has_tried_again = False
 
     def field_of(self, attribute: str) -> str | None:
         """Return the name under which the client sent an attribute, if it did."""
         name = client_name(self._schema, attribute)
         return name if name in self._sent else None
+
+    def may_try_again(self) -> bool:
+        """Tell whether an INSERT is worth a second try that was refused though nothing is in its way.
+
+        What was in its way has vanished before the database was asked for it. A constraint of another kind refuses the
+        second one too, and that is the end; what the application had in the transaction is gone with the first.
+
+        :returns: True once.
+        """
+        may, self._has_tried_again = not self._has_tried_again and not self.is_mixed, True
+        return may
 
     @contextmanager
     def refusals_told(self) -> Iterator[None]:
@@ -115,17 +127,8 @@ def store(account: NewAccount, request: Request) -> bool:
     """
     registration, user = account.registration, account.user
     if not registration.settings.register_verification_enabled:
-        inserted = False
-        try:
-            _insert(account)
-            inserted = True
-            _commit(account)
-        except ConstraintViolation as violation:
-            mixed = inserted and account.is_mixed
-            failure = account.refusal(violation, _collisions(account), application_took_part=mixed)
-        else:
-            return True
-        raise failure
+        _store_without_mail(account)
+        return True
     if not registration.model.address_of(user):
         raise UserWithoutEmailNonverifiable
     try:
@@ -136,6 +139,22 @@ def store(account: NewAccount, request: Request) -> bool:
         email = registration.model.email.name
         field = account.field_of(email) or WHOLE_OBJECT
         raise InvalidInput({field: ["The mail server does not accept this address."]}) from None
+
+
+def _store_without_mail(account: NewAccount) -> None:
+    inserted = False
+    try:
+        _insert(account)
+        inserted = True
+        _commit(account)
+    except ConstraintViolation as violation:
+        refused = violation
+    else:
+        return
+    collisions = _collisions(account)
+    if collisions or not account.may_try_again():
+        raise account.refusal(refused, collisions, application_took_part=inserted and account.is_mixed)
+    _store_without_mail(account)
 
 
 def _store_with_mail(account: NewAccount, mailer: Mailer, request: Request) -> bool:
@@ -152,18 +171,26 @@ def _store_with_mail(account: NewAccount, mailer: Mailer, request: Request) -> b
         refused = violation
     else:
         return True
-    return _settle(account, refused, mailer, request, mailed=mailed)
+    collisions = _collisions(account)
+    if not collisions and not mailed and account.may_try_again():
+        return _store_with_mail(account, mailer, request)
+    return _settle(account, refused, collisions, mailer, request, mailed=mailed)
 
 
 def _settle(
-    account: NewAccount, violation: ConstraintViolation, mailer: Mailer, request: Request, *, mailed: bool
+    account: NewAccount,
+    violation: ConstraintViolation,
+    collisions: list[Collision],
+    mailer: Mailer,
+    request: Request,
+    *,
+    mailed: bool,
 ) -> bool:
     """Decide by what is in the way of an account: replace claims, tell the owner, or refuse.
 
     After a mail is out nothing is tried any more: only a constraint that is checked at the COMMIT comes so late.
     """
     registration = account.registration
-    collisions = _collisions(account)
     can_be_replaced = bool(collisions) and all(collision.is_stale for collision in collisions)
     if registration.settings.register_reclaim_enabled and can_be_replaced and not mailed and not account.is_mixed:
         if _replace(account, collisions):

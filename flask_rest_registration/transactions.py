@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import event
+from sqlalchemy import event, exc
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, attempt, translate
@@ -36,6 +36,20 @@ def _note_end(session: Session, transaction: SessionTransaction) -> None:
         session.info.pop(_HAS_WRITTEN, None)
 
 
+def _has_pending(session: Session) -> bool:
+    return bool(session.new or session.dirty or session.deleted)
+
+
+def _changed_objects(session: Session) -> list[object]:
+    if not session.identity_map:  # the usual case, for which "dirty" takes its time too
+        return []
+    return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
+
+
+def _has_written(session: Session) -> bool:
+    return _HAS_WRITTEN in session.info or _has_pending(session)
+
+
 class Transactions:
     """The application's own ``db.session``.
 
@@ -61,37 +75,46 @@ class Transactions:
         """SQLAlchemy's name of the database that has the accounts."""
         return self._session.get_bind(self._mapper).dialect.name
 
-    def execute(self, statement: sa.Executable, **options: Any) -> sa.Result[Any]:
+    def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, object] | None = None, **options: Any
+    ) -> sa.Result[Any]:
         """Run a statement of ours.
 
         :param statement: any statement.
+        :param parameters: the values of its parameters, if it has any.
         :param options: execution options.
         :returns: its rows.
         :raises DatabaseFault: as :func:`~.database_errors.attempt` tells its kinds apart.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
         bind = {"mapper": self._mapper}
-        return attempt(lambda: self._session.execute(statement, execution_options=options, bind_arguments=bind))
+        return attempt(
+            lambda: self._session.execute(statement, parameters, execution_options=options, bind_arguments=bind)
+        )
 
-    def count_changed(self, statement: sa.Update | sa.Delete) -> int:
+    def count_changed(self, statement: sa.Update | sa.Delete, parameters: Mapping[str, object] | None = None) -> int:
         """Run a conditional UPDATE or DELETE, without committing.
 
         :param statement: a statement without RETURNING.
+        :param parameters: the values of its parameters, if it has any.
         :returns: the number of rows that it hit.
         :raises DatabaseFault: as :meth:`execute`.
         :raises DatabaseUnavailable: as :meth:`execute`.
         """
-        return cast("sa.CursorResult[Any]", self.execute(statement)).rowcount  # what such a statement gives
+        return cast("sa.CursorResult[Any]", self.execute(statement, parameters)).rowcount  # what such a statement gives
 
-    def commit_if_one_changes(self, statement: sa.Update | sa.Delete) -> bool:
+    def commit_if_one_changes(
+        self, statement: sa.Update | sa.Delete, parameters: Mapping[str, object] | None = None
+    ) -> bool:
         """Let a conditional UPDATE or DELETE of one row decide: COMMIT if it hit the row, else roll back.
 
         :param statement: a statement without RETURNING.
+        :param parameters: the values of its parameters, if it has any.
         :returns: whether it hit the row.
         :raises DatabaseFault: as :meth:`execute`.
         :raises DatabaseUnavailable: as :meth:`execute`.
         """
-        if self.count_changed(statement) != 1:
+        if self.count_changed(statement, parameters) != 1:
             self.rollback()
             return False
         self.commit()
@@ -107,14 +130,15 @@ class Transactions:
         :returns: what it returns.
         :raises DatabaseUnavailable: after the last try.
         """
-        written_in = self._session.get_transaction() if self.has_application_written() else None
+        session = self._session
+        written_in = session.get_transaction() if _has_written(session) else None
         tries_left = _RETRIES
         while True:
             try:
                 return action()
             except TransactionConflict as conflict:
-                lost = written_in is not None and self._session.get_transaction() is written_in
-                self.rollback()
+                lost = written_in is not None and session.get_transaction() is written_in
+                session.rollback()
                 if lost or not tries_left:
                     raise DatabaseUnavailable(str(conflict)) from None
                 tries_left -= 1
@@ -137,12 +161,11 @@ class Transactions:
 
     def has_application_written(self) -> bool:
         """Tell whether the application has changes in the open transaction, or pending for it."""
-        return self.has_pending() or _HAS_WRITTEN in self._session.info
+        return _has_written(self._session)
 
     def has_pending(self) -> bool:
         """Tell whether the session has changes that are not written yet."""
-        session = self._session
-        return bool(session.new or session.dirty or session.deleted)
+        return _has_pending(self._session)
 
     @contextmanager
     def rolled_back_on_failure(self) -> Iterator[None]:
@@ -161,9 +184,10 @@ class Transactions:
 
         :raises ConfigurationError: if there are changes that were not there before.
         """
-        before = self._changed_objects()
+        session = self._session
+        before = _changed_objects(session)
         yield
-        changed = [each for each in self._changed_objects() if all(each is not other for other in before)]
+        changed = [each for each in _changed_objects(session) if all(each is not other for other in before)]
         if changed:
             names = ", ".join(sorted({type(each).__name__ for each in changed}))
             raise ConfigurationError(
@@ -171,17 +195,14 @@ class Transactions:
                 " could overwrite them: load nested schemas without load_instance, or with transient=True."
             )
 
-    def _changed_objects(self) -> list[object]:
-        session = self._session
-        return [each for each in session.dirty if session.is_modified(each, include_collections=False)]
-
     def is_stored(self, user: object) -> bool:
         """Tell whether the account is still part of the open transaction.
 
         :param user: an account that was inserted.
         :returns: False if somebody rolled the session back.
         """
-        return user in self._session and bool(sa.inspect(user, raiseerr=True).persistent)
+        state = sa.inspect(user, raiseerr=True)
+        return bool(state.persistent) and state.session is self._session
 
     def commit(self) -> None:
         """COMMIT without expiring objects, so that reading them afterwards is no statement.
@@ -199,14 +220,19 @@ class Transactions:
             session.expire_on_commit = expires
 
     def rollback(self) -> None:
-        """Roll the session back."""
-        self._session.rollback()
+        """Roll the session back.
+
+        On a connection that is gone the ROLLBACK fails, and nothing needs it: the database undoes by itself what was
+        not committed. The refusal or failure that is under way is to be told then, and not this.
+        """
+        with suppress(exc.DBAPIError):
+            self._session.rollback()
 
     def forget(self, user: object) -> None:
         """Take an object out of the session without writing it, whatever state it is in.
 
         :param user: an object that a serializer gave.
         """
-        session = self._session
-        if user in session:
+        session = sa.inspect(user, raiseerr=True).session
+        if session is not None:
             session.expunge(user)

@@ -72,13 +72,14 @@ def is_exactly(column: sa.Column[Any], value: object, *, dialect: str) -> sa.Col
     """Say in SQL that a text column has a value, letter for letter.
 
     :param column: the column.
-    :param value: the text.
+    :param value: the text, or a parameter that gets it later.
     :param dialect: SQLAlchemy's name of the database.
     :returns: a condition; MySQL's and MariaDB's collations would find ``cafe`` by ``café``.
     """
     if dialect not in {"mysql", "mariadb"}:
         return column == value
-    new = sa.bindparam(None, value, column.type, unique=True)
+    is_parameter = isinstance(value, sa.BindParameter)
+    new = value if is_parameter else sa.bindparam(None, value, column.type, unique=True)
     return sa.cast(column, sa.BINARY) == sa.cast(new, sa.BINARY)
 
 

@@ -54,6 +54,14 @@ class UserModel:
         times = [*self.moments, *([self.flag] if self.flag and self.flag.is_time else [])]
         return {time.name for time in times}
 
+    def verified_values(self, seconds: int) -> dict[str, Any]:
+        """Return what a verification changes, by the attribute's name.
+
+        :param seconds: the time of the verification, since the epoch.
+        """
+        flag = {self.flag.name: self.flag.value_at(seconds)} if self.flag is not None else {}
+        return {**flag, self.claim.sent_at.name: None} if self.claim is not None else flag
+
     def is_claim(self, user: object) -> bool:
         """Tell whether an account is a claim: never verified, and made by a sign-up.
 
@@ -96,7 +104,7 @@ class UserModel:
         :param name: the attribute's name.
         :returns: the answer, without evaluating anything of the class.
         """
-        return inspect.getattr_static(self.cls, name, None) is not None
+        return name in self.attributes or inspect.getattr_static(self.cls, name, None) is not None
 
     def address_of(self, user: object) -> str:
         """Return an account's e-mail address.

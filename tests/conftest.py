@@ -16,6 +16,9 @@ from .support.apps import Builder
 from .support.clock import Clock
 from .support.mail_servers import CERTIFICATE, RecordingServer
 
+# They need Chromium: "make browser-test" names their folder.
+collect_ignore = ["browser"]
+
 # The same examples in every run; a slow machine is no fault of the code.
 _ALWAYS = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", _ALWAYS, max_examples=60)

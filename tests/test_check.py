@@ -596,3 +596,40 @@ def test_a_hash_that_goes_to_no_column_that_can_be_told_is_not_tried(build: Buil
 
     model = models.declared(password_hash=None, secret=mapped_column(String(9)), set_password=set_password)
     assert check(build(model)) == (0, [], [])
+
+
+# What templates refer to
+
+
+@pytest.mark.parametrize(
+    ("reference", "described"),
+    [
+        ("{% extends 'other.txt' %}", True),
+        ("{% include 'other.txt' %}", True),
+        ("{% import 'other.txt' as other %}", True),
+        ("{% from 'other.txt' import thing %}", True),
+        ("{% include 'other.txt' ignore missing %}", False),
+        ("{% include ['other.txt', 'b.txt'] %}", False),
+        ("{% include name_of_the_day %}", False),
+    ],
+)
+def test_a_template_that_another_one_cannot_do_without_is_looked_for(
+    build: Builder, reference: str, described: bool
+) -> None:
+    settings = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "a.txt"}}
+    templates = {"a.txt": "{% include 'middle.txt' %}", "middle.txt": reference, "b.txt": ""}
+    built = build(registration=settings, before_init=use_templates(templates))
+    if not described:
+        assert check(built) == (0, [], [])
+    else:
+        words = ("REGISTER_VERIFICATION_EMAIL_TEMPLATES", "'other.txt'", "'middle.txt' refers to", "not found")
+        assert lacking(the_error(built), *words) == []
+
+
+def test_templates_that_include_each_other_are_looked_at_once(build: Builder) -> None:
+    settings = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "a.txt"}}
+    templates = {
+        "a.txt": "{% if deep %}{% include 'b.txt' %}{% include 'b.txt' %}{% endif %}",
+        "b.txt": "{% if deep %}{% include 'a.txt' %}{% endif %}{% include 'c.txt' %}",
+    }
+    assert lacking(the_error(build(registration=settings, before_init=use_templates(templates))), "'c.txt'") == []

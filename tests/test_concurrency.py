@@ -237,6 +237,47 @@ def test_what_changes_between_the_select_and_the_update_decides(
     assert len(activated.users) == (1 if "another" in change else 0)
 
 
+@pytest.mark.parametrize("verification", [True, False])
+def test_what_was_in_the_way_of_an_insert_and_has_vanished_since_is_in_the_way_no_more(
+    build: Builder, smtp: RecordingServer, verification: bool
+) -> None:
+    built = build_on_sqlite(build, registration={"REGISTER_VERIFICATION_ENABLED": verification})
+    link_of_new_account(built, "ann")
+
+    with second_connection(built) as outside, recorded(built.engine) as statements:
+        before_first(built, "SELECT", lambda: outside.execute("DELETE FROM user"))
+        assert built.register().status_code == 201
+
+    assert statements.queries == ["INSERT", "SELECT", "INSERT"]
+    assert built.row()["username"] == "ann"
+    assert len(smtp.messages) == verification
+
+
+def test_an_insert_that_is_refused_for_nothing_in_its_way_is_tried_again_once(
+    build: Builder, smtp: RecordingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = build_on_sqlite(build, model=models.named_unique)
+    with recorded(built.engine) as statements:
+        answer = built.register(username="root")  # its CHECK
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (400, ["_schema"])
+    assert statements.queries == ["INSERT", "SELECT"] * 2
+    assert (built.rows(), smtp.messages, caplog.text.count("refused by the database")) == ([], [], 1)
+
+
+def test_an_insert_in_whose_transaction_the_application_has_written_is_not_tried_again(build: Builder) -> None:
+    built = build_on_sqlite(build, model=with_notes)
+    link_of_new_account(built, "ann")
+    built.app.before_request(partial(note_pending, built))
+
+    with second_connection(built) as outside, recorded(built.engine) as statements:
+        before_first(built, "SELECT", lambda: outside.execute("DELETE FROM user"))
+        assert built.register().status_code == 400
+
+    assert [sql for sql in statements.sql if sql.startswith("INSERT INTO user")] != []
+    assert statements.queries == ["INSERT", "INSERT", "SELECT"]
+    assert (built.rows(), notes(built)) == ([], 0)
+
+
 # Conflicts
 
 

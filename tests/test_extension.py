@@ -636,11 +636,16 @@ def test_a_request_to_one_app_inside_the_context_of_another_stays_with_its_own(
 
 #: The modules from the top of the house to its ground: each imports only from modules further down.
 STOREYS = (
+    "contrib.celery",
     "contrib.hibp",
     "contrib.__init__",
     "__init__",
     "extension",
     "cli",
+    "contrib.openapi",
+    "contrib.openapi_schemas",
+    "shown_settings",
+    "trial_mail",
     "checks",
     "views",
     "claims",
@@ -680,6 +685,8 @@ STOREYS = (
 OPTIONAL = (
     "flask_login",
     "celery",
+    "kombu",
+    "redis",
     "apispec",
     "flask_babel",
     "flask_limiter",
@@ -706,12 +713,15 @@ def siblings_imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             dotted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = f"{PACKAGE.name}.{node.module or ''}".rstrip(".") if node.level else node.module or ""
+            folders = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
+            above = folders[: len(folders) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             is_package = base == PACKAGE.name
             dotted = [f"{base}.{alias.name}" for alias in node.names] if is_package else [base]
         else:
             continue
-        found |= {name.split(".")[1] for name in dotted if name.startswith(f"{PACKAGE.name}.")}
+        inner = [name.removeprefix(f"{PACKAGE.name}.") for name in dotted if name.startswith(f"{PACKAGE.name}.")]
+        found |= {name if name in STOREYS else name.partition(".")[0] for name in inner}
     return found
 
 

@@ -90,7 +90,7 @@ def test_every_setting_that_the_readme_names_is_one() -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    named = re.findall(r"``((?:docs|examples)/[\w./-]+)``", README)
+    named = re.findall(r"``((?:benchmarks|docs|examples)/[\w./-]+)``", README)
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from .support import models, services
+from .support import models
 from .support.apps import PASSWORD, make_app
+from .support.database_servers import new_database, text_of
 from .support.gunicorn import Gunicorn, gunicorn
 from .support.links import values_of
 from .support.mail_servers import RecordingServer
@@ -128,8 +129,8 @@ class Notes:
                 del under_way[int(process)]
             elif word == "user_activated":
                 activations[about] += 1
-        for pid, account in under_way.items():  # a worker does one thing after the other
-            broken_off[account].add(pid)
+        for worker, about in under_way.items():  # a worker does one thing after the other
+            broken_off[about].add(worker)
         return cls(activations, broken_off)
 
 
@@ -155,10 +156,10 @@ class Aftermath:
 
 @pytest.fixture(scope="module")
 def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
-    services.require("postgresql")
     folder = tmp_path_factory.mktemp("storm")
     notes = folder / "notes.txt"
-    with services.new_database("postgresql") as database, RecordingServer() as smtp:
+    with new_database("postgresql") as url, RecordingServer() as smtp:
+        database = text_of(url)
         built = make_app(models.claiming, database_uri=database)
         settings = environment(database=database, mail_port=smtp.port, notes=notes)
         app = "tests.support.served_app:create_app()"

@@ -29,8 +29,8 @@ def check(document: str, server: str, *, examples: int, seed: int) -> int:
     :param seed: the same number makes the same requests.
     :returns: its exit code, 0 if there was no failure.
     """
-    program = str(Path(sys.executable).with_name("schemathesis"))
-    command = [program, "--config-file", str(_HERE / "schemathesis.toml")]
+    program = Path(sys.executable).with_name("schemathesis")
+    command = [str(program), "--config-file", str(_HERE / "schemathesis.toml")]
     options = ["--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
     options += ["--generation-database", "none", "--no-color"]
     return subprocess.run([*command, "run", document, "--url", server, *options], check=False).returncode

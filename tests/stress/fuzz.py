@@ -21,7 +21,7 @@ from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.support.services import new_database, what_is_wrong_with
+from tests.support.database_servers import SERVERS, new_database, text_of
 
 from .bodies import Sent
 from .targets import KINDS, Target
@@ -98,17 +98,13 @@ def _database(name: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{Path(folder) / 'app.db'}"
     else:
-        with new_database("postgresql" if name == "postgresql" else "mariadb") as uri:
-            yield uri
+        with new_database(name) as url:
+            yield text_of(url)
 
 
 def _usable(databases: list[str]) -> list[str]:
     """Leave out, in one line each, the servers that are not there; with REQUIRE_SERVICES=1 that is an error."""
-    faults = {
-        name: what_is_wrong_with("postgresql" if name == "postgresql" else "mariadb")
-        for name in databases
-        if name != "sqlite"
-    }
+    faults = {name: SERVERS[name].failure() for name in databases if name in SERVERS}
     missing = {name: fault for name, fault in faults.items() if fault}
     for fault in missing.values():
         print(f"Left out: {fault}")

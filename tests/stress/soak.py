@@ -24,9 +24,9 @@ import sqlalchemy as sa
 from flask_rest_registration.signers import RegisterSigner
 from tests.support import models
 from tests.support.apps import PASSWORD, Built, make_app
+from tests.support.database_servers import SERVERS, new_database, text_of
 from tests.support.gunicorn import Gunicorn, gunicorn
 from tests.support.served_app import environment
-from tests.support.services import new_database, what_is_wrong_with
 from tests.support.web import post
 
 WORKERS: Final = 4
@@ -166,9 +166,10 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=50_000)
     parser.add_argument("--looks", type=int, default=20)
     chosen = parser.parse_args()
-    if fault := what_is_wrong_with("postgresql"):
+    if fault := SERVERS["postgresql"].failure():
         sys.exit(fault)
-    with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as database, _mail_port() as port:
+    with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as url, _mail_port() as port:
+        database = text_of(url)
         built = make_app(models.claiming, database_uri=database)
         settings = environment(database=database, mail_port=port)
         app = "tests.support.served_app:create_app()"

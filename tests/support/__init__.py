@@ -10,6 +10,9 @@ Fixtures (``tests/conftest.py``)
         (Flask-Mail then sends nothing).
     ``clock``
         Stops the package's time at 1,700,000,000; ``clock.move(seconds)`` goes on (or back).
+    ``signals``, ``activations``
+        What was sent while the test ran: the address of each ``user_registered``, the user of each
+        ``user_activated``.
     ``trusted_certificate``
         Clients trust the servers that are made with ``security="starttls"`` or ``"tls"``; without it they refuse.
 
@@ -31,18 +34,53 @@ Modules
     ``links``
         ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
         ``with_other_character(text, position)``.
+    ``clock``
+        ``Clock``, what the fixture of this name gives.
+    ``hibp_server``
+        A mirror of Pwned Passwords on a loopback port that answers as a test says.
+    ``pages``
+        ``blocks(page)`` are the code blocks of a page of the documentation; ``with Story(page, folder) as story:
+        story.tell()`` writes each of its files and types each of its commands. ``run_files`` and ``curl`` are
+        programs that stories run.
     ``messages``
         ``lacking(message, "User.email", "unique")``: which of the words a message does not have.
     ``statements``
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
     ``concurrency``
-        ``at_once(n, function)`` and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe for SQLite.
+        ``at_once(n, function)``, ``until(condition)``, and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe
+        for SQLite.
+    ``celery_app``
+        ``celery_init_app(app)`` as in Flask's documentation, and ``Worker``, a Celery worker in a process of its own.
     ``services``
-        ``require("postgresql")`` skips where there is no server; ``with new_database("postgresql") as uri``.
+        Servers that a machine may lack: ``missing("... is not installed")`` skips the test, or fails it if
+        REQUIRE_SERVICES=1.
+        ``with RedisServer(folder) as redis`` is one of the test's own, with ``stop()`` and ``start()``;
+        ``Relay(port, freezes_at=...)`` falls silent in the middle; ``wait_until(condition)`` is for what other
+        processes do.
+    ``database_servers``
+        ``with new_database("postgresql") as url``, or ``"mariadb"``: a database of the test's own on a server that
+        runs already. ``TEST_POSTGRESQL_URL`` and ``TEST_MARIADB_URL`` say where.
+    ``database_proxy``
+        ``with DatabaseProxy(host, port) as proxy``: what an app reaches its database through; ``go_away()``,
+        ``come_back()``, ``cut()``, ``lose_the_answer_to(b"COMMIT")``.
     ``gunicorn``, ``served_app``
         ``with gunicorn("tests.support.served_app:create_app()", ...) as server``: ``server.url``,
         ``server.workers()``, ``server.kill_one(random)``; the app notes what it does in a file.
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
+
+Claims
+    ``build(models.claiming, registration={...})``: its columns ``verification_sent_at`` and ``notice_sent_at`` tell
+    claims from other accounts, and its keys are never given twice. ``test_claim_settings.py`` says what goes
+    together, ``test_claim_model.py`` drives everything in any order against a model of the contract, and
+    ``test_claim_races.py`` lets everything happen at once.
+
+Races
+    ``test_concurrency.py`` and ``test_claim_races.py`` use ``at_once``; their databases are files, since one in memory
+    has one connection.
+
+The plugin
+    ``flask_rest_registration.testing`` is tried by ``test_testing.py``, in runs of pytest inside pytest, against the
+    good models of ``models`` and the applications with one mistake each of ``tests/bad_apps``.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Barrier, Thread
@@ -45,6 +46,18 @@ def at_once(count: int, function: Callable[[int], T]) -> Outcome[T]:
         thread.join(_GIVE_UP_AFTER)
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     return outcome
+
+
+def until(condition: Callable[[], object], *, pause: float = 0.01) -> None:
+    """Wait for what somebody does by himself, and tells only when he is asked.
+
+    :param condition: what is asked.
+    :param pause: the seconds between two questions.
+    """
+    give_up_at = time.monotonic() + _GIVE_UP_AFTER
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not happen"
+        time.sleep(pause)
 
 
 def begin_by_hand(engine: Engine) -> None:

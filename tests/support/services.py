@@ -1,81 +1,150 @@
-"""Databases of a test's own on servers that run already.
-
-``TEST_POSTGRESQL_URL`` and ``TEST_MARIADB_URL`` say where the servers are; without them, at the usual local place.
-Where there is none, tests are skipped, in one line; ``REQUIRE_SERVICES=1`` turns the skip into a failure.
-"""
+"""Servers that a machine may lack: a test that needs one is skipped without it, and fails if REQUIRE_SERVICES=1."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from typing import Final, Literal
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
 
 import pytest
-from sqlalchemy import URL, Engine, NullPool, create_engine, exc, make_url, text
+import redis
+from typing_extensions import Self
 
-Server = Literal["postgresql", "mariadb"]
+from .mail_servers import LoopbackServer
 
-_URLS: Final[dict[Server, tuple[str, str]]] = {
-    "postgresql": (
-        "TEST_POSTGRESQL_URL",
-        "postgresql+psycopg://postgres@127.0.0.1:5432/postgres?sslmode=disable&gssencmode=disable",
-    ),
-    "mariadb": ("TEST_MARIADB_URL", "mysql+pymysql://root@127.0.0.1:3306/mysql?charset=utf8mb4&ssl_disabled=true"),
-}
-_DROP: Final[dict[Server, str]] = {
-    "postgresql": "DROP DATABASE IF EXISTS {} WITH (FORCE)",  # also where a process still has a connection
-    "mariadb": "DROP DATABASE IF EXISTS {}",
-}
+_GIVE_UP_AFTER = 60.0
 
 
-def server_url(server: Server) -> URL:
-    """Return where a server is, with the name of a database that it has."""
-    variable, usual = _URLS[server]
-    return make_url(os.environ.get(variable) or usual)
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs a service, or fail where services are demanded.
 
-
-@contextmanager
-def new_database(server: Server) -> Iterator[str]:
-    """Make an empty database, and drop it when the context ends.
-
-    :param server: which kind; it must be there, see :func:`require`.
-    :returns: the new database's URL.
+    :param what: a line such as "redis-server is not installed".
     """
-    name = f"rest_registration_{secrets.token_hex(6)}"
-    engine = _engine(server)
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield server_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(text(_DROP[server].format(name)))
-
-
-def require(server: Server) -> None:
-    """Skip the test if a server is not there, or fail with ``REQUIRE_SERVICES=1``."""
-    fault = what_is_wrong_with(server)
-    if fault is None:
-        return
     if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(fault, pytrace=False)
-    pytest.skip(fault)
+        pytest.fail(f"{what}, and REQUIRE_SERVICES=1 demands it", pytrace=False)
+    pytest.skip(what)
 
 
-@cache
-def what_is_wrong_with(server: Server) -> str | None:
-    """Return None for a server that answers, else one line that says what is missing."""
-    try:
-        with _engine(server).connect():
-            return None
-    except exc.SQLAlchemyError as error:
-        return f"no {server} at {server_url(server)} ({_URLS[server][0]}): {type(error).__name__}"
+def wait_until(condition: Callable[[], object], *, otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + _GIVE_UP_AFTER
+    while not condition():
+        assert time.monotonic() < end, otherwise()
+        time.sleep(0.02)
 
 
-def _engine(server: Server) -> Engine:
-    url = server_url(server)
-    options = {"connect_timeout": 5}
-    return create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=options)
+def accepts_connections(port: int) -> bool:
+    """Tell whether somebody listens on a loopback port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as candidate:
+        candidate.bind(("127.0.0.1", 0))
+        return int(candidate.getsockname()[1])
+
+
+class RedisServer:
+    """A Redis of the test's own, which keeps what it has accepted; the machine's is never touched.
+
+    :param folder: for its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            missing("redis-server is not installed")
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "logfile": str(self._folder / "redis.log"),
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._process = subprocess.Popen([program, *words])
+        wait_until(lambda: accepts_connections(self.port))
+
+    def has_nothing_unacknowledged(self) -> bool:
+        """Tell whether no worker has a message that it could give back."""
+        with redis.Redis(port=self.port) as client:
+            return bool(client.hlen("unacked") == 0)
+
+    def stop(self) -> None:
+        """End it at once, as the machine's failure would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(_GIVE_UP_AFTER)
+            self._process = None
+
+
+class Relay(LoopbackServer):
+    """Stands between a client and a server, and freezes: it keeps the connection and passes nothing on any more.
+
+    :param port: the server's.
+    :param freezes_at: what the client sends last; it does not arrive.
+    """
+
+    def __init__(self, port: int, *, freezes_at: bytes) -> None:
+        super().__init__()
+        self.has_frozen = False
+        self._to = port
+        self._freezes_at = freezes_at
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._relay, "127.0.0.1", 0)
+
+    async def _relay(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [to_client, to_server]
+        try:
+            await asyncio.gather(self._pass(client, to_server), self._pass(server, to_client))
+        except (OSError, asyncio.CancelledError):
+            pass  # one of the two has hung up, or the relay is being stopped
+        finally:
+            to_client.transport.abort()
+            to_server.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            self.has_frozen = self.has_frozen or self._freezes_at in data
+            if self.has_frozen:
+                await asyncio.Event().wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    def _abort_connections(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()

@@ -1,0 +1,42 @@
+/** Making elements: what these pages need in place of a framework. */
+
+type Child = Node | string;
+type Attributes = Readonly<Record<string, string | boolean>>;
+
+/** Make an element; text goes in as text, so that nothing that a user typed becomes markup. */
+export function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  attributes: Attributes = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[Name] {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== false) made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/** The heading of a view; it takes the focus when the view replaces another one. */
+export function heading(text: string): HTMLHeadingElement {
+  return element("h1", { tabindex: "-1" }, text);
+}
+
+export function paragraph(...children: readonly Child[]): HTMLParagraphElement {
+  return element("p", {}, ...children);
+}
+
+/** The sign above the heading of a view that is the end of something. */
+export function badge(kind: "good" | "bad" | "mail"): HTMLSpanElement {
+  return element("span", { class: `badge ${kind}`, "aria-hidden": "true" });
+}
+
+export function linkButton(text: string, href: string): HTMLAnchorElement {
+  return element("a", { class: "button", href }, text);
+}
+
+/** Say something to assistive technology, whatever has the focus. */
+export function announce(text: string): void {
+  const status = document.querySelector("#status");
+  if (status) status.textContent = text;
+}

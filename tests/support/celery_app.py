@@ -1,0 +1,135 @@
+"""An app with Celery, as Flask's documentation has it, for the tests' process and for workers in one of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from celery import Celery, Task
+from flask import Flask
+from typing_extensions import Self
+
+import flask_rest_registration
+
+from .services import wait_until
+
+_GIVE_UP_AFTER = 60.0
+
+
+def celery_init_app(app: Flask) -> Any:
+    """Make the Celery app of a Flask app."""
+
+    class FlaskTask(Task):  # type: ignore[misc]  # Celery is untyped
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery_app = Celery(app.name, task_cls=FlaskTask)
+    celery_app.config_from_object(app.config["CELERY"])
+    celery_app.set_default()
+    app.extensions["celery"] = celery_app
+    return celery_app
+
+
+class Worker:
+    """A Celery worker of one child process.
+
+    :param app: what ``celery --app`` is given.
+    :param folder: where it runs, and its output is kept.
+    :param environment: of the process, besides the test's own.
+    """
+
+    def __init__(self, app: str, *, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        tests = Path(__file__).parents[2]
+        package = Path(flask_rest_registration.__file__).parents[1]
+        self._app = app
+        self._folder = folder
+        self._environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{package}", **(environment or {})}
+        self._output = folder / "worker.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def output(self) -> str:
+        """All that the workers in this folder have written."""
+        return self._output.read_text("utf-8")
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "celery", "--app", self._app, "worker", "--loglevel", "DEBUG"]
+        options = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, *options],
+                cwd=self._folder,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End the worker and its child at once, as the machine's failure would."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(_GIVE_UP_AFTER)
+
+    def kill_child(self) -> None:
+        """End the process that runs the task, and leave the one that watches it."""
+        assert self._process is not None
+        pid = self._process.pid
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGKILL)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the workers of this folder have written something."""
+        wait_until(lambda: text in self.output, otherwise=lambda: self.output)
+
+
+def made_of(settings: Mapping[str, Any]) -> Flask:
+    """Build the app of a worker.
+
+    :param settings: ``mail_port``, ``celery`` (its configuration) and ``signals``, a file for what is given up.
+    """
+    from flask_rest_registration.contrib.celery import email_delivery_failed
+
+    from . import models
+    from .apps import make_app
+
+    class Port:
+        port: int = settings["mail_port"]
+
+    made = make_app(
+        models.claiming,
+        registration={
+            "REGISTER_VERIFICATION_EMAIL_SENDER": "flask_rest_registration.contrib.celery.send_later",
+            "VERIFICATION_EMAIL_TIMEOUT": settings["timeout"],
+        },
+        config={"CELERY": settings["celery"]},
+        mail=Port(),
+        tables=False,
+    )
+
+    def note(sender: Flask, recipient: str, error: Exception) -> None:
+        with Path(settings["signals"]).open("a", encoding="utf-8") as signals:
+            signals.write(f"{recipient} {type(error).__name__}\n")
+
+    email_delivery_failed.connect(note, made.app, weak=False)
+    celery_init_app(made.app)
+    return made.app
+
+
+if "WORKER_SETTINGS" in os.environ:  # a worker imports this module, and finds the app in it
+    celery_app = made_of(json.loads(os.environ["WORKER_SETTINGS"])).extensions["celery"]

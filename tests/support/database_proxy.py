@@ -1,0 +1,146 @@
+"""A TCP proxy before a database server, that goes away at an exact moment and comes back."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event, Lock, Thread
+from types import TracebackType
+
+from typing_extensions import Self
+
+_GIVE_UP_AFTER = 30.0
+_CHUNK = 2**16
+
+
+class DatabaseProxy:
+    """Passes bytes on between clients and a server while the context lasts.
+
+    :param host: where the server is.
+    :param port: its port.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        # Holds the port while nobody listens on it: connections to it are refused then, as by a server that is gone.
+        self._reservation = _bound_socket(0)
+        self.port: int = self._reservation.getsockname()[1]
+        self._lock = Lock()
+        self._listener: socket.socket | None = None
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[Thread] = []
+        self._to_lose: bytes | None = None
+        self._loses_next_answer = False
+        #: Set when an answer was lost, see :meth:`lose_the_answer_to`.
+        self.lost = Event()
+
+    def __enter__(self) -> Self:
+        self.come_back()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.go_away()
+        self._reservation.close()
+        for thread in self._threads:
+            thread.join(_GIVE_UP_AFTER)
+            assert not thread.is_alive(), "the proxy did not stop"
+
+    def come_back(self) -> None:
+        """Accept connections from now on."""
+        listener = _bound_socket(self.port)
+        listener.listen()
+        self._listener = listener
+        self._start(self._accept, listener)
+
+    def go_away(self) -> None:
+        """Refuse connections from now on, and cut those that there are."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            _shut(listener)
+            listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut all connections; new ones are accepted."""
+        with self._lock:
+            for each in self._sockets:
+                _shut(each)
+
+    def lose_the_answer_to(self, statement: bytes) -> None:
+        """Pass the next statement with these bytes on, wait for its answer, and cut its connection without it."""
+        self.lost.clear()
+        self._to_lose = statement
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # the listener's end
+            while True:
+                client, _ = listener.accept()
+                self._connect(client)
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._server, timeout=_GIVE_UP_AFTER)
+        except OSError:
+            client.close()
+            return
+        server.settimeout(None)
+        with self._lock:
+            self._sockets |= {client, server}
+        self._start(self._pass_statements, client, server)
+        self._start(self._pass_answers, server, client)
+
+    def _pass_statements(self, client: socket.socket, server: socket.socket) -> None:
+        while data := _received(client):
+            if self._to_lose is not None and self._to_lose in data:
+                self._to_lose, self._loses_next_answer = None, True
+            _send(server, data)
+        self._close(client, other=server)
+
+    def _pass_answers(self, server: socket.socket, client: socket.socket) -> None:
+        while data := _received(server):
+            if self._loses_next_answer:  # it proves that the server has done what it was told
+                self._loses_next_answer = False
+                self.lost.set()
+                break
+            _send(client, data)
+        self._close(server, other=client)
+
+    def _close(self, own: socket.socket, *, other: socket.socket) -> None:
+        """Close the socket that this thread receives from; the other one's thread is woken up to do the same."""
+        with self._lock:
+            _shut(other)
+            self._sockets.discard(own)
+            own.close()
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def _bound_socket(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+def _received(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(_CHUNK)
+    except OSError:
+        return b""
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with suppress(OSError):  # the other end is gone, which its own thread finds out
+        connection.sendall(data)
+
+
+def _shut(connection: socket.socket) -> None:
+    """End what goes through a connection, which wakes up the thread that waits in it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

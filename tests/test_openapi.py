@@ -1,0 +1,598 @@
+"""The OpenAPI document: valid, complete, and true of what the endpoints do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec_webframeworks.flask import FlaskPlugin
+from flask import Flask
+from flask_login import LoginManager
+from flask_smorest import Api
+from jsonschema import Draft202012Validator, FormatChecker
+from marshmallow import EXCLUDE, INCLUDE, Schema, fields, post_dump, validate
+from openapi_spec_validator import validate as validate_document
+from sqlalchemy import ForeignKey, event, insert
+from sqlalchemy.orm import Mapped, mapped_column
+from werkzeug.test import TestResponse
+
+from flask_rest_registration import (
+    ConfigurationError,
+    DefaultRegisterUserSerializer,
+    DefaultUserProfileSerializer,
+    exceptions,
+)
+from flask_rest_registration.contrib.openapi import add_to, openapi
+
+from .support import models
+from .support.apps import OMITTED, PASSWORD, Builder, Built
+from .support.clock import Clock
+from .support.links import link_in, text_of, values_of
+from .support.mail_servers import RecordingServer
+from .test_register import AccountWithoutAddress, nullable_email
+
+ROOT = "/api/v1/accounts"
+REGISTER, VERIFY = f"{ROOT}/register/", f"{ROOT}/verify-registration/"
+RESEND, REJECT = f"{ROOT}/resend-verification/", f"{ROOT}/reject-registration/"
+JSON = "application/json"
+
+ALL_ON: dict[str, object] = {
+    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+    "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
+}
+AT_VERIFICATION: dict[str, object] = {"REGISTER_PASSWORD_AT": "verify"}
+HIDING: dict[str, object] = {**AT_VERIFICATION, "REGISTER_HIDE_EXISTING_EMAIL": True}
+
+Document = dict[str, Any]
+
+
+def resolved(document: Document, schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference."""
+    name = schema.get("$ref", "").removeprefix("#/components/schemas/")
+    found: dict[str, Any] = document["components"]["schemas"][name] if name else schema
+    return found
+
+
+def body_of(document: Document, path: str) -> dict[str, Any]:
+    """Return the JSON Schema of what an endpoint reads."""
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    assert list(content) == [JSON]
+    return resolved(document, content[JSON]["schema"])
+
+
+def answers_of(document: Document, path: str) -> dict[str, Any]:
+    """Return the content of an endpoint's answers by status."""
+    responses = document["paths"][path]["post"]["responses"]
+    return {status: response["content"][JSON] for status, response in responses.items()}
+
+
+def faults(document: Document, schema: dict[str, Any], value: object) -> list[str]:
+    """Return what a JSON Schema of the document finds wrong with a value."""
+    validator = Draft202012Validator(
+        {**schema, "components": document["components"]}, format_checker=FormatChecker(["email"])
+    )
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def codes_of(document: Document) -> set[tuple[str, str, str]]:
+    """Return path, status and code of every refusal in the document."""
+    return {
+        (path, status, code)
+        for path in document["paths"]
+        for status, content in answers_of(document, path).items()
+        for code in content.get("examples", {})
+    }
+
+
+# Valid, and plain
+
+
+@pytest.mark.parametrize("name", models.ALL)
+def test_the_document_of_every_user_model_is_valid(build: Builder, name: str) -> None:
+    document = openapi(build(models.ALL[name]).app)
+    validate_document(document)
+    assert document["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("settings", [{}, ALL_ON, AT_VERIFICATION, HIDING, {**HIDING, **ALL_ON}])
+def test_the_document_is_valid_with_every_part_of_claims(build: Builder, settings: dict[str, object]) -> None:
+    validate_document(openapi(build(models.claiming, registration=settings).app))
+
+
+def test_the_document_is_a_plain_dict_made_anew_each_time(build: Builder) -> None:
+    app = build().app
+    document = openapi(app)
+    assert json.loads(json.dumps(document)) == document
+    document["paths"].clear()
+    assert openapi(app)["paths"]
+
+
+def test_an_app_that_is_set_up_wrongly_has_no_document(build: Builder) -> None:
+    with pytest.raises(ConfigurationError, match="is not initialised on this app"):
+        openapi(Flask("bare"))
+    with pytest.raises(ConfigurationError, match="no_such_module"):
+        openapi(build(registration={"USER_MODEL": "no_such_module.User"}).app)
+
+
+# What is switched on shows, what is off does not
+
+
+@pytest.mark.parametrize(
+    ("settings", "paths"),
+    [
+        ({}, {REGISTER, VERIFY}),
+        ({"REGISTER_FLOW_ENABLED": False}, {VERIFY}),
+        ({"REGISTER_VERIFICATION_ENABLED": False}, {REGISTER}),
+        ({"REGISTER_VERIFICATION_RESEND_ENABLED": True}, {REGISTER, VERIFY, RESEND}),
+        ({"REGISTER_REJECTION_URL": "https://frontend.example/no/"}, {REGISTER, VERIFY, REJECT}),
+        ({**ALL_ON, "REGISTER_FLOW_ENABLED": False}, {VERIFY, RESEND, REJECT}),
+    ],
+)
+def test_the_endpoints_that_are_switched_on_and_no_others_show(
+    build: Builder, settings: dict[str, object], paths: set[str]
+) -> None:
+    built = build(models.claiming, registration=settings)
+    document = openapi(built.app)
+    assert set(document["paths"]) == paths
+    for path in {REGISTER, VERIFY, RESEND, REJECT} - paths:
+        assert built.client().post(path, json={}).status_code == 404
+    used = json.dumps(document["paths"])
+    for component in document["components"]["schemas"]:
+        assert f'"#/components/schemas/{component}"' in used
+
+
+def test_the_paths_are_where_the_blueprint_is_mounted(build: Builder) -> None:
+    paths = openapi(build(registration={"URL_PREFIX": "/sign-up"}).app)["paths"]
+    assert set(paths) == {"/sign-up/register/", "/sign-up/verify-registration/"}
+
+
+def test_without_verification_no_answer_is_about_mail(build: Builder) -> None:
+    document = openapi(build(registration={"REGISTER_VERIFICATION_ENABLED": False}).app)
+    assert (REGISTER, "503", "email-not-sent") not in codes_of(document)
+    assert (REGISTER, "503", "email-not-sent") in codes_of(openapi(build().app))
+
+
+def test_the_default_body_of_a_sign_up(build: Builder) -> None:
+    body = body_of(openapi(build().app), REGISTER)
+    assert set(body["properties"]) == {"email", "username", "password", "password_confirm"}
+    assert body["required"] == ["email", "password", "password_confirm", "username"]
+    assert body["additionalProperties"] is False
+    email, username, password = (body["properties"][name] for name in ("email", "username", "password"))
+    assert (email["type"], email["format"], email["maxLength"]) == ("string", "email", 254)
+    assert (username["minLength"], username["maxLength"], username["pattern"]) == (1, 80, r"\S")
+    assert (password["format"], password["writeOnly"]) == ("password", True)
+    assert (password["minLength"], password["maxLength"]) == (8, 256)
+
+
+def test_other_rules_for_passwords_show_as_far_as_they_are_known(build: Builder) -> None:
+    class Stricter(DefaultRegisterUserSerializer):
+        password = fields.String(required=True, load_only=True, validate=validate.Length(min=12, max=64))
+
+    document = openapi(build(registration={"REGISTER_SERIALIZER_CLASS": Stricter}).app)
+    assert body_of(document, REGISTER)["properties"]["password"].items() >= {"minLength": 12, "maxLength": 64}.items()
+    document = openapi(build(registration={"PASSWORD_VALIDATORS": []}).app)
+    password = body_of(document, REGISTER)["properties"]["password"]
+    assert (password["minLength"], password.get("maxLength")) == (1, None)
+
+
+def test_a_field_that_may_be_null_says_so(build: Builder) -> None:
+    document = openapi(build(nullable_email, registration={"REGISTER_VERIFICATION_ENABLED": False}).app)
+    body = body_of(document, REGISTER)
+    assert body["properties"]["email"]["type"] == ["string", "null"]
+    assert "email" not in body["required"]
+
+
+class Address(Schema):
+    city = fields.String(required=True)
+    checked = fields.Boolean(dump_only=True)
+
+
+class SignUp(DefaultRegisterUserSerializer):
+    """A serializer as an application writes it."""
+
+    display_name = fields.String(
+        data_key="displayName", required=True, metadata={"description": "On cards.", "example": "Ada"}
+    )
+    address = fields.Nested(Address)
+    number = fields.Integer(dump_only=True)
+    plan = fields.String(validate=validate.OneOf(["free", "paid"]), load_default="free")
+
+
+def test_a_custom_register_serializer_shows(build: Builder) -> None:
+    document = openapi(build(registration={"REGISTER_SERIALIZER_CLASS": SignUp}).app)
+    validate_document(document)
+    body = body_of(document, REGISTER)
+    names = {"email", "username", "password", "password_confirm", "displayName", "address", "plan"}
+    assert set(body["properties"]) == names
+    assert body["properties"]["displayName"] == {"type": "string", "description": "On cards.", "example": "Ada"}
+    assert body["properties"]["plan"] == {"type": "string", "enum": ["free", "paid"], "default": "free"}
+    nested = resolved(document, body["properties"]["address"])
+    assert (list(nested["properties"]), nested["additionalProperties"]) == (["city"], False)
+
+
+def test_a_description_in_meta_does_not_hide_that_unknown_fields_are_refused(build: Builder) -> None:
+    class Described(DefaultRegisterUserSerializer):
+        class Meta:
+            title = "A new member"
+            description = "What we ask for."
+
+    body = body_of(openapi(build(registration={"REGISTER_SERIALIZER_CLASS": Described}).app), REGISTER)
+    assert (body["title"], body["description"], body["additionalProperties"]) == (
+        "A new member",
+        "What we ask for.",
+        False,
+    )
+
+
+@pytest.mark.parametrize("unknown", [EXCLUDE, INCLUDE])
+def test_a_serializer_that_takes_unknown_fields_is_not_said_to_refuse_them(build: Builder, unknown: str) -> None:
+    tolerant = type("Tolerant", (DefaultRegisterUserSerializer,), {"Meta": type("Meta", (), {"unknown": unknown})})
+    document = openapi(build(registration={"REGISTER_SERIALIZER_CLASS": tolerant}).app)
+    assert "additionalProperties" not in body_of(document, REGISTER)
+
+
+def test_the_default_answer_of_a_sign_up_has_all_its_fields_and_no_others(build: Builder) -> None:
+    document = openapi(build().app)
+    account = resolved(document, answers_of(document, REGISTER)["201"]["schema"])
+    assert account["required"] == sorted(account["properties"]) == ["email", "id", "username"]
+    assert account["additionalProperties"] is False
+    assert all(field["readOnly"] for field in account["properties"].values())
+
+
+def test_a_custom_profile_serializer_shows(build: Builder) -> None:
+    class Card(DefaultUserProfileSerializer):
+        class Meta:
+            exclude = ("id",)
+
+        self_url = fields.Function(lambda user: f"/users/{user.id}", data_key="self")
+        address = fields.Nested(Address)
+        secret = fields.String(load_only=True)
+
+        @post_dump
+        def add(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+            return {**data, "more": 1}
+
+    built = build(registration={"REGISTER_OUTPUT_SERIALIZER_CLASS": Card, "REGISTER_SERIALIZER_CLASS": SignUp})
+    document = openapi(built.app)
+    validate_document(document)
+    schema = answers_of(document, REGISTER)["201"]["schema"]
+    account = resolved(document, schema)
+    assert set(account["properties"]) == {"email", "username", "self", "address"}
+    assert "additionalProperties" not in account
+    nested = resolved(document, account["properties"]["address"])
+    assert set(nested["properties"]) == {"city", "checked"}  # and not those of the same schema in what is read
+
+
+def test_hiding_answers_202_with_a_detail_and_shows_no_account(build: Builder) -> None:
+    built = build(models.claiming, registration=HIDING)
+    document = openapi(built.app)
+    answers = answers_of(document, REGISTER)
+    assert "201" not in answers
+    assert answers["202"]["example"] == built.register(password=OMITTED, password_confirm=OMITTED).get_json()
+    assert "RegistrationAccount" not in document["components"]["schemas"]
+
+
+def test_a_password_at_the_verification_is_asked_for_there(build: Builder) -> None:
+    document = openapi(build(models.claiming, registration={**AT_VERIFICATION, **ALL_ON}).app)
+    link = {"user_id", "timestamp", "signature"}
+    assert set(body_of(document, REGISTER)["properties"]) == {"email", "username"}
+    body = body_of(document, VERIFY)
+    assert set(body["properties"]) == {*link, "password", "password_confirm"}
+    assert body["required"] == sorted(body["properties"])
+    assert body["properties"]["password"].items() >= {"minLength": 8, "writeOnly": True}.items()
+    assert set(body_of(document, REJECT)["properties"]) == link
+
+
+def handler(request: object, user: Any) -> dict[str, object]:
+    return {"token": f"of {user.email}"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({}, False),
+        ({"LOGIN_HANDLER": handler}, False),
+        ({"REGISTER_VERIFICATION_AUTO_LOGIN": True}, False),
+        ({"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": handler}, True),
+    ],
+)
+def test_what_a_login_handler_adds_is_allowed_for(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object], more: bool
+) -> None:
+    built = build(
+        models.login_user,
+        registration=settings,
+        before_init=lambda app: LoginManager(app).user_loader(lambda key: None),
+    )
+    document = openapi(built.app)
+    schema = answers_of(document, VERIFY)["200"]["schema"]
+    assert resolved(document, schema)["additionalProperties"] is more
+    built.register()
+    answer = built.verify(link_in(smtp.message)).get_json()
+    assert ("token" in answer) is more
+    assert faults(document, schema, answer) == []
+
+
+# Every answer, in both directions
+
+
+def refusals() -> Iterator[type[exceptions.RequestRefused]]:
+    """Yield every exception that is an answer with a code of its own."""
+    for _, cls in inspect.getmembers(exceptions, inspect.isclass):
+        if issubclass(cls, exceptions.RequestRefused) and "code" in vars(cls):
+            yield cls
+
+
+def test_every_code_that_is_declared_is_documented_and_no_other(build: Builder) -> None:
+    everything = {**ALL_ON, "REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
+    documented = codes_of(openapi(build(models.claiming, registration=everything).app))
+    switched_off = (str(exceptions.NotFound.status), exceptions.NotFound.code)  # such an endpoint is not in there
+    declared = {(str(cls.status), cls.code) for cls in refusals()} | {("400", exceptions.RequestRefused.code)}
+    assert {(status, code) for _, status, code in documented} == declared - {switched_off}
+
+
+def test_the_text_of_each_refusal_is_the_declared_one(build: Builder) -> None:
+    details = {cls.code: cls.detail for cls in refusals()}
+    document = openapi(build(models.claiming, registration=ALL_ON).app)
+    for path in document["paths"]:
+        for status, content in answers_of(document, path).items():
+            for code, example in content.get("examples", {}).items():
+                assert example["value"]["detail"] == details[code]
+                assert details[code] in document["paths"][path]["post"]["responses"][status]["description"]
+
+
+def referred_to(db: Any) -> type[Any]:
+    """Return a model whose rows another table may hold on to."""
+
+    class Profile(db.Model):  # type: ignore[misc]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+
+    user = models.claiming(db)
+    user.profile = Profile
+    return user
+
+
+class Provoked:
+    """Makes each answer of each endpoint happen, each on an app of its own."""
+
+    def __init__(self, build: Builder, smtp: RecordingServer, clock: Clock) -> None:
+        self._build, self._smtp, self._clock = build, smtp, clock
+
+    def build(self, **options: Any) -> Built:
+        settings = {**ALL_ON, **options.pop("registration", {})}
+        return self._build(options.pop("model", models.claiming), registration=settings, **options)
+
+    def link(self, built: Built, path: str, **changes: str) -> dict[str, object]:
+        """Sign up and return what the link of the mail carries."""
+        assert built.register().status_code == 201
+        found = text_of(self._smtp.messages[-1]).split()
+        page = "reject-user" if path == REJECT else "verify-user"
+        return {**values_of(next(word for word in found if page in word)), **changes}
+
+    def success(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        if path == REGISTER:
+            return built, built.register()
+        if path == RESEND:
+            return built, built.client().post(path, json={"email": "ann@example.com"})
+        return built, built.client().post(path, json=self.link(built, path))
+
+    def invalid(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, json={"no": "such field"})
+
+    def parse_error(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, data=b"{", content_type=JSON)
+
+    def request_too_large(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, data=b" " * 99_999, content_type=JSON)
+
+    def unsupported_media_type(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, data={"email": "a@b.example"})
+
+    def signature_invalid(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, json=self.link(built, path, signature="forged"))
+
+    def signature_expired(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        link = self.link(built, path)
+        self._clock.move(8 * 24 * 3600)
+        return built, built.client().post(path, json=link)
+
+    def user_without_email_nonverifiable(self, path: str) -> tuple[Built, TestResponse]:
+        built = self._build(nullable_email, registration={"REGISTER_SERIALIZER_CLASS": AccountWithoutAddress})
+        return built, built.client().post(path, json={"username": "ann", "password": PASSWORD})
+
+    def claim_in_use(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build(model=referred_to, tables=False)
+
+        @event.listens_for(built.engine, "connect")
+        def switch_on(connection: Any, record: object) -> None:
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        with built.app.app_context():
+            built.db.create_all()
+        link = self.link(built, path)
+        with built.app.app_context():
+            built.db.session.execute(insert(built.User.profile).values(user_id=1))
+            built.db.session.commit()
+        return built, built.client().post(path, json=link)
+
+    def email_not_sent(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        self._smtp.stop()
+        if path == REGISTER:
+            return built, built.register()
+        return built, built.client().post(path, json={"email": "ann@example.com"})
+
+    def database_unavailable(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build(database_uri="sqlite:////no/such/folder/app.db", tables=False)
+        if path == REGISTER:
+            return built, built.register()
+        link = {"user_id": "1", "timestamp": "1700000000", "signature": "x"}
+        return built, built.client().post(path, json={"email": "ann@example.com"} if path == RESEND else link)
+
+
+OF_ALL = {"invalid", "parse-error", "request-too-large", "unsupported-media-type", "database-unavailable", "success"}
+OF_LINKS = {"signature-invalid", "signature-expired"}
+ANSWERS = {
+    REGISTER: OF_ALL | {"email-not-sent", "user-without-email-nonverifiable"},
+    VERIFY: OF_ALL | OF_LINKS,
+    RESEND: OF_ALL | {"email-not-sent"},
+    REJECT: OF_ALL | OF_LINKS | {"claim-in-use"},
+}
+
+
+@pytest.mark.parametrize(("path", "code"), [(path, code) for path in ANSWERS for code in sorted(ANSWERS[path])])
+def test_every_answer_that_is_documented_is_given_just_so(
+    build: Builder, smtp: RecordingServer, clock: Clock, path: str, code: str
+) -> None:
+    provoke: Callable[[str], tuple[Built, TestResponse]]
+    provoke = getattr(Provoked(build, smtp, clock), code.replace("-", "_"))
+    built, response = provoke(path)
+    document = openapi(built.app)
+    content = answers_of(document, path)[str(response.status_code)]
+    assert faults(document, content["schema"], response.get_json()) == []
+    if code == "success":
+        assert response.status_code < 300
+        assert content.get("example", response.get_json()) == response.get_json()
+    else:
+        assert response.get_json()["code"] == code
+        assert code in content["examples"]
+
+
+def test_these_are_all_the_documented_answers(build: Builder) -> None:
+    with_default = codes_of(openapi(build(models.claiming, registration=ALL_ON).app))
+    own = {**ALL_ON, "REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
+    with_own = codes_of(openapi(build(models.claiming, registration=own).app))
+    tried = {(path, code) for path, codes in ANSWERS.items() for code in codes - {"success"}}
+    assert {(path, code) for path, _, code in with_own} == tried
+    assert {(path, code) for path, _, code in with_own - with_default} == {
+        (REGISTER, "user-without-email-nonverifiable")
+    }
+
+
+def test_an_answer_of_another_shape_is_not_allowed_for(build: Builder) -> None:
+    document = openapi(build().app)
+    schema = answers_of(document, REGISTER)["400"]["schema"]
+    good = {"detail": "No.", "code": "invalid", "errors": {"email": ["No."]}}
+    assert faults(document, schema, good) == []
+    for bad in ({}, {**good, "code": "claim-in-use"}, {**good, "errors": {"email": "No."}}, {**good, "more": 1}):
+        assert faults(document, schema, bad) != []
+
+
+# Examples
+
+
+@pytest.mark.parametrize("settings", [ALL_ON, {**HIDING, **ALL_ON}, {"REGISTER_SERIALIZER_CLASS": SignUp}])
+def test_every_example_is_what_its_schema_describes(build: Builder, settings: dict[str, object]) -> None:
+    document = openapi(build(models.claiming, registration=settings).app)
+    seen = 0
+    for path in document["paths"]:
+        for content in answers_of(document, path).values():
+            shown = [example["value"] for example in content.get("examples", {}).values()]
+            for value in [*shown, *([content["example"]] if "example" in content else [])]:
+                assert faults(document, content["schema"], value) == []
+                seen += 1
+        for field in body_of(document, path)["properties"].values():
+            for value in field.get("examples", []):
+                assert faults(document, field, value) == []
+                seen += 1
+    assert seen > 20
+
+
+def test_the_examples_of_the_fields_make_a_sign_up(build: Builder) -> None:
+    built = build(models.minimal)
+    properties = body_of(openapi(built.app), REGISTER)["properties"]
+    body = {name: field["examples"][0] for name, field in properties.items()}
+    assert built.client().post(REGISTER, json=body).status_code == 201
+
+
+# In the application's own document
+
+
+def has_null_in_30(document: Document) -> bool:
+    schema = document["components"]["schemas"]["RegistrationSignUp"]["properties"]["email"]
+    return schema.get("nullable") is True and schema["type"] == "string" and schema["example"] == "ada@example.com"
+
+
+def basket_of(built: Built) -> dict[str, Any]:
+    """Return what a plugin for Flask wants for a page of the application's own."""
+    built.app.add_url_rule("/basket", view_func=lambda: "", endpoint="basket")
+    return {"view": built.app.view_functions["basket"], "app": built.app}
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+@pytest.mark.parametrize("plugins", [[], [MarshmallowPlugin], [FlaskPlugin], [FlaskPlugin, MarshmallowPlugin]])
+def test_it_is_added_to_a_document_of_either_version_with_any_plugins(
+    build: Builder, version: str, plugins: list[Any]
+) -> None:
+    built = build(nullable_email, registration={"REGISTER_VERIFICATION_ENABLED": False})
+    spec = APISpec(title="Shop", version="7", openapi_version=version, plugins=[plugin() for plugin in plugins])
+    spec.path("/basket", operations={"get": {"responses": {"200": {"description": "The basket."}}}}, **basket_of(built))
+    add_to(spec, built.app)
+    document = spec.to_dict()
+    validate_document(document)
+    assert (document["info"], set(document["paths"])) == ({"title": "Shop", "version": "7"}, {"/basket", REGISTER})
+    own = openapi(built.app)
+    if version == "3.1.0":
+        assert document["paths"][REGISTER] == own["paths"][REGISTER]
+        assert document["components"] == own["components"]
+    else:
+        assert has_null_in_30(document)
+
+
+def test_a_document_that_is_older_than_openapi_3_is_refused(build: Builder) -> None:
+    spec = APISpec(title="Old", version="1", openapi_version="2.0")
+    with pytest.raises(ValueError, match=r"The document is OpenAPI 2\.0: make it 3\.0\.3 or 3\.1\.0\."):
+        add_to(spec, build().app)
+    assert spec.to_dict()["paths"] == {}
+
+
+def test_an_application_whose_whole_document_asks_for_a_log_in_does_not_ask_for_it_here(build: Builder) -> None:
+    spec = APISpec(title="Shop", version="7", openapi_version="3.1.0", security=[{"token": []}])
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    add_to(spec, build().app)
+    document = spec.to_dict()
+    validate_document(document)
+    assert document["security"] == [{"token": []}]
+    assert [path["post"]["security"] for path in document["paths"].values()] == [[], []]
+
+
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+@pytest.mark.parametrize("first", ["flask-smorest", "rest-registration"])
+def test_it_is_added_to_the_document_of_flask_smorest(build: Builder, version: str, first: str) -> None:
+    def add_api(app: Flask) -> None:
+        app.config.update(
+            API_TITLE="Shop", API_VERSION="v7", OPENAPI_VERSION=version, OPENAPI_URL_PREFIX="/", OPENAPI_JSON_PATH="api"
+        )
+        apis.append(Api(app))
+
+    apis: list[Any] = []
+    built = build(
+        models.claiming,
+        registration={**ALL_ON, "REGISTER_SERIALIZER_CLASS": SignUp},
+        before_init=add_api if first == "flask-smorest" else None,
+    )
+    if first == "rest-registration":
+        add_api(built.app)
+    (api,) = apis
+    # As flask-smorest registers an application's own schema of the same name.
+    api.spec.components.schema("Address", schema=Address)
+    add_to(api.spec, built.app)
+    document = built.client().get("/api").get_json()
+    validate_document(document)
+    assert document["info"] == {"title": "Shop", "version": "v7"}
+    assert set(document["paths"]) == {REGISTER, VERIFY, RESEND, REJECT}
+    assert "displayName" in body_of(document, REGISTER)["properties"]
+    assert "checked" in document["components"]["schemas"]["Address"]["properties"]
