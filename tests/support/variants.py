@@ -102,7 +102,9 @@ def build_variant(build: Builder, name: str = "plain", *, is_patient: bool = Tru
     :param is_patient: as in :func:`engine_options`.
     """
     config = {"SQLALCHEMY_ENGINE_OPTIONS": engine_options(name, is_patient=is_patient), **options.pop("config", {})}
-    built = build(config=config, tables=False, **options)
+    # Many requests at once on a busy machine are no fault of the mail server.
+    registration = {"VERIFICATION_EMAIL_TIMEOUT": 60, **options.pop("registration", {})}
+    built = build(config=config, registration=registration, tables=False, **options)
     prepare(built.engine, name)
     _set_up(built.User.__table__, VARIANTS[name])
     with built.app.app_context():
