@@ -14,7 +14,7 @@ import pytest
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import EXCLUDE, Schema, fields, post_load, pre_load
 from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import String, event, func, insert, select
 from sqlalchemy.orm import Mapped, mapped_column, object_session
 from werkzeug.test import TestResponse
 
@@ -176,9 +176,13 @@ def test_16_different_sign_ups_at_once_all_get_201(built: Built, smtp: Recording
 
 
 def test_sign_ups_at_once_where_the_application_has_read_before_us_get_what_they_would_get_one_by_one(
-    built: Built, smtp: RecordingServer
+    built: Built, smtp: RecordingServer, variant: str
 ) -> None:
-    """SQLite refuses the INSERT of all but one on a stale snapshot, in a transaction with nothing to lose."""
+    """SQLite refuses the INSERT of all but one on a stale snapshot, in a transaction with nothing to lose.
+
+    At SERIALIZABLE, PostgreSQL may refuse the COMMIT; the mail is out by then, so that it is 503, and nothing is stored.
+    """
+    may_refuse_the_commit = VARIANTS[variant].isolation_level == "SERIALIZABLE"
 
     @built.app.before_request
     def read() -> None:
@@ -190,11 +194,19 @@ def test_sign_ups_at_once_where_the_application_has_read_before_us_get_what_they
         name = f"user{number}x{thread // 2}"
         return built.register(email=f"{name}@example.com", username=name).status_code
 
+    answers: Counter[int] = Counter()
     for number in range(10):
         outcome = at_once(8, partial(compete, number))
         assert outcome.errors == []
-        assert sorted(outcome.results) == [201] * 4 + [400] * 4, f"round {number}"
-    assert len(built.rows()) == len(smtp.messages) == 40
+        answers.update(outcome.results)
+        if not may_refuse_the_commit:
+            assert sorted(outcome.results) == [201] * 4 + [400] * 4, f"round {number}"
+    assert answers.keys() <= {201, 400, 503}
+    assert len(built.rows()) == answers[201]
+    if may_refuse_the_commit or VARIANTS[variant].is_deferred:
+        assert len(smtp.messages) >= answers[201]
+    else:
+        assert len(smtp.messages) == answers[201]
 
 
 # Between the SELECT and the UPDATE
@@ -297,7 +309,7 @@ def with_notes(db: SQLAlchemy) -> type[Any]:
 
     class Note(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
-        text: Mapped[str]
+        text: Mapped[str] = mapped_column(String(80))
 
     user_class = models.typed(db)
     user_class.Note = Note
