@@ -180,7 +180,7 @@ def test_sign_ups_at_once_where_the_application_has_read_before_us_get_what_they
 ) -> None:
     """SQLite refuses the INSERT of all but one on a stale snapshot, in a transaction with nothing to lose.
 
-    At SERIALIZABLE, PostgreSQL may refuse the COMMIT; the mail is out by then, so that it is 503, and nothing is stored.
+    At SERIALIZABLE, PostgreSQL may refuse the COMMIT: the mail is out by then, so it is 503, and nothing is stored.
     """
     may_refuse_the_commit = VARIANTS[variant].isolation_level == "SERIALIZABLE"
 

@@ -514,7 +514,7 @@ def privileged(db: SQLAlchemy) -> type[Any]:
 
 
 #: Every model that registers with the default settings (and those of :func:`settings_for`), by name. MariaDB has no
-#: indexes on expressions, nor columns without a length that could be unique.
+#: indexes on expressions.
 ALL: dict[str, Model] = {
     model.__name__: model
     for model in (
@@ -546,7 +546,7 @@ ALL: dict[str, Model] = {
         unlimited_text,
         privileged,
     )
-    if model not in {unique_lower_function, unique_lower_text, unlimited_text} or databases.CHOSEN != "mariadb"
+    if model not in {unique_lower_function, unique_lower_text} or databases.CHOSEN != "mariadb"
 }
 
 
