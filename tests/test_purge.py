@@ -34,7 +34,7 @@ from flask_rest_registration import user_activated, user_registered
 from .support import models
 from .support.apps import Builder, Built
 from .support.clock import Clock
-from .support.databases import CHOSEN, DRIVER, Outside, impatient
+from .support.databases import AT_THE_COMMIT, DRIVER, Outside, impatient
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
@@ -396,8 +396,7 @@ def referred_to(db: SQLAlchemy) -> type[Any]:
     """The model, with profiles that keep their users and orders that are looked at only at the COMMIT."""
     user = models.claiming(db)
     user.profiles = Table("profile", db.metadata, mapped_column("user_id", ForeignKey("user.id")).column)
-    at_the_commit: dict[str, Any] = {} if CHOSEN == "mariadb" else {"deferrable": True, "initially": "DEFERRED"}
-    deferred = ForeignKey("user.id", **at_the_commit)
+    deferred = ForeignKey("user.id", **AT_THE_COMMIT)
     user.orders = Table("orders", db.metadata, mapped_column("user_id", deferred).column)
     cascading = ForeignKey("user.id", ondelete="CASCADE")
     user.notes = Table("note", db.metadata, mapped_column("user_id", cascading).column)

@@ -710,7 +710,7 @@ def with_visits(db: SQLAlchemy) -> type[Any]:
     class Visit(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
         page: Mapped[str] = mapped_column(String(80), unique=True)
-        owner: Mapped[int | None] = mapped_column(ForeignKey("user.id", deferrable=True, initially="DEFERRED"))
+        owner: Mapped[int | None] = mapped_column(ForeignKey("user.id", **databases.AT_THE_COMMIT))
 
     user = models.typed(db)
     user.visit = Visit
@@ -787,6 +787,7 @@ def test_a_pending_account_of_the_application_that_is_taken_is_its_own_fault(vis
     assert len(built.rows()) == 1
 
 
+@pytest.mark.only_on("sqlite", "postgresql")
 def test_a_fault_of_the_applications_pending_rows_that_comes_at_the_commit_is_its_own(visited: Visited) -> None:
     visited.leave_visit(page="sign-up", owner=999)
     with pytest.raises(DatabaseFault):

@@ -242,6 +242,8 @@ def test_nothing_but_the_flag_of_this_account_changes(built: Built, values: Valu
     assert built.rows() == before
 
 
+# MariaDB goes on showing a transaction that the application has begun the rows as they were.
+@pytest.mark.only_on("sqlite", "postgresql")
 @pytest.mark.parametrize(
     ("remembered", "stored", "accepted"),
     [

@@ -87,6 +87,9 @@ USERS: Final = '"user"' if CHOSEN == "postgresql" else "user"
 #: True, as a parameter of tests, where a constraint can be checked at the COMMIT.
 DEFERRED: Final = pytest.param(True, marks=pytest.mark.only_on("sqlite", "postgresql"))
 
+#: What makes a foreign key be checked at the COMMIT, where that can be.
+AT_THE_COMMIT: Final[dict[str, Any]] = {} if CHOSEN == "mariadb" else {"deferrable": True, "initially": "DEFERRED"}
+
 #: How its driver's exceptions begin.
 DRIVER: Final = {"sqlite": "sqlite3.", "postgresql": "psycopg.errors.", "mariadb": "pymysql.err."}.get(CHOSEN, "")
 
