@@ -30,6 +30,9 @@ from .support.links import text_of, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
 
+# Each test names the servers that it needs: the suite's runs on servers need not repeat it.
+pytestmark = pytest.mark.only_on("sqlite")
+
 RESEND, REJECT = "resend-verification/", "reject-registration/"
 REJECTION_URL = "https://frontend.example/reject-user/"
 SETTINGS: dict[str, object] = {

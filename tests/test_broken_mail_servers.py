@@ -30,6 +30,9 @@ from .support.mail_servers import (
     SilentServer,
 )
 
+# Each test names the servers that it needs: the suite's runs on servers need not repeat it.
+pytestmark = pytest.mark.only_on("sqlite")
+
 BOB = "bob@example.com"
 RESEND = "resend-verification/"
 
