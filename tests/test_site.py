@@ -31,7 +31,7 @@ QUESTIONS = {
     "How do I delete accounts that nobody verified?": ("purge", "claims"),
     "How do I keep secret who has an account?": ("hide who has account", "claims"),
     "How do I send with Celery?": ("Celery", "celery"),
-    "Does my mail server take the mail?": ("test mail", "commands"),
+    "Which settings are in force?": ("settings force", "commands"),
     "Is there an OpenAPI document?": ("OpenAPI", "openapi"),
     "How do I limit the requests?": ("rate limits", "deployment"),
     "How do I use a front end on another host?": ("CORS", "deployment"),
