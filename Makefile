@@ -44,7 +44,7 @@ spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
 test: test-sqlite
-	TEST_SELECTION=core $(BIN)/python -m tests.on_servers $(SERVERS) --quiet --numprocesses auto --basetemp .pytest_tmp
+	TEST_SELECTION=core TEST_ROUNDS=5 $(BIN)/python -m tests.on_servers $(SERVERS) --quiet --numprocesses auto --basetemp .pytest_tmp
 
 test-sqlite: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -17,7 +18,7 @@ from .support.links import values_of
 from .support.mail_servers import RecordingServer
 from .support.variants import WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-ROUNDS = 34
+ROUNDS = int(os.environ.get("TEST_ROUNDS") or 34)
 RESEND, REJECT = "resend-verification/", "reject-registration/"
 WEEK = 7 * 24 * 3600
 SETTINGS = {

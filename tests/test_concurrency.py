@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from .support.mail_servers import RecordingServer
 from .support.statements import recorded
 from .support.variants import VARIANTS, WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-ROUNDS = 50
+ROUNDS = int(os.environ.get("TEST_ROUNDS") or 50)
 
 
 @pytest.fixture(params=VARIANTS)

@@ -652,7 +652,7 @@ def with_outbox(db: SQLAlchemy) -> type[Any]:
     user = models.claiming(db)
 
     class Outbox(db.Model):  # type: ignore[misc,name-defined]
-        link: Mapped[str] = mapped_column(String(1000), primary_key=True)
+        link: Mapped[str] = mapped_column(String(500), primary_key=True)
 
     user.outbox = Outbox
     return user
