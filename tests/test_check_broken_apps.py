@@ -265,7 +265,7 @@ def test_what_check_finds_has_setting_value_fault_and_mend_in_one_message(
     code, printed = check(load(broken))
     message, summary = printed.splitlines()
     assert (code, summary) == (1, "1 errors, 0 warnings")
-    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == []
+    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == [], message
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -282,4 +282,4 @@ def test_the_command_ends_with_what_init_app_refuses(tmp_path: Path) -> None:
     done = run_python("-m", "flask", "--app", "shop_app", "rest-registration", "check", folder=tmp_path)
     assert (done.returncode != 0, done.stdout) == (True, "")
     message = done.stderr[done.stderr.rindex("ConfigurationError: ") :]
-    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == []
+    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == [], message
