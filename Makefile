@@ -1,9 +1,20 @@
 # make run    the quickstart in a browser       make test          every test, and the coverage
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
-# make lint   ruff and mypy                     make clean         remove what these made
-# make bench  compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
-# make fuzz   generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
-# make storm  sign-ups through gunicorn while its workers are killed
+# make lint   ruff and mypy                     make docs          the documentation, docs/_build/html/index.html
+# make clean  remove what these made
+#
+# make test-sqlite    the first half of "make test"
+# make test-servers   every test that has a database, on PostgreSQL and on MariaDB
+# make bench          compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
+# make fuzz           generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
+# make storm          sign-ups through gunicorn while its workers are killed
+# make soak           50,000 sign-ups, and the memory of the workers
+# make conformance    schemathesis against the OpenAPI description
+# make mutants MODULE=x   changes in flask_rest_registration/x.py, or in all modules, that the tests must notice
+#
+# "make test" runs on SQLite, and then those modules on PostgreSQL and MariaDB in which the database decides. A server
+# that does not answer is passed over with one line, unless REQUIRE_SERVICES=1; tests/support/database_servers.py says
+# where they are looked for.
 #
 # Each of them makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test"
 # need Node.js as well.
@@ -11,6 +22,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SERVERS := postgresql mariadb
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
@@ -21,7 +33,9 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-.PHONY: run spa test browser-test fuzz storm lint bench clean check-python check-node FORCE
+TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance mutants lint docs bench clean
+
+.PHONY: $(TARGETS) check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
@@ -29,8 +43,14 @@ run: $(VENV)/installed-quickstart
 spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
-test: $(VENV)/installed-test
+test: test-sqlite
+	TEST_SELECTION=core TEST_ROUNDS=5 $(BIN)/python -m tests.on_servers $(SERVERS) --quiet --numprocesses auto --basetemp .pytest_tmp
+
+test-sqlite: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing
+
+test-servers: $(VENV)/installed-test
+	$(BIN)/python -m tests.on_servers $(SERVERS) --numprocesses auto --basetemp .pytest_tmp
 
 browser-test: $(VENV)/installed-browser $(NODE_MODULES)
 	$(BIN)/python -m pytest tests/browser --numprocesses auto --basetemp .pytest_tmp
@@ -41,16 +61,28 @@ storm: $(VENV)/installed-test
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
 
+conformance: $(VENV)/installed-conformance
+	$(BIN)/python -m tests.stress.conformance $(OPTIONS)
+
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress.soak $(OPTIONS)
+
+mutants: $(VENV)/installed-mutants
+	$(BIN)/python -m tests.stress.mutants $(MODULE)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

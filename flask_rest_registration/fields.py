@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
 
 from marshmallow import ValidationError, fields
 
@@ -11,6 +14,9 @@ from .addresses import normalize_email
 
 # The time for normalising grows with the square of the combining characters in a row.
 _LONGEST_TO_NORMALIZE = 2000
+_LARGEST_EXPONENT = 1000
+# No zone is further than a day from UTC, and the server's own comes on top.
+_MARGIN = timedelta(days=2)
 
 
 class EmailAddress(fields.String):
@@ -53,6 +59,37 @@ class UUIDText(fields.UUID):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return str(super()._deserialize(value, attr, data, **kwargs))
+
+
+def check_moment(value: datetime) -> None:
+    """Refuse what the conversion to another time zone takes out of Python's calendar.
+
+    PostgreSQL stores such a moment, and from then on the row cannot be read.
+
+    :param value: with or without a time zone.
+    :raises ValidationError: within two days of the calendar's ends.
+    """
+    moment = value.replace(tzinfo=None)
+    if moment - datetime.min < _MARGIN or datetime.max - moment < _MARGIN:  # noqa: DTZ901  # all without zones
+        raise ValidationError("Not a valid datetime.")
+
+
+def check_exponent(value: object) -> None:
+    """Refuse a decimal number that takes megabytes to write out, as PyMySQL does.
+
+    :param value: a number.
+    :raises ValidationError: for what no database stores.
+    """
+    if isinstance(value, Decimal) and abs(value.adjusted()) > _LARGEST_EXPONENT:
+        raise ValidationError("Not a valid number.")
+
+
+#: What is checked besides of the values of these types.
+CHECKS: Final[Mapping[type[Any], Callable[[Any], None]]] = {
+    datetime: check_moment,
+    Decimal: check_exponent,
+    float: check_exponent,
+}
 
 
 class LinkValue(fields.String):

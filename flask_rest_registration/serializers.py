@@ -13,7 +13,7 @@ from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
 from .attributes import PASSWORD_NAMES, Attribute
 from .exceptions import ConfigurationError, InvalidInput
-from .fields import Duration, EmailAddress, LinkValue, NormalizedString, UUIDText, not_blank
+from .fields import CHECKS, Duration, EmailAddress, LinkValue, NormalizedString, UUIDText, not_blank
 from .settings import Settings
 from .user_model import UserModel, cannot_be_omitted, python_type
 
@@ -295,3 +295,5 @@ def _checks(column: sa.Column[Any]) -> Iterator[Callable[[Any], Any]]:
         if isinstance(column.type, kind):
             yield validate.Range(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
             return
+    if (check := CHECKS.get(python_type(column))) is not None:
+        yield check

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flask_rest_registration import user_activated, user_registered
 from .support import apps
 from .support.apps import Builder
 from .support.clock import Clock
+from .support.databases import CHOSEN, ON_SQLITE, Databases, Files, chosen_server
 from .support.mail_servers import CERTIFICATE, RecordingServer
 
 # They need Chromium: "make browser-test" names their folder.
@@ -24,6 +26,62 @@ _ALWAYS = settings(deadline=None, derandomize=True, suppress_health_check=[Healt
 settings.register_profile("dev", _ALWAYS, max_examples=60)
 settings.register_profile("ci", _ALWAYS, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_on(*databases): what these alone do, such as SQLite's lock of a file")
+    server = chosen_server()
+    if server is not None and not hasattr(config, "workerinput") and (failure := server.failure()):
+        raise pytest.UsageError(failure)
+
+
+#: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
+CORE = {
+    "test_claim_races",
+    "test_concurrency",
+    "test_hostile_input",
+    "test_processes",
+    "test_register",
+    "test_user_models",
+    "test_verify",
+}
+_DESELECTED = pytest.StashKey[dict[str, int]]()
+
+
+def _reason_to_deselect(item: pytest.Item) -> str | None:
+    only_on = item.get_closest_marker("only_on")
+    if only_on and CHOSEN not in only_on.args:
+        return "of what other databases alone do"
+    if ON_SQLITE:
+        return None
+    if "server_databases" not in getattr(item, "fixturenames", ()):
+        return "without an app on the database of this run"
+    if os.environ.get("TEST_SELECTION") == "core" and item.path.stem not in CORE:
+        return f"of modules that are not in the core ({len(CORE)} modules)"
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what other databases do, and on a server what never meets it."""
+    reasons = {item: _reason_to_deselect(item) for item in items}
+    deselected = Counter(reason for reason in reasons.values() if reason)
+    config.stash[_DESELECTED] = deselected
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["deselected"] = dict(deselected)
+    config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+    items[:] = [item for item in items if not reasons[item]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take what a worker of pytest-xdist left out."""
+    if deselected := getattr(node, "workeroutput", {}).get("deselected"):
+        node.config.stash[_DESELECTED] = deselected
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason, count in config.stash.get(_DESELECTED, {}).items():
+        terminalreporter.write_line(f"On {CHOSEN}, {count} tests {reason} are left out.")
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +100,21 @@ def smtp() -> Iterator[RecordingServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def server_databases() -> Iterator[Databases | None]:
+    """The databases of this process on the server that ``TEST_DATABASE`` names; None on SQLite."""
+    server = chosen_server()
+    if server is None:
+        yield None
+        return
+    databases = Databases(server)
+    yield databases
+    databases.drop()
+
+
 @pytest.fixture
-def build(tmp_path: Path, smtp: RecordingServer) -> Iterator[Builder]:
-    builder = Builder(tmp_path, smtp)
+def build(tmp_path: Path, smtp: RecordingServer, server_databases: Databases | None) -> Iterator[Builder]:
+    builder = Builder(server_databases or Files(tmp_path), smtp)
     yield builder
     builder.dispose()
 

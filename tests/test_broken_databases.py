@@ -30,6 +30,9 @@ from .support.links import text_of, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
 
+# Each test names the servers that it needs: the suite's runs on servers need not repeat it.
+pytestmark = pytest.mark.only_on("sqlite")
+
 RESEND, REJECT = "resend-verification/", "reject-registration/"
 REJECTION_URL = "https://frontend.example/reject-user/"
 SETTINGS: dict[str, object] = {
@@ -280,6 +283,10 @@ class Deadlocks:
         engine = self._world.built.engine
         with in_each_transaction(self._world, limit), listening(engine, "before_cursor_execute", self._before):
             yield
+        self._let_the_others_end()
+
+    def _let_the_others_end(self) -> None:
+        """Wait for the transactions of earlier tries, which go on when the app's has been rolled back."""
         for thread in self._others:
             thread.join(_GIVE_UP_AFTER)
             assert not thread.is_alive()
@@ -289,7 +296,7 @@ class Deadlocks:
         if not is_own:
             return
         self.tries += 1
-        # It also waits for the other transaction of the last try to end.
+        self._let_the_others_end()  # else the note might be had before the one who waits for it wakes up
         connection.execute(update(self._note).where(self._note.c.id == 1).values(text="audited"))
         if self._left:
             self._left -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -29,6 +29,9 @@ from .support.mail_servers import (
     Rejecting421,
     SilentServer,
 )
+
+# Each test names the servers that it needs: the suite's runs on servers need not repeat it.
+pytestmark = pytest.mark.only_on("sqlite")
 
 BOB = "bob@example.com"
 RESEND = "resend-verification/"
@@ -61,7 +64,6 @@ class Case:
     :param reason: what the log says.
     :param comes_late: whether the connection is ready before it misbehaves.
     :param refuses_recipient: whether it says that there is no such recipient.
-    :param timeout: VERIFICATION_EMAIL_TIMEOUT, for those that would take for ever.
     :param transport: how the app reaches it, by the names of Flask-Mail's state.
     :param trusts: whether the app trusts who signed the tests' certificate.
     """
@@ -70,19 +72,17 @@ class Case:
     reason: str
     comes_late: bool = False
     refuses_recipient: bool = False
-    timeout: int = 10
     transport: dict[str, object] = field(default_factory=dict)
     trusts: bool = False
 
 
 def silent(moment: Moment, **options: Any) -> Case:
-    # Late ones leave time enough to come so far on a busy machine.
-    return Case(partial(SilentServer, at=moment), "time-out", timeout=3 if options.get("comes_late") else 1, **options)
+    return Case(partial(SilentServer, at=moment), "time-out", **options)
 
 
 def dripping(moment: Moment, **options: Any) -> Case:
-    """A byte a second, each well within a time-out of three seconds for a single operation."""
-    return Case(partial(DrippingServer, at=moment, interval=1), "time-out", timeout=3, **options)
+    """A byte a second: no single operation takes as long as the time-out."""
+    return Case(partial(DrippingServer, at=moment, interval=1), "time-out", **options)
 
 
 QUOTED = "5.1.1 <ann@example.com> <bob@example.com> https://frontend.example/?signature=x"
@@ -92,29 +92,18 @@ LATE: Any = {"comes_late": True}
 
 CASES: dict[str, Case] = {
     "connection refused": Case(gone, "ConnectionRefusedError, Connection refused"),
-    "accepts and never answers": silent("CONNECT"),
-    "greets and never answers": silent("EHLO"),
-    "accepts and never shakes hands": silent("CONNECT", transport=TLS),
-    "drips its greeting": dripping("CONNECT"),
-    "drips its answer to RCPT": dripping("RCPT", **LATE),
-    "drips its answer to the text": dripping("TEXT", **LATE),
     "421 on connect": Case(Rejecting421, "SMTPConnectError, 421"),
     "451 at RCPT": Case(partial(RecordingServer, rcpt_reply=f"451 {QUOTED}"), "recipient refused, [451]", **LATE),
     "550 at RCPT": Case(
         partial(RecordingServer, rcpt_reply=f"550 {QUOTED}"), "recipient refused, [550]", **LATE, refuses_recipient=True
     ),
     "drops in the middle of DATA": Case(partial(DroppingServer, at="TEXT"), "SMTPServerDisconnected", **LATE),
-    "stalls at DATA": silent("DATA", **LATE),
-    "stalls after DATA": silent("TEXT", **LATE),
-    "stalls after DATA in TLS": Case(stalling_in_tls, "time-out", **LATE, timeout=3, transport=TLS, trusts=True),
     "demands STARTTLS": Case(partial(RecordingServer, security="starttls"), "SMTPSenderRefused, 530", **LATE),
     "a certificate that does not verify": Case(
-        partial(RecordingServer, security="tls"), "SSLCertVerificationError, self-signed certificate", transport=TLS
+        partial(RecordingServer, security="tls"), "SSLCertVerificationError, ", transport=TLS
     ),
     "a certificate that does not verify after STARTTLS": Case(
-        partial(RecordingServer, security="starttls"),
-        "SSLCertVerificationError, self-signed certificate",
-        transport=STARTTLS,
+        partial(RecordingServer, security="starttls"), "SSLCertVerificationError, ", transport=STARTTLS
     ),
     "a certificate for another name": Case(
         partial(RecordingServer, security="tls"),
@@ -127,6 +116,19 @@ CASES: dict[str, Case] = {
         "SMTPAuthenticationError, 535",
         transport={"username": "app", "password": "wrong-of-smtp"},
     ),
+}
+
+#: Those that would take for ever.
+HANGING: dict[str, Case] = {
+    "accepts and never answers": silent("CONNECT"),
+    "greets and never answers": silent("EHLO"),
+    "accepts and never shakes hands": silent("CONNECT", transport=TLS),
+    "drips its greeting": dripping("CONNECT"),
+    "drips its answer to RCPT": dripping("RCPT", **LATE),
+    "drips its answer to the text": dripping("TEXT", **LATE),
+    "stalls at DATA": silent("DATA", **LATE),
+    "stalls after DATA": silent("TEXT", **LATE),
+    "stalls after DATA in TLS": Case(stalling_in_tls, "time-out", **LATE, transport=TLS),
 }
 
 
@@ -197,19 +199,32 @@ def demand_failure(answer: TestResponse, case: Case, action: Action) -> None:
         refused(answer, 503, "email-not-sent")
 
 
-def demand_reason(caplog: pytest.LogCaptureFixture, reason: str) -> None:
-    """Demand one line with the reason, without addresses, links and log-ins."""
-    # The tests' own mail server logs as well.
-    (line,) = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
-    before, _, told = line.partition(": ")
+def told_reason(line: str) -> str:
+    """Return the reason of a line in the log, which has neither addresses nor links nor log-ins."""
+    before, _, reason = line.partition(": ")
     assert before in {"email-not-sent", "A verification mail was not sent", "A link was not sent again"}
-    assert told.startswith(reason)
     assert [secret for secret in ("@", "://", "signature=", "of-smtp") if secret in line] == []
+    return reason
+
+
+def logged_reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    # The tests' own mail server logs as well.
+    return [told_reason(record.getMessage()) for record in caplog.records if not record.name.startswith("mail.")]
+
+
+def demand_success(built: Built, smtp: RecordingServer, action: Action) -> None:
+    """Send the same request when the server is mended."""
+    before = built.rows()
+    smtp.messages.clear()
+    transport(built, smtp.port)
+    assert action.send(built).status_code == action.success
+    assert len(smtp.messages) == 1
+    assert built.rows() != before
 
 
 @pytest.mark.parametrize("what", ACTIONS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_server_that_misbehaves_is_bounded_stores_nothing_tells_the_log_why_and_the_next_request_works(
+def test_a_server_that_misbehaves_leaves_nothing_stored_and_a_reason_in_the_log_and_the_next_request_works(
     build: Builder,
     smtp: RecordingServer,
     clock: Clock,
@@ -221,26 +236,49 @@ def test_a_server_that_misbehaves_is_bounded_stores_nothing_tells_the_log_why_an
     case, action = CASES[name], ACTIONS[what]
     if case.trusts:
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    built = build(models.claiming, registration={"VERIFICATION_EMAIL_TIMEOUT": case.timeout, **action.settings})
+    built = build(models.claiming, registration=action.settings)
     action.prepare(built)
-    smtp.messages.clear()
     clock.move(3600)
     before = built.rows()
 
     with case.server() as server:
         transport(built, server.port, **case.transport)
         caplog.clear()
-        # In a thread, which is given up where it takes for ever.
-        outcome = at_once(1, lambda _: action.send(built))
-    assert outcome.errors == []
-    demand_failure(outcome.results[0], case, action)
-    demand_reason(caplog, case.reason)
+        answer = action.send(built)
+    demand_failure(answer, case, action)
+    (reason,) = logged_reasons(caplog)
+    assert reason.startswith(case.reason)
     assert built.rows() == before
+    demand_success(built, smtp, action)
 
-    transport(built, smtp.port)
-    assert action.send(built).status_code == action.success
-    assert len(smtp.messages) == 1
-    assert built.rows() != before
+
+@pytest.mark.parametrize("what", ACTIONS)
+@pytest.mark.usefixtures("trusted_certificate")
+def test_servers_that_hang_are_left_when_the_time_is_over_with_nothing_stored_and_the_next_request_works(
+    build: Builder, smtp: RecordingServer, clock: Clock, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    action, cases = ACTIONS[what], list(HANGING.values())
+    # Long enough to come so far as each server hangs, also on a busy machine.
+    settings = {"VERIFICATION_EMAIL_TIMEOUT": 5, **action.settings}
+    apps = [build(models.claiming, registration=settings) for _ in cases]
+    for built in apps:
+        action.prepare(built)
+    clock.move(3600)
+    before = [built.rows() for built in apps]
+
+    with ExitStack() as stack:
+        for built, case in zip(apps, cases, strict=True):
+            transport(built, stack.enter_context(case.server()).port, **case.transport)
+        caplog.clear()
+        # In threads, which are given up where one takes for ever.
+        outcome = at_once(len(cases), lambda number: (cases[number], action.send(apps[number])))
+    assert outcome.errors == []
+    for case, answer in outcome.results:
+        demand_failure(answer, case, action)
+    assert logged_reasons(caplog) == [case.reason for case in cases]
+    assert [built.rows() for built in apps] == before
+    for built in apps:
+        demand_success(built, smtp, action)
 
 
 # Many that wait

@@ -263,6 +263,7 @@ def with_key(kind: Any) -> models.Model:
     return model
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_key_that_sqlite_does_not_count_is_an_error_and_on_first_use_too(build: Builder) -> None:
     built = build(with_key(BigInteger))
     words = ("User.id", "BigInteger", "SQLite", "db.BigInteger().with_variant(db.Integer, 'sqlite')")
@@ -272,6 +273,7 @@ def test_a_key_that_sqlite_does_not_count_is_an_error_and_on_first_use_too(build
     assert lacking(str(caught.value), *words) == []
 
 
+@pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("kind", [Integer, BigInteger().with_variant(Integer, "sqlite")], ids=repr)
 def test_a_key_that_sqlite_counts_is_fine(build: Builder, smtp: RecordingServer, kind: Any) -> None:
     built = build(with_key(kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
@@ -12,11 +13,12 @@ from sqlalchemy import func, select
 from .support import models
 from .support.apps import REGISTER, VERIFICATION_URL, Builder, Built
 from .support.clock import Clock
-from .support.concurrency import at_once, begin_by_hand
+from .support.concurrency import at_once
 from .support.links import values_of
 from .support.mail_servers import RecordingServer
+from .support.variants import WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-ROUNDS = 34
+ROUNDS = int(os.environ.get("TEST_ROUNDS") or 34)
 RESEND, REJECT = "resend-verification/", "reject-registration/"
 WEEK = 7 * 24 * 3600
 SETTINGS = {
@@ -78,18 +80,16 @@ def outcome(answer: Any) -> tuple[int, str | None]:
 
 
 @pytest.mark.parametrize("age", [3600, WEEK, WEEK + 1], ids=["an hour old", "at its period", "expired"])
-@pytest.mark.parametrize("begin", [None, begin_by_hand], ids=["plain", "begin by hand"])
+@pytest.mark.parametrize("variant", WITH_TRANSACTIONS_OF_THEIR_OWN)
 def test_everything_at_once_ends_in_a_legal_outcome_and_no_verified_account_is_lost(
-    build: Builder, smtp: RecordingServer, clock: Clock, begin: Callable[..., None] | None, age: int
+    build: Builder, smtp: RecordingServer, clock: Clock, variant: str, age: int
 ) -> None:
     legal = {**LEGAL}
     if age > WEEK:
         legal["verify"] = legal["reject"] = {(400, "signature-expired"), (400, "signature-invalid")}
+    built = build_variant(build, variant, model=models.claiming, registration=SETTINGS)
     for _ in range(ROUNDS):
-        built = build(models.claiming, registration=SETTINGS)
-        if begin is not None:
-            built.engine.dispose()
-            begin(built.engine)
+        built.execute_outside("DELETE FROM user")
         assert built.register().status_code == 201
         todo = actions(built, smtp)
         mails = len(smtp.messages)
@@ -107,7 +107,6 @@ def test_everything_at_once_ends_in_a_legal_outcome_and_no_verified_account_is_l
         if not rows:
             assert "reject" in succeeded or age > WEEK
         assert len(smtp.messages) - mails <= 2
-        built.dispose()
 
 
 def test_of_sixteen_resends_at_once_one_mails_and_a_slow_mail_server_stops_no_other_page(
@@ -126,7 +125,7 @@ def test_of_sixteen_resends_at_once_one_mails_and_a_slow_mail_server_stops_no_ot
     clock.move(3600)
     slow = build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration={**SETTINGS, "REGISTER_VERIFICATION_EMAIL_SENDER": slow_sender},
         config={"SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 2, "max_overflow": 0, "pool_timeout": 30}},
     )

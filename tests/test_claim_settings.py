@@ -448,6 +448,7 @@ def test_a_model_of_several_tables_may_get_its_link_again(build: Builder, clock:
 # What is needed of keys, where accounts are deleted
 
 
+@pytest.mark.only_on("sqlite")
 @each_that_deletes
 def test_keys_that_sqlite_gives_again_are_refused(build: Builder, switch: dict[str, object]) -> None:
     message = refused_on_first_use(build, with_columns(__table_args__={}), switch)
@@ -455,6 +456,7 @@ def test_keys_that_sqlite_gives_again_are_refused(build: Builder, switch: dict[s
     assert lacking(message, *words, "logged in", "made anew") == []
 
 
+@pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("switch", [RESEND, VERIFY, HIDE], ids=lambda switch: next(iter(switch)))
 def test_keys_that_sqlite_gives_again_do_where_nothing_is_deleted(build: Builder, switch: dict[str, object]) -> None:
     assert check(build(with_columns(__table_args__={}), registration=switch)) == "0 errors, 0 warnings\n"
@@ -470,6 +472,7 @@ def test_keys_that_no_database_counts_need_no_autoincrement(build: Builder, swit
     assert check(build(model, registration=switch)) == "0 errors, 0 warnings\n"
 
 
+@pytest.mark.only_on("sqlite")
 @each_that_deletes
 def test_a_big_key_that_sqlite_counts_needs_autoincrement_as_well(build: Builder, switch: dict[str, object]) -> None:
     key = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)

@@ -1,91 +1,175 @@
-"""The pages of the documentation: what is generated is as it is generated, what is shown runs."""
+"""The documentation: generated pages are up to date, what pages name exists, and every example works as shown."""
 
 from __future__ import annotations
 
 import json
 import re
 import runpy
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flask_rest_registration.contrib.celery import TASK_NAME, send_mail
+import flask_rest_registration
+from flask_rest_registration import RequestRefused
+from flask_rest_registration.settings import describe_settings
 
-from .support.celery_app import Worker
-from .support.links import link_in, values_of
-from .support.mail_servers import RecordingServer
-from .support.services import RedisServer, wait_until
-from .support.web import post, serving
+from .support.pages import DOCS, ILLUSTRATIONS, ROOT, Story, blocks, commands, pages
 
-DOCS = Path(__file__).parent.parent / "docs"
+TESTS = Path(__file__).parent
 
+#: Pages whose examples need more than a folder, such as servers of their own: the modules that run them.
+TOLD_ELSEWHERE = {
+    "celery.rst": "test_docs_celery.py",
+    "commands.rst": "test_docs_examples.py",
+    "openapi.rst": "test_docs_examples.py",
+}
 
-def test_the_page_of_settings_is_what_the_definition_of_the_settings_says() -> None:
-    render = runpy.run_path(str(DOCS / "generate_settings.py"))["render"]
-
-    assert (DOCS / "settings.rst").read_text(encoding="utf-8") == render()
-
-
-def test_every_test_that_the_page_of_claims_names_exists() -> None:
-    named = re.findall(r"``(test_\w+\.py)(?:::(test_\w+))?``", (DOCS / "claims.rst").read_text(encoding="utf-8"))
-    assert len(named) > 10
-    for module, test in named:
-        source = (Path(__file__).parent / module).read_text(encoding="utf-8")
-        assert f"def {test}(" in source or not test, f"{module}::{test}"
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Return a page's code blocks of a language, in their order."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?: +\S.*\n|\s*\n)+)", text, re.MULTILINE)
-    return [textwrap.dedent(block).strip() + "\n" for block in found]
+EXECUTED = {"python", "console"}
+STORIES = [
+    page
+    for page in pages()
+    if page.name not in TOLD_ELSEWHERE and any(block.language in EXECUTED for block in blocks(page))
+]
+PAGES = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
+def below(kind: type[Any]) -> set[type[Any]]:
+    return {kind}.union(*(below(subclass) for subclass in kind.__subclasses__()))
 
 
-def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
-    tmp_path: Path, redis: RedisServer, smtp: RecordingServer
-) -> None:
-    program, notice, receiver, _ = blocks("celery.rst", "python")
-    sender = '"REGISTER_VERIFICATION_EMAIL_SENDER"'
-    for shown, real in {
-        "redis://localhost:6379/0": redis.url,
-        "MAIL_PORT=8025": f"MAIL_PORT={smtp.port}",
-        sender: f"{notice.strip()},\n        {sender}",
-    }.items():
-        assert program.count(shown) == 1
-        program = program.replace(shown, real)
-    (tmp_path / "signup.py").write_text(f"{program}\n{receiver}", encoding="utf-8")
-    application, command = re.findall(r"\$ (.*)", "".join(blocks("celery.rst", "console")[1:]))
-    assert command == "celery --app signup:celery_app worker"
-    assert application == "flask --app signup run"
-    with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
-        body = {"email": "ada@example.com", "password": "analytical engine no. 1"}
-        created = post(f"{url}/api/v1/accounts/register/", {**body, "password_confirm": body["password"]})
-        assert created.status == 201, created.text
-        assert smtp.messages == []
-        worker = Worker("signup:celery_app", folder=tmp_path)
-        with worker:
-            wait_until(lambda: smtp.messages, otherwise=lambda: worker.output)
-        assert post(f"{url}/api/v1/accounts/verify-registration/", values_of(link_in(smtp.message))).status == 200
+# Pages that are generated, and names that have to exist
 
 
-def test_the_tuning_that_the_page_about_celery_shows_is_of_what_the_task_has() -> None:
-    shown: dict[str, Any] = {}
-    exec(blocks("celery.rst", "python")[-1], shown)
-    (annotations,) = shown["CELERY"]["task_annotations"].items()
-    assert annotations[0] == TASK_NAME
-    assert [name for name in annotations[1] if not hasattr(send_mail, name)] == []
-    assert list(shown["CELERY"]["task_routes"]) == [TASK_NAME]
-    assert shown["CELERY"]["broker_transport_options"]["visibility_timeout"] > annotations[1]["retry_backoff_max"]
-    assert send_mail.retry_backoff_max < 3600  # Redis's own visibility_timeout
+@pytest.mark.parametrize("name", ["settings", "errors"])
+def test_a_generated_page_is_what_the_definitions_in_the_code_say(name: str) -> None:
+    render = runpy.run_path(str(DOCS / f"generate_{name}.py"))["render"]
+
+    assert (DOCS / f"{name}.rst").read_text(encoding="utf-8") == render()
+
+
+def test_every_refusal_is_on_the_page_of_codes_and_no_other() -> None:
+    page = (DOCS / "errors.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^([\w-]+)\n-+$", page, re.MULTILINE)) == {kind.code for kind in below(RequestRefused)}
+
+
+def test_the_page_of_the_api_answers_every_code_with_its_status_and_no_other() -> None:
+    page = (DOCS / "http.rst").read_text(encoding="utf-8")
+    in_tables = {(int(status), code) for status, code in re.findall(r"^(\d{3})  +``([a-z-]+)``", page, re.MULTILINE)}
+    in_text = {(int(status), code) for status, code in re.findall(r"(\d{3})\s+``([a-z-]+)``", page)}
+    assert in_tables | in_text == {(kind.status, kind.code) for kind in below(RequestRefused) if "code" in vars(kind)}
+
+
+def test_the_page_of_the_api_has_every_endpoint_and_no_other(build: Any) -> None:
+    rules = {rule.rule for rule in build().app.url_map.iter_rules() if rule.endpoint.startswith("rest_registration.")}
+    page = (DOCS / "http.rst").read_text(encoding="utf-8")
+    named = set(re.findall(r"^``POST (\S+)``\n-+$", page, re.MULTILINE))
+    assert {f"/api/v1/accounts/{name}" for name in named} == {rule for rule in rules if rule.endswith("/")}
+
+
+def test_the_reference_has_every_public_name_and_no_other() -> None:
+    page = (DOCS / "api.rst").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto(?:class|exception|function|data):: (\w+)$", page, re.MULTILINE)
+    assert sorted(documented) == sorted(flask_rest_registration.__all__)
+
+
+@PAGES
+def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
+    known = {setting.name for setting in describe_settings()}
+    text = page.read_text(encoding="utf-8")
+    if page.name == "coming_from_django.rst":  # whose tables name that project's settings at the left
+        text = re.sub(r"^   \* - .*\n(?:       .*\n)*", "", text, flags=re.MULTILINE)
+    named = re.findall(r"``((?:USER|REGISTER|VERIFICATION|PASSWORD|LOGIN|URL)_[A-Z_]+)``", text)
+    assert [name for name in named if name not in known] == []
+
+
+@PAGES
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    sources: list[str] = []
+    was_module = False
+    for name in re.findall(r"``(test_\w+(?:\.py)?)``", page.read_text(encoding="utf-8")):
+        is_module = name.endswith(".py")
+        if is_module:
+            sources = sources if was_module else []  # several modules may share what is named after them
+            sources.append((TESTS / name).read_text(encoding="utf-8"))
+        else:
+            assert sources, f"{name} stands after no module"
+            assert any(f"def {name}(" in source for source in sources), name
+        was_module = is_module
+
+
+def test_each_attack_on_the_page_of_security_has_its_test() -> None:
+    rows = re.findall(r"^   \* - (.*\n(?:     .*\n)*)", (DOCS / "security.rst").read_text("utf-8"), re.MULTILINE)
+    attacks = [row for row in rows if not row.startswith("Attack\n")]
+    assert len(attacks) > 25
+    assert [row for row in attacks if not re.search(r"``test_\w+\.py``:\s+``test_\w+``", row)] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
+def test_every_page_begins_with_what_the_reader_can_do_after_it(page: Path) -> None:
+    text = re.sub(r"\n\.\. Generated .*\n", "", page.read_text(encoding="utf-8"))
+    first = text.split("\n\n")[1]
+    assert re.search(r"\b[Aa]fter this\s+page\b", first), first
+
+
+# Examples
+
+
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
+def test_every_file_and_every_command_of_a_page_works_as_it_is_shown(page: Path, tmp_path: Path) -> None:
+    # A README has no captions: what it shows before any is saved as signup.py, says its text.
+    first_file = "signup.py" if page.name == "README.rst" else None
+    with Story(page, tmp_path, first_file=first_file) as story:
+        story.tell()
+    assert story.told == blocks(page)
+
+
+@PAGES
+def test_no_example_of_a_page_is_left_out(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"^ *\.\. +(?:code|code-block|sourcecode|literalinclude|parsed-literal)::", text, re.MULTILINE)
+    found = blocks(page)
+    assert len(found) == len(shown)
+    assert ">>>" not in text, "a doctest: show the program and what it prints"
+    assert re.findall(r"^(?! *\.\. ).*::\s*$", text, re.MULTILINE) == [], "a block without a language"
+    assert {block.language for block in found} <= EXECUTED | ILLUSTRATIONS
+    assert page in STORIES or page.name in TOLD_ELSEWHERE or not any(block.language in EXECUTED for block in found)
+    for block in found:
+        if block.language == "json":
+            json.loads(block.text)
+        if block.language == "console":
+            assert commands(block)
+
+
+@pytest.mark.parametrize(("page", "module"), TOLD_ELSEWHERE.items())
+def test_what_is_told_elsewhere_is_told_there(page: str, module: str) -> None:
+    assert f'"{page}"' in (TESTS / module).read_text(encoding="utf-8")
+
+
+def test_a_story_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
+    for number, (shown, complaint) in enumerate(
+        [
+            (".. code-block:: python\n   :caption: a.py\n\n   1 / 0\n", "ZeroDivisionError"),
+            (".. code-block:: console\n\n   $ python -c 'print(1)'\n   2\n", "printed\n1"),
+            (".. code-block:: console\n\n   $ false\n", "false"),
+            (".. code-block:: console\n\n   $ make nothing\n", "no such target"),
+            (".. code-block:: python\n\n   1 + 1\n", "needs its name"),
+            (".. code-block:: fortran\n\n   END\n", "fortran"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        page = folder / "page.rst"
+        page.write_text(shown, encoding="utf-8")
+        with Story(page, folder) as story, pytest.raises(AssertionError, match=re.escape(complaint)):
+            story.tell()
+
+
+def test_every_file_that_a_page_includes_is_there() -> None:
+    for page in pages():
+        for name in re.findall(r"^ +:file: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert (page.parent / name).exists(), name
+    assert (ROOT / "docs" / "workflow.svg").exists()
 
 
 def test_every_picture_that_a_page_shows_is_there_and_small() -> None:

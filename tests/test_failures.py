@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -34,13 +33,14 @@ from .support import models
 from .support.apps import Builder, Built
 from .support.clock import Clock
 from .support.concurrency import at_once
+from .support.databases import Outside, impatient
 from .support.links import changed, link_in, values_of
 from .support.mail_servers import DrippingServer, MisbehavingServer, Moment, RecordingServer, SilentServer
 
 #: Exceptions are answered, not raised, and a lock is waited for no longer than this.
 PRODUCTION: dict[str, object] = {
     "TESTING": False,
-    "SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0.02}},
+    **impatient(),
 }
 
 Fault = Callable[[Built, RecordingServer], AbstractContextManager[object]]
@@ -55,17 +55,20 @@ def nothing(built: Built, smtp: RecordingServer) -> Iterator[None]:
 
 
 @contextmanager
-def outside(built: Built, *statements: str) -> Iterator[sqlite3.Connection]:
-    """Run statements in a transaction on a connection of its own, and leave it open."""
-    with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None, timeout=5)) as connection:
+def outside(built: Built, *statements: str) -> Iterator[Outside]:
+    """Run statements on a connection of its own, and leave it open."""
+    with built.outside() as connection:
         for statement in statements:
-            connection.execute(statement).fetchall()
+            connection.execute(statement)
         yield connection
 
 
-def database_locked(built: Built, smtp: RecordingServer) -> AbstractContextManager[object]:
+@contextmanager
+def database_locked(built: Built, smtp: RecordingServer) -> Iterator[None]:
     """Nobody else can write."""
-    return outside(built, "BEGIN IMMEDIATE")
+    with built.outside() as connection:
+        connection.lock()
+        yield
 
 
 def database_being_read(built: Built, smtp: RecordingServer) -> AbstractContextManager[object]:
@@ -272,6 +275,17 @@ REGISTER: dict[str, Case] = {
 }
 
 
+#: What cannot happen everywhere: MariaDB checks everything at the statement, and others can commit while it is read.
+ONLY_ON = {"COMMIT, database busy": ["sqlite"], "COMMIT, constraint": ["sqlite", "postgresql"]}
+
+
+def where_they_happen(*names: str) -> list[Any]:
+    """Return the parameters of a test for these rows of a table."""
+    return [
+        pytest.param(name, marks=[pytest.mark.only_on(*ONLY_ON[name])] if name in ONLY_ON else []) for name in names
+    ]
+
+
 def code_of(answer: TestResponse) -> str | None:
     return (answer.get_json(silent=True) or {}).get("code")
 
@@ -280,7 +294,7 @@ def own_rows(built: Built) -> list[dict[str, Any]]:
     return [row for row in built.rows() if row["email"] == "ann@example.com"]
 
 
-@pytest.mark.parametrize("name", REGISTER)
+@pytest.mark.parametrize("name", where_they_happen(*REGISTER))
 def test_what_has_happened_at_each_answer_of_register(build: Builder, smtp: RecordingServer, name: str) -> None:
     case = REGISTER[name]
     built = build(case.model, registration=case.registration, config=PRODUCTION)
@@ -301,13 +315,10 @@ def test_what_has_happened_at_each_answer_of_register(build: Builder, smtp: Reco
 
 def switch_foreign_keys_on(built: Built) -> None:
     """SQLite checks them only when it is told to, on each connection."""
-
-    @event.listens_for(built.engine, "engine_connect")
-    def switch_on(connection: Any) -> None:
-        connection.connection.driver_connection.execute("PRAGMA foreign_keys = ON")
+    built.enforce_foreign_keys()
 
 
-@pytest.mark.parametrize("name", ["COMMIT, database busy", "mail, own sender rolls back"])
+@pytest.mark.parametrize("name", where_they_happen("COMMIT, database busy", "mail, own sender rolls back"))
 def test_a_mail_that_is_out_without_a_row_has_a_dead_link_and_the_second_mails_link_works(
     build: Builder, smtp: RecordingServer, clock: Clock, name: str
 ) -> None:
@@ -334,7 +345,7 @@ def test_a_receiver_that_raises_where_flask_propagates_exceptions_leaves_the_acc
 FAILED = [name for name, case in REGISTER.items() if case.answer[0] != 201]
 
 
-@pytest.mark.parametrize("name", FAILED)
+@pytest.mark.parametrize("name", where_they_happen(*FAILED))
 def test_after_a_failed_registration_the_session_works_for_the_next_request_in_its_app_context(
     build: Builder, smtp: RecordingServer, name: str
 ) -> None:
@@ -399,7 +410,7 @@ def log_in_that(behaviour: str) -> Callable[[object, object], object]:
     return log_in
 
 
-@pytest.mark.parametrize("name", VERIFY)
+@pytest.mark.parametrize("name", where_they_happen(*VERIFY))
 def test_what_has_happened_at_each_answer_of_verify(
     build: Builder, smtp: RecordingServer, clock: Clock, name: str
 ) -> None:

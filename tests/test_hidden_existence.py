@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from .support.answers import field_errors, refused
 from .support.apps import OMITTED, PASSWORD, Builder, Built
 from .support.clock import Clock
 from .support.concurrency import at_once
+from .support.databases import DEFERRED, USERS
 from .support.links import html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -80,7 +79,7 @@ def made_by_hand(built: Built, smtp: RecordingServer) -> None:
 def expired_claim(built: Built, smtp: RecordingServer) -> None:
     claim(built, smtp)
     with built.app.app_context():
-        built.db.session.execute(text("UPDATE user SET verification_sent_at = '2001-01-01 00:00:00.000000'"))
+        built.db.session.execute(text(f"UPDATE {USERS} SET verification_sent_at = '2001-01-01 00:00:00.000000'"))
         built.db.session.commit()
 
 
@@ -94,11 +93,6 @@ def whole(response: TestResponse) -> tuple[str, list[tuple[str, str]], bytes]:
 
 def stamps(built: Built) -> list[tuple[object, object]]:
     return [(row["verification_sent_at"], row["notice_sent_at"]) for row in built.rows()]
-
-
-def outside(built: Built, statement: str) -> None:
-    with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None)) as connection:
-        connection.execute(statement)
 
 
 # one answer
@@ -339,7 +333,7 @@ def test_a_mail_server_that_is_down_is_answered_alike_also_within_the_cooldown(
     before = built.rows()
     with RecordingServer() as gone:
         pass
-    down = build(nameless, database_uri=str(built.engine.url), registration=HIDING, mail=gone, tables=False)
+    down = build(nameless, database_uri=built.database_uri, registration=HIDING, mail=gone, tables=False)
     with recorded(down.engine) as statements:
         free, taken = sign_up(down, FREE), sign_up(down)
     refused(free, 503, "email-not-sent")
@@ -510,7 +504,7 @@ def test_a_name_that_only_an_expired_claim_holds_does_not_tell_a_taken_address_f
     assert [row["email"] for row in built.rows()] == ["ann@example.com", FREE]
 
 
-@pytest.mark.parametrize("deferred", [False, True], ids=["at the DELETE", "at the COMMIT"])
+@pytest.mark.parametrize("deferred", [False, DEFERRED], ids=["at the DELETE", "at the COMMIT"])
 def test_an_expired_claim_that_the_database_keeps_is_answered_as_any_other(
     build: Builder, smtp: RecordingServer, clock: Clock, deferred: bool
 ) -> None:
@@ -526,15 +520,12 @@ def test_an_expired_claim_that_the_database_keeps_is_answered_as_any_other(
 
     built = build(model, registration=RECLAIMING, tables=False)
 
-    @event.listens_for(built.engine, "connect")
-    def switch_on(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-
+    built.enforce_foreign_keys()
     with built.app.app_context():
         built.db.create_all()
     claim(built, smtp)
     old = built.row()
-    outside(built, "INSERT INTO profile (user_id) SELECT id FROM user")
+    built.execute_outside("INSERT INTO profile (user_id) SELECT id FROM user")
     clock.move(WEEK + 1)
     assert whole(sign_up(built)) == whole(sign_up(built, FREE))
     rows = {row["email"]: row for row in built.rows()}
@@ -553,13 +544,12 @@ def test_a_unique_violation_that_comes_only_at_the_commit_is_hidden_too(
     def violate(session: Any) -> None:
         if steps[0] == "COMMIT":
             steps.pop(0)
-            session.execute(text("INSERT INTO user (email, password_hash) SELECT email, 'x' FROM user"))
+            session.execute(text(f"INSERT INTO {USERS} (email, password_hash) SELECT email, 'x' FROM {USERS}"))
 
     def be_faster(session: Any) -> None:
         if steps.pop() == "ROLLBACK":
             sent = "NULL" if verified_one else "'2001-01-01 00:00:00.000000'"
-            outside(
-                built,
+            built.execute_outside(
                 "INSERT INTO user (id, email, password_hash, verification_sent_at)"
                 f" VALUES (99, 'ann@example.com', 'x', {sent})",
             )
@@ -588,7 +578,7 @@ def test_an_account_that_vanishes_before_its_mail_gets_none(
     def delete_before_the_second(conn: object, cursor: object, sql: str, *_: object) -> None:
         selects.extend([sql] if sql.startswith("SELECT") else [])
         if len(selects) == 2:
-            outside(built, "DELETE FROM user WHERE email = 'ann@example.com'")
+            built.execute_outside("DELETE FROM user WHERE email = 'ann@example.com'")
 
     event.listen(built.engine, "before_cursor_execute", delete_before_the_second)
     taken = sign_up(built)

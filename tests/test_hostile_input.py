@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ from werkzeug.test import TestResponse
 
 from flask_rest_registration.passwords import hash_password, validate_length, validate_strength
 
-from .support import models
+from .support import databases, models
 from .support.answers import field_errors, is_proper
 from .support.apps import PASSWORD, REGISTER, VERIFY, Built, make_app
 
@@ -120,35 +119,41 @@ class Target:
         return self.post(REGISTER, {**self.built.body(**new), **fields})
 
 
-def new_target(model: models.Model, database: Path, **settings_of_app: object) -> Iterator[Target]:
+def new_target(store: databases.Store, model: models.Model, **settings_of_app: object) -> Iterator[Target]:
     # As in production: an exception that comes through would be a 500.
+    uri = store.take()
     built = make_app(
         model,
-        database_uri=f"sqlite:///{database}",
+        database_uri=uri,
         registration=settings_of_app,
         config={"TESTING": False, "MAIL_SUPPRESS_SEND": True},
     )
     yield Target(built)
     built.dispose()
+    store.give_back(uri)
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def store(tmp_path_factory: pytest.TempPathFactory, server_databases: databases.Databases | None) -> databases.Store:
+    return server_databases or databases.Files(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def usual(store: databases.Store) -> Iterator[Target]:
     """The usual model."""
-    yield from new_target(models.typed, tmp_path_factory.mktemp("usual") / "app.db")
+    yield from new_target(store, models.typed)
 
 
 @pytest.fixture(scope="module")
-def with_uuid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def with_uuid(store: databases.Store) -> Iterator[Target]:
     """A UUID as the key, and ``set_password()``."""
-    yield from new_target(models.uuid_key, tmp_path_factory.mktemp("uuid") / "app.db")
+    yield from new_target(store, models.uuid_key)
 
 
 @pytest.fixture(scope="module")
-def wide_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def wide_open(store: databases.Store) -> Iterator[Target]:
     """A model that lets strangers fill columns of every type."""
-    database = tmp_path_factory.mktemp("wide") / "app.db"
-    yield from new_target(wide, database, USER_EDITABLE_FIELDS=COLUMNS)
+    yield from new_target(store, wide, USER_EDITABLE_FIELDS=COLUMNS)
 
 
 # Tables

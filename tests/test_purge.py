@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import sqlite3
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -35,6 +34,7 @@ from flask_rest_registration import user_activated, user_registered
 from .support import models
 from .support.apps import Builder, Built
 from .support.clock import Clock
+from .support.databases import AT_THE_COMMIT, DRIVER, Outside, impatient
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
@@ -42,7 +42,7 @@ from .support.statements import recorded
 
 DAY = 24 * 3600
 WEEK = 7 * DAY
-IMPATIENT = {"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0}}}
+IMPATIENT = impatient()
 AUTOINCREMENT = {"sqlite_autoincrement": True}
 
 
@@ -316,6 +316,7 @@ def test_a_flag_that_locks_people_out_is_refused(build: Builder, clock: Clock) -
     assert len(built.rows()) == 1
 
 
+@pytest.mark.only_on("sqlite")
 def test_sqlite_without_autoincrement_is_refused(build: Builder, clock: Clock) -> None:
     built = build(with_columns(__table_args__={}))
     add_old_claims(built, clock)
@@ -395,7 +396,7 @@ def referred_to(db: SQLAlchemy) -> type[Any]:
     """The model, with profiles that keep their users and orders that are looked at only at the COMMIT."""
     user = models.claiming(db)
     user.profiles = Table("profile", db.metadata, mapped_column("user_id", ForeignKey("user.id")).column)
-    deferred = ForeignKey("user.id", deferrable=True, initially="DEFERRED")
+    deferred = ForeignKey("user.id", **AT_THE_COMMIT)
     user.orders = Table("orders", db.metadata, mapped_column("user_id", deferred).column)
     cascading = ForeignKey("user.id", ondelete="CASCADE")
     user.notes = Table("note", db.metadata, mapped_column("user_id", cascading).column)
@@ -405,12 +406,7 @@ def referred_to(db: SQLAlchemy) -> type[Any]:
 @pytest.fixture
 def referring(build: Builder, clock: Clock) -> Built:
     built = build(referred_to, config=IMPATIENT)
-
-    @event.listens_for(built.engine, "connect")
-    def enforce_foreign_keys(connection: Any, record: object) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    built.dispose()
+    built.enforce_foreign_keys()
     return built
 
 
@@ -479,6 +475,7 @@ def test_check_names_the_foreign_keys_that_keep_claims(referring: Built) -> None
     assert "note.user_id" not in outcome.output
 
 
+@pytest.mark.only_on("sqlite")
 def test_check_ends_with_1_where_a_setting_would_delete_without_harm_being_ruled_out(build: Builder) -> None:
     built = build(with_columns(__table_args__={}), registration={"REGISTER_RECLAIM_ENABLED": True})
     outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
@@ -506,20 +503,19 @@ def before_delete(built: Built, number: int, action: Callable[[], object]) -> It
     assert len(seen) >= number
 
 
-def by_somebody_else(built: Built, sql: str, *values: object) -> Callable[[], None]:
-    """Make what runs a statement in another process's stead."""
+def by_somebody_else(built: Built, sql: str, address: str) -> Callable[[], None]:
+    """Make what runs a statement about an address in another process's stead."""
 
     def run() -> None:
-        with closing(sqlite3.connect(str(built.engine.url.database))) as connection, connection:
-            assert connection.execute(sql, values).rowcount == 1
+        assert built.execute_outside(sql, address=address) == 1
 
     return run
 
 
 MEANWHILE = {
-    "verified": "UPDATE user SET email_verified_at = '2023-11-14 00:00', verification_sent_at = NULL WHERE email = ?",
-    "locked": "UPDATE user SET verification_sent_at = NULL WHERE email = ?",
-    "sent its link again": "UPDATE user SET verification_sent_at = '2023-11-14 00:00:00' WHERE email = ?",
+    "verified": "UPDATE user SET email_verified_at = '2023-11-14', verification_sent_at = NULL WHERE email = :address",
+    "locked": "UPDATE user SET verification_sent_at = NULL WHERE email = :address",
+    "sent its link again": "UPDATE user SET verification_sent_at = '2023-11-14 00:00:00' WHERE email = :address",
 }
 
 
@@ -544,7 +540,7 @@ def test_the_same_holds_where_a_batch_is_deleted_one_by_one(referring: Built, cl
 
 def test_what_vanished_meanwhile_is_not_counted(built: Built, clock: Clock) -> None:
     add_old_claims(built, clock, 2)
-    reject = by_somebody_else(built, "DELETE FROM user WHERE email = ?", "claim0001@example.com")
+    reject = by_somebody_else(built, "DELETE FROM user WHERE email = :address", "claim0001@example.com")
     with before_delete(built, 1, reject):
         assert purged(built) == (1, 0)
     assert built.rows() == []
@@ -553,90 +549,73 @@ def test_what_vanished_meanwhile_is_not_counted(built: Built, clock: Clock) -> N
 # When the database fails
 
 
-class Lock:
-    """Holds the app's database file like another process."""
-
-    def __init__(self, built: Built, kind: str = "IMMEDIATE") -> None:
-        self._connection = sqlite3.connect(str(built.engine.url.database), isolation_level=None)
-        self._kind = kind
-
-    def take(self) -> None:
-        self._connection.execute(f"BEGIN {self._kind}")
-
-    def let_go(self) -> None:
-        self._connection.close()
-
-
 @pytest.fixture
-def lock(built: Built) -> Iterator[Lock]:
-    lock = Lock(built)
-    yield lock
-    lock.let_go()
+def other(built: Built) -> Iterator[Outside]:
+    """Another process."""
+    with built.outside() as connection:
+        yield connection
 
 
-def test_a_locked_database_is_told_with_the_number_that_is_gone(built: Built, clock: Clock, lock: Lock) -> None:
+def test_a_locked_database_is_told_with_the_number_that_is_gone(built: Built, clock: Clock, other: Outside) -> None:
     add_old_claims(built, clock, 1100)
-    with recorded(built.engine) as statements, before_delete(built, 2, lock.take):
+    with recorded(built.engine) as statements, before_delete(built, 2, other.lock):
         message = refusal(built)
-    assert lacking(message, "500 claims deleted, then the database failed", "OperationalError") == []
+    assert lacking(message, "500 claims deleted, then the database failed", DRIVER) == []
     assert len(message.splitlines()) == 1
     assert statements.count("DELETE") == 1 + 4
     assert len(built.rows()) == 600
-    lock.let_go()
+    other.unlock()
     assert purged(built) == (600, 0)
 
 
 def test_the_number_is_right_also_in_the_middle_of_a_batch_that_goes_one_by_one(referring: Built, clock: Clock) -> None:
     add_old_claims(referring, clock, 5)
     refer(referring, "profiles", "claim0004")
-    lock = Lock(referring)
-    with before_delete(referring, 4, lock.take):
-        message = refusal(referring)
-    lock.let_go()
+    with referring.outside() as other:
+        with before_delete(referring, 4, other.lock):
+            message = refusal(referring)
+        other.unlock()
     assert message.startswith("2 claims deleted, then")
     assert addresses(referring) == ["claim0002", "claim0003", "claim0004"]
 
 
-def test_a_lock_that_is_let_go_in_time_is_not_noticed(built: Built, clock: Clock, lock: Lock) -> None:
+def test_a_lock_that_is_let_go_in_time_is_not_noticed(built: Built, clock: Clock, other: Outside) -> None:
     add_old_claims(built, clock, 3)
-    lock.take()
-    with before_delete(built, 3, lock.let_go):
+    other.lock()
+    with before_delete(built, 3, other.unlock):
         assert purged(built) == (3, 0)
 
 
 @pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["purge", "dry run"])
 def test_a_database_that_cannot_even_be_read_is_told_without_a_traceback(
-    built: Built, clock: Clock, option: Sequence[str]
+    built: Built, clock: Clock, other: Outside, option: Sequence[str]
 ) -> None:
     add_old_claims(built, clock)
-    lock = Lock(built, "EXCLUSIVE")
-    lock.take()
+    other.lock(against_readers=True)
     code, output = purge(built, 7, *option)
-    lock.let_go()
+    other.unlock()
     assert (code, output.partition(":")[0]) == (1, "Error")
     assert lacking(output, "0 claims deleted, then the database failed") == []
     assert len(built.rows()) == 1
 
 
-def test_a_question_that_is_refused_as_a_conflict_is_asked_again(built: Built, clock: Clock) -> None:
+def test_a_question_that_is_refused_as_a_conflict_is_asked_again(built: Built, clock: Clock, other: Outside) -> None:
     add_old_claims(built, clock)
-    lock = Lock(built, "EXCLUSIVE")
-    lock.take()
+    other.lock(against_readers=True)
     questions: list[str] = []
 
     @event.listens_for(built.engine, "before_cursor_execute")
     def let_go_before_the_third(conn: object, cursor: object, sql: str, *_: object) -> None:
         questions.append(sql)
         if len(questions) == 3:
-            lock.let_go()
+            other.unlock()
 
     assert purge(built, 7, "--dry-run") == (0, "1 claims would be deleted\n")
     assert len(questions) == 3
 
 
-def test_a_lock_that_comes_between_two_batches_is_told(built: Built, clock: Clock) -> None:
+def test_a_lock_that_comes_between_two_batches_is_told(built: Built, clock: Clock, other: Outside) -> None:
     add_old_claims(built, clock, 600)
-    lock = Lock(built, "EXCLUSIVE")
     selects: list[str] = []
 
     @event.listens_for(built.engine, "before_cursor_execute")
@@ -644,14 +623,15 @@ def test_a_lock_that_comes_between_two_batches_is_told(built: Built, clock: Cloc
         if sql.startswith("SELECT"):
             selects.append(sql)
             if len(selects) == 3:
-                lock.take()
+                other.lock(against_readers=True)
 
     message = refusal(built)
-    lock.let_go()
+    other.unlock()
     assert message.startswith("500 claims deleted, then the database failed")
     assert len(built.rows()) == 100
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_database_that_becomes_read_only_is_told_with_the_number_that_is_gone(built: Built, clock: Clock) -> None:
     add_old_claims(built, clock, 600)
     deletes: list[str] = []
@@ -668,6 +648,7 @@ def test_a_database_that_becomes_read_only_is_told_with_the_number_that_is_gone(
     assert len(deletes) == 2
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_database_that_is_gone_is_told_without_a_traceback(build: Builder, clock: Clock) -> None:
     built = build(models.claiming, database_uri="sqlite:////nowhere/at/all.db", tables=False)
     assert lacking(refusal(built), "0 claims deleted, then the database failed", "sqlite3.OperationalError") == []
@@ -675,12 +656,12 @@ def test_a_database_that_is_gone_is_told_without_a_traceback(build: Builder, clo
 
 def test_a_table_that_is_missing_is_told_without_a_traceback(build: Builder, clock: Clock) -> None:
     built = build(models.claiming, tables=False)
-    assert lacking(refusal(built), "0 claims deleted, then the database failed", "OperationalError") == []
+    assert lacking(refusal(built), "0 claims deleted, then the database failed", DRIVER) == []
 
 
-def test_nothing_of_the_rows_is_told(built: Built, clock: Clock, lock: Lock) -> None:
+def test_nothing_of_the_rows_is_told(built: Built, clock: Clock, other: Outside) -> None:
     add_old_claims(built, clock, password_hash="a hash")
-    lock.take()
+    other.lock()
     _, output = purge(built)
     assert [secret for secret in ("claim0000", "a hash", "DELETE FROM") if secret in output] == []
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -26,6 +25,7 @@ from .support.answers import field_errors, refused
 from .support.apps import OMITTED, PASSWORD, REGISTER, Builder, Built
 from .support.clock import Clock
 from .support.concurrency import at_once
+from .support.databases import USERS, impatient
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -80,10 +80,7 @@ def with_foreign_keys(build: Builder, model: models.Model, **registration: objec
     """Build an app whose connections check foreign keys, which SQLite leaves to the application."""
     built = build(model, registration={**RECLAIM, **registration}, tables=False)
 
-    @event.listens_for(built.engine, "connect")
-    def switch_on(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-
+    built.enforce_foreign_keys()
     with built.app.app_context():
         built.db.create_all()
     return built
@@ -108,8 +105,7 @@ def refused_at_the_commit(built: Built, raise_: Callable[[Any], object], *, afte
 
     def act(session: Any) -> None:
         if steps == ["ROLLBACK"] and steps.pop() and after is not None:
-            with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None)) as connection:
-                connection.execute(after)
+            built.execute_outside(after)
         steps.append("done")
 
     event.listen(built.db.session, "before_commit", fail)
@@ -123,7 +119,9 @@ def refused_at_the_commit(built: Built, raise_: Callable[[Any], object], *, afte
 
 def violate(session: Any) -> None:
     """Break the unique rule of the address, by a statement of the database."""
-    session.execute(text("INSERT INTO user (email, username, password_hash) SELECT email, 'twin', 'x' FROM user"))
+    session.execute(
+        text(f"INSERT INTO {USERS} (email, username, password_hash) SELECT email, 'twin', 'x' FROM {USERS}")
+    )
 
 
 def overflow(session: Any) -> None:
@@ -348,7 +346,7 @@ def test_an_account_from_when_verification_was_off_is_never_replaced(
 ) -> None:
     off = build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration={"REGISTER_VERIFICATION_ENABLED": False},
         tables=False,
     )
@@ -371,8 +369,7 @@ def test_a_claim_that_is_verified_while_it_is_being_replaced_stays_with_all_othe
     @event.listens_for(built.engine, "before_cursor_execute")
     def verify_first(conn: object, cursor: object, sql: str, *_: object) -> None:
         if sql.startswith("DELETE"):
-            with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None)) as connection:
-                connection.execute("UPDATE user SET email_verified_at = '2023-01-01 00:00:00.000000' WHERE id = 1")
+            built.execute_outside("UPDATE user SET email_verified_at = '2023-01-01 00:00:00.000000' WHERE id = 1")
 
     assert field_errors(built.register()) == {"email": TAKEN}
     assert [row["id"] for row in built.rows()] == ids
@@ -436,7 +433,7 @@ def test_a_mail_server_that_is_down_leaves_the_claim_untouched(
     before = built.row()
     with RecordingServer() as gone:
         pass
-    down = build(models.claiming, database_uri=str(built.engine.url), registration=RECLAIM, mail=gone, tables=False)
+    down = build(models.claiming, database_uri=built.database_uri, registration=RECLAIM, mail=gone, tables=False)
     with recorded(down.engine) as statements:
         refused(down.register(), 503, "email-not-sent")
     assert statements.queries == []
@@ -487,6 +484,7 @@ def test_what_refers_to_a_claim_with_on_delete_cascade_goes_with_it(build: Build
         assert list(built.db.session.scalars(select(built.User.profile))) == []
 
 
+@pytest.mark.only_on("sqlite", "postgresql")
 def test_a_foreign_key_that_is_checked_at_the_commit_keeps_the_claim_and_the_mails_link_is_dead(
     build: Builder, clock: Clock, smtp: RecordingServer, signals: list[str]
 ) -> None:
@@ -501,20 +499,21 @@ def test_a_foreign_key_that_is_checked_at_the_commit_keeps_the_claim_and_the_mai
     refused(built.verify(link_in(smtp.messages[1])), 400, "signature-invalid")
 
 
+@pytest.mark.only_on("sqlite")
 def test_the_database_that_is_busy_at_the_commit_brings_the_old_claim_back(
     build: Builder, clock: Clock, smtp: RecordingServer
 ) -> None:
     built = build(
         models.claiming,
         registration=RECLAIM,
-        config={"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0}}},
+        config=impatient(),
     )
     hostile_sign_up(built)
     clock.move(WEEK + 1)
     before = built.row()
-    with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None)) as connection:
+    with built.outside() as connection:
         connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM user").fetchall()
+        connection.execute("SELECT count(*) FROM user").all()
         refused(built.register(), 503, "database-unavailable")
     assert built.row() == before
     refused(built.verify(link_in(smtp.messages[1])), 400, "signature-invalid")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.message import EmailMessage
 from html import unescape
@@ -27,11 +26,12 @@ from flask_rest_registration import (
     user_registered,
 )
 
-from .support import models
+from .support import databases, models
 from .support.answers import field_errors, refused
 from .support.apps import OMITTED, VERIFICATION_URL, Builder, Built
 from .support.clock import Clock
-from .support.concurrency import at_once, begin_by_hand
+from .support.concurrency import BEGINNINGS, at_once
+from .support.databases import Outside
 from .support.links import changed, html_of, text_of, values_of, with_other_character
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -115,7 +115,7 @@ def test_rejecting_that_is_switched_off_is_404_whatever_is_sent(
 
 
 def test_a_link_from_before_rejecting_was_switched_off_is_404(build: Builder, built: Built, rejection: Values) -> None:
-    without = build(models.claiming, database_uri=str(built.engine.url), tables=False)
+    without = build(models.claiming, database_uri=built.database_uri, tables=False)
     refused(without.post(REJECT, rejection), 404, "not-found")
     assert built.row()["email"] == "ann@example.com"
 
@@ -123,7 +123,7 @@ def test_a_link_from_before_rejecting_was_switched_off_is_404(build: Builder, bu
 def test_links_work_on_where_registration_is_disabled(build: Builder, built: Built, rejection: Values) -> None:
     closed = build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration={**ON, "REGISTER_FLOW_ENABLED": False},
         tables=False,
     )
@@ -424,10 +424,7 @@ def with_a_profile(build: Builder, smtp: RecordingServer, **options: Any) -> tup
     """Build an app whose connections check foreign keys, which SQLite leaves to the application, and a claim."""
     built = build(referring(**options), registration=ON, tables=False)
 
-    @event.listens_for(built.engine, "connect")
-    def switch_on(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-
+    built.enforce_foreign_keys()
     with built.app.app_context():
         built.db.create_all()
     assert built.register().status_code == 201
@@ -444,7 +441,11 @@ def profiles(built: Built) -> list[int | None]:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"ondelete": "RESTRICT"}, {"deferrable": True, "initially": "DEFERRED"}],
+    [
+        {},
+        {"ondelete": "RESTRICT"},
+        pytest.param({"deferrable": True, "initially": "DEFERRED"}, marks=databases.DEFERRED.marks),
+    ],
     ids=["plain", "RESTRICT", "deferred"],
 )
 def test_a_claim_that_other_rows_refer_to_is_kept_and_can_still_be_verified(
@@ -478,11 +479,10 @@ def test_what_the_database_does_on_delete_follows_by_one_statement(
 
 
 @contextmanager
-def acting_before(built: Built, word: str, act: Callable[[sqlite3.Connection], object], times: int) -> Iterator[None]:
+def acting_before(built: Built, word: str, act: Callable[[Outside], object], times: int) -> Iterator[None]:
     """Let another connection act between the SELECT that finds and the statement that decides."""
-    path = str(built.engine.url.database)
     met: list[str] = []
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+    with built.outside() as other:
 
         def step_in(conn: object, cursor: object, statement: str, *_: object) -> None:
             if statement.startswith(word) and len(met) < times:
@@ -490,8 +490,7 @@ def acting_before(built: Built, word: str, act: Callable[[sqlite3.Connection], o
                 act(other)
 
         def unlock(conn: object) -> None:
-            if other.in_transaction:
-                other.execute("ROLLBACK")
+            other.unlock()
 
         event.listen(built.engine, "before_cursor_execute", step_in)
         event.listen(built.engine, "rollback", unlock)
@@ -537,12 +536,12 @@ def test_a_conflict_is_tried_again_up_to_three_times(
 ) -> None:
     impatient = build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration=ON,
         tables=False,
-        config={"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0}}},
+        config=databases.impatient(),
     )
-    with acting_before(impatient, "DELETE", lambda other: other.execute("BEGIN IMMEDIATE"), conflicts):
+    with acting_before(impatient, "DELETE", Outside.lock, conflicts):
         answer = impatient.post(REJECT, rejection)
     if conflicts <= 3:
         assert answer.get_json() == REJECTED
@@ -552,7 +551,7 @@ def test_a_conflict_is_tried_again_up_to_three_times(
         assert len(built.rows()) == 1
 
 
-@pytest.mark.parametrize("begin", [None, begin_by_hand], ids=["plain", "begin by hand"])
+@pytest.mark.parametrize("begin", BEGINNINGS, ids=["plain", "begin by hand"])
 def test_of_many_rejections_at_once_one_succeeds(
     built: Built, rejection: Values, begin: Callable[..., None] | None
 ) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import smtplib
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.message import EmailMessage
 from typing import Any
@@ -28,11 +27,11 @@ from flask_rest_registration import (
     user_registered,
 )
 
-from .support import models
+from .support import databases, models
 from .support.answers import field_errors, refused
 from .support.apps import OMITTED, Builder, Built
 from .support.clock import Clock
-from .support.concurrency import at_once, begin_by_hand
+from .support.concurrency import BEGINNINGS, at_once
 from .support.links import html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -97,7 +96,7 @@ def with_settings(build: Builder, built: Built, mail: Any = None, **settings: ob
     options: dict[str, Any] = {} if mail is None else {"mail": mail}
     return build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration={**ON, **settings},
         tables=False,
         **options,
@@ -131,8 +130,7 @@ def somebody_else_first(built: Built, sql: str, *, before: str = "UPDATE") -> It
 
     def act(conn: object, cursor: object, statement: str, *_: object) -> None:
         if statement.startswith(before) and statements:
-            with closing(sqlite3.connect(str(built.engine.url.database), isolation_level=None)) as connection:
-                connection.execute(statements.pop())
+            built.execute_outside(statements.pop())
 
     event.listen(built.engine, "before_cursor_execute", act)
     try:
@@ -379,7 +377,7 @@ def test_the_cooldown_is_the_settings(build: Builder, claim: Built, smtp: Record
 
 
 @pytest.mark.usefixtures("first")
-@pytest.mark.parametrize("begin", [None, begin_by_hand], ids=["plain", "begin by hand"])
+@pytest.mark.parametrize("begin", BEGINNINGS, ids=["plain", "begin by hand"])
 def test_of_sixteen_requests_at_once_one_sends(
     claim: Built, smtp: RecordingServer, begin: Callable[..., None] | None
 ) -> None:
@@ -454,7 +452,7 @@ def test_an_account_from_when_verification_was_off_is_not_reached(
     assert without.register().status_code == 201
     built = build(
         models.declared(verification_sent_at=column()),
-        database_uri=str(without.engine.url),
+        database_uri=without.database_uri,
         registration=ON,
         tables=False,
     )
@@ -542,6 +540,7 @@ def test_a_mail_server_that_is_out_of_reach_is_503_for_everybody_and_no_statemen
     assert built.row()["verification_sent_at"] == at(int(first["timestamp"]))
 
 
+@pytest.mark.only_on("sqlite")
 @pytest.mark.usefixtures("first")
 def test_a_database_that_is_out_of_reach_is_503_for_everybody(build: Builder, smtp: RecordingServer) -> None:
     built = build(models.claiming, database_uri="sqlite:////nowhere/at/all.db", registration=ON, tables=False)
@@ -558,8 +557,7 @@ def test_no_transaction_and_no_connection_is_held_while_the_mail_is_handed_over(
 
     def write() -> None:
         held.append(claim.engine.pool.status())
-        with closing(sqlite3.connect(str(claim.engine.url.database), isolation_level=None, timeout=0)) as connection:
-            connection.execute("UPDATE user SET username = 'other'")
+        claim.execute_outside("UPDATE user SET username = 'other'")
 
     smtp.on_text = write
     ask(claim)
@@ -571,8 +569,7 @@ def test_no_transaction_and_no_connection_is_held_while_the_mail_is_handed_over(
 @pytest.mark.usefixtures("first")
 def test_only_the_time_that_was_set_is_put_back(claim: Built, smtp: RecordingServer) -> None:
     def move_on() -> None:
-        with closing(sqlite3.connect(str(claim.engine.url.database), isolation_level=None)) as connection:
-            connection.execute("UPDATE user SET verification_sent_at = '2024-01-01 00:00:00.000000'")
+        claim.execute_outside("UPDATE user SET verification_sent_at = '2024-01-01 00:00:00.000000'")
 
     smtp.on_text, smtp.text_reply = move_on, "554 no"
     ask(claim)
@@ -655,7 +652,7 @@ def with_outbox(db: SQLAlchemy) -> type[Any]:
     user = models.claiming(db)
 
     class Outbox(db.Model):  # type: ignore[misc,name-defined]
-        link: Mapped[str] = mapped_column(String(1000), primary_key=True)
+        link: Mapped[str] = mapped_column(String(500), primary_key=True)
 
     user.outbox = Outbox
     return user
@@ -789,18 +786,16 @@ def test_a_script_sends_the_notice_which_has_no_link(claim: Built, smtp: Recordi
 def locked_at_updates(built: Built, *numbers: int) -> Iterator[list[str]]:
     """Let another connection hold SQLite's only lock at the UPDATEs of these numbers, until ours is rolled back."""
     met: list[str] = []
-    path = str(built.engine.url.database)
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+    with built.outside() as other:
 
         def lock(conn: object, cursor: object, statement: str, *_: object) -> None:
             if statement.startswith("UPDATE"):
                 met.append(statement)
                 if len(met) in numbers:
-                    other.execute("BEGIN IMMEDIATE")
+                    other.lock()
 
         def unlock(conn: object) -> None:
-            if other.in_transaction:
-                other.execute("ROLLBACK")
+            other.unlock()
 
         event.listen(built.engine, "before_cursor_execute", lock)
         event.listen(built.engine, "rollback", unlock)
@@ -815,10 +810,10 @@ def impatient(build: Builder, built: Built) -> Built:
     """Build another app on the same database that does not wait for SQLite's lock."""
     return build(
         models.claiming,
-        database_uri=str(built.engine.url),
+        database_uri=built.database_uri,
         registration=ON,
         tables=False,
-        config={"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0}}},
+        config=databases.impatient(),
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     LargeBinary,
+    Numeric,
     SmallInteger,
     String,
     Text,
@@ -655,3 +656,35 @@ def test_a_column_that_json_cannot_fill_needs_a_serializer_of_ones_own(build: Bu
     with pytest.raises(ConfigurationError) as caught:
         built.register()
     assert lacking(str(caught.value), "User.extra", "REGISTER_SERIALIZER_CLASS") == []
+
+
+def with_columns_of_ends(db: SQLAlchemy) -> type[Any]:
+    user: type[Any] = models.minimal(db)
+    user.moment = mapped_column(DateTime(timezone=True))
+    user.amount = mapped_column(Numeric)
+    return user
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "is_fine"),
+    [
+        ("moment", "0001-01-01T00:00:00+14:00", False),
+        ("moment", "0001-01-02T23:59:59", False),
+        ("moment", "0001-01-03T00:00:00+14:00", True),
+        ("moment", "9999-12-31T23:59:59-12:00", False),
+        ("moment", "9999-12-29T23:59:59-12:00", True),
+        ("amount", "1e1001", False),
+        ("amount", "-1e99999999", False),
+        ("amount", "1e-99999999", False),
+        ("amount", "1e9", True),
+        ("amount", "0", True),
+    ],
+)
+def test_what_a_database_could_not_give_back_or_a_driver_not_write_out_is_refused(
+    build: Builder, field: str, value: str, is_fine: bool
+) -> None:
+    """A moment that another time zone takes out of the calendar; a number of megabytes of digits."""
+    built = build(with_columns_of_ends, registration={"USER_EDITABLE_FIELDS": ["moment", "amount"]})
+    answer = built.register(**{field: value})
+    assert list(answer.get_json().get("errors", ())) == ([] if is_fine else [field])
+    assert len(built.rows()) == is_fine

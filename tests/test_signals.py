@@ -17,6 +17,7 @@ from flask_rest_registration import user_activated, user_registered
 
 from .support import models
 from .support.apps import Builder, Built
+from .support.databases import USERS
 from .support.links import link_in
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -209,7 +210,7 @@ def test_the_signal_is_sent_after_the_commit(step: Step) -> None:
 
     def receive(sender: Flask, user: Any, request: Any) -> None:
         with outside.connect() as connection:
-            row = connection.execute(text("SELECT id, email_verified_at FROM user")).one()
+            row = connection.execute(text(f"SELECT id, email_verified_at FROM {USERS}")).one()
         seen.append((row[0], row[1] is not None))
 
     with received_by(step.built.app, step.signal, receive):

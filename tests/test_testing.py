@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import flask_rest_registration.testing  # the runs inside must not import it anew
 
 from .bad_apps import BAD_APPS
+from .support.pages import DOCS, blocks
 
 pytest_plugins = ["pytester"]
 
@@ -385,10 +384,9 @@ def test_the_attacks_run_in_several_processes(pytester: pytest.Pytester, monkeyp
 
 
 def test_the_page_of_the_docs_shows_a_conftest_that_works(run: Run, pytester: pytest.Pytester) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "testing.rst").read_text("utf-8")
-    blocks = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", page)
-    assert len(blocks) == 2
-    write_tree(pytester, conftest="\n".join(textwrap.dedent(block) for block in blocks))
+    python = [block for block in blocks(DOCS / "testing.rst") if block.language == "python"]
+    assert [block.caption for block in python] == ["shop.py", "conftest.py", None, "test_sign_up.py"]
+    write_tree(pytester, conftest=f"{python[1].text}\n{python[2].text}")
     pytester.makepyfile(
         shop="""
         from sqlalchemy import String

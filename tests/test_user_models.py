@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     inspect,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator, UserDefinedType
@@ -34,6 +35,7 @@ from flask_rest_registration import ConfigurationError, RestRegistration, user_a
 from .support import models
 from .support.apps import PASSWORD, Builder, Built, make_app
 from .support.clock import Clock
+from .support.databases import USERS
 from .support.links import changed, link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
@@ -196,7 +198,7 @@ def test_a_flag_is_a_boolean_or_a_nullable_datetime(build: Builder, kind: Any, n
         {"email_verified_at": Column(DateTime, default=lambda: datetime(2020, 1, 1))},  # noqa: DTZ001
         {"email_verified_at": Column(DateTime, server_default=func.current_timestamp())},
         {"email_verified_at": None, "email_verified": Column(Boolean, default=True)},
-        {"email_verified_at": None, "email_verified": Column(Boolean, server_default=text("1"))},
+        {"email_verified_at": None, "email_verified": Column(Boolean, server_default=true())},
         {"email_verified_at": None, "email_verified": Column(Boolean, nullable=True)},
     ],
 )
@@ -215,7 +217,7 @@ def test_a_boolean_flag_that_is_null_means_not_verified(build: Builder, smtp: Re
     built = build(declared(email_verified_at=None, email_verified=Column(Boolean)))
     built.register()
     with built.app.app_context():
-        built.db.session.execute(text('UPDATE "user" SET email_verified = NULL'))
+        built.db.session.execute(text(f"UPDATE {USERS} SET email_verified = NULL"))
         built.db.session.commit()
     assert built.verify(link_in(smtp.message)).status_code == 200
     assert built.row()["email_verified"] is True
@@ -422,9 +424,9 @@ def test_a_key_from_another_table_and_a_generated_column_need_no_input(build: Bu
         class User(db.Model):  # type: ignore[misc,name-defined]
             __mapper_args__ = {"version_id_col": Column("version", db.Integer, nullable=False)}
             id: Mapped[int] = mapped_column(primary_key=True)
-            email: Mapped[str] = mapped_column(unique=True)
-            shouted: Mapped[str] = mapped_column(Computed("upper(email)"))
-            password_hash: Mapped[str]
+            email: Mapped[str] = mapped_column(String(254), unique=True)
+            shouted: Mapped[str] = mapped_column(String(254), Computed("upper(email)", persisted=True))
+            password_hash: Mapped[str] = mapped_column(String(256))
             email_verified_at: Mapped[datetime | None]
             inviter_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
             version = __mapper_args__["version_id_col"]
@@ -700,8 +702,10 @@ def test_a_password_behind_a_method_may_stand_in_a_column_of_any_name(build: Bui
     assert "0 errors" in built.app.test_cli_runner().invoke(args=["rest-registration", "check"]).output
 
 
+@pytest.mark.only_on("sqlite", "postgresql")
 def test_a_partial_unique_index_is_asked_with_its_condition(build: Builder) -> None:
-    index = Index("ux_city", "city", unique=True, sqlite_where=text("team = 'blue'"))
+    blue = text("team = 'blue'")
+    index = Index("ux_city", "city", unique=True, sqlite_where=blue, postgresql_where=blue)
     model = declared(city=Column(String(20)), team=Column(String(20)), __table_args__=(index,))
     built = build(model, registration={"USER_EDITABLE_FIELDS": ["city", "team"]})
     assert built.register().status_code == 201

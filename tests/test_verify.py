@@ -62,14 +62,14 @@ def test_a_link_from_before_verification_was_disabled_is_404(
     build: Builder, built: Built, values: Values, smtp: RecordingServer
 ) -> None:
     without = build(
-        database_uri=str(built.engine.url), registration={"REGISTER_VERIFICATION_ENABLED": False}, tables=False
+        database_uri=built.database_uri, registration={"REGISTER_VERIFICATION_ENABLED": False}, tables=False
     )
     refused(without.verify(values), 404, "not-found")
     assert built.row()["email_verified_at"] is None
 
 
 def test_links_work_on_where_registration_is_disabled(build: Builder, built: Built, values: Values) -> None:
-    closed = build(database_uri=str(built.engine.url), registration={"REGISTER_FLOW_ENABLED": False}, tables=False)
+    closed = build(database_uri=built.database_uri, registration={"REGISTER_FLOW_ENABLED": False}, tables=False)
     assert closed.verify(values).get_json() == SUCCESS
 
 
@@ -211,7 +211,10 @@ def test_the_flag_is_set_to_true_or_to_the_time_in_utc_without_microseconds(
     built = build(model)
     values = registered(built, smtp)
     assert built.verify(values).get_json() == SUCCESS
-    assert built.row()[flag] == stored  # SQLite stores no time zone
+    now_stored = built.row()[flag]
+    if isinstance(now_stored, datetime) and now_stored.tzinfo:  # which PostgreSQL alone stores
+        now_stored = now_stored.astimezone(timezone.utc).replace(tzinfo=None)
+    assert now_stored == stored
     expected = stored.replace(tzinfo=in_memory) if isinstance(stored, datetime) else stored
     assert inspect(activations[0]).dict[flag] == expected
 
@@ -239,6 +242,8 @@ def test_nothing_but_the_flag_of_this_account_changes(built: Built, values: Valu
     assert built.rows() == before
 
 
+# MariaDB goes on showing a transaction that the application has begun the rows as they were.
+@pytest.mark.only_on("sqlite", "postgresql")
 @pytest.mark.parametrize(
     ("remembered", "stored", "accepted"),
     [
@@ -497,6 +502,7 @@ def test_a_receiver_that_raises_does_not_keep_from_logging_in(build: Builder, sm
         assert built.verify(values).get_json() == {**SUCCESS, "token": "of ann@example.com"}
 
 
+@pytest.mark.only_on("sqlite")
 def test_an_update_that_the_database_passes_over_is_no_verification(
     built: Built, values: Values, activations: list[Any]
 ) -> None:

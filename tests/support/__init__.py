@@ -3,21 +3,32 @@
 Fixtures (``tests/conftest.py``)
     ``build``
         Makes an app: ``build()``, ``build(models.classic_columns, registration={...}, config={...})``.
-        Answers with :class:`~tests.support.apps.Built`. Engines are closed at the end of the test.
+        Answers with :class:`~tests.support.apps.Built`. Engines are closed at the end of the test. Each app has an
+        empty database of its own: an SQLite file, or one on the server that ``TEST_DATABASE`` names.
     ``smtp``
         A running :class:`~tests.support.mail_servers.RecordingServer`; the apps of ``build`` deliver to it
         unless they are given ``mail=another_server`` (any object with a ``port``) or ``mail=None``
         (Flask-Mail then sends nothing).
     ``clock``
         Stops the package's time at 1,700,000,000; ``clock.move(seconds)`` goes on (or back).
+    ``signals``, ``activations``
+        What was sent while the test ran: the address of each ``user_registered``, the user of each
+        ``user_activated``.
     ``trusted_certificate``
         Clients trust the servers that are made with ``security="starttls"`` or ``"tls"``; without it they refuse.
+
+Databases
+    ``TEST_DATABASE=postgresql`` or ``mariadb`` runs the suite there: the tests that have the fixture ``build`` (or
+    ``server_databases``). What one database alone does is marked ``@pytest.mark.only_on("sqlite")``. A test sends SQL
+    of its own through ``built.execute_outside()`` or ``built.outside()``, and takes ``variants.build_variant`` for
+    isolation levels, collations and deferred constraints. How many tests a run leaves out, and why, stands at its end.
 
 Modules
     ``apps``
         :class:`~tests.support.apps.Built` has ``app``, ``db``, ``mail``, ``User``, ``registration`` (the
         extension), ``client()``, ``body(**changes)``, ``register(**changes)``, ``verify(link_or_values)``,
-        ``post(path, json)``, ``rows()``, ``row()``, ``engine``. ``register`` sends a good body for the model;
+        ``post(path, json)``, ``rows()``, ``row()``, ``engine``, ``database_uri``, ``outside()``,
+        ``execute_outside(sql)``, ``enforce_foreign_keys()``. ``register`` sends a good body for the model;
         ``field=OMITTED`` leaves a field out. Also ``PASSWORD``, ``fast_hasher``, ``make_app``.
     ``answers``
         ``refused(response, 400, "parse-error")`` checks status, code and the shape of a refusal; ``field_errors``
@@ -31,10 +42,24 @@ Modules
     ``links``
         ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
         ``with_other_character(text, position)``.
+    ``clock``
+        ``Clock``, what the fixture of this name gives.
+    ``hibp_server``
+        A mirror of Pwned Passwords on a loopback port that answers as a test says.
+    ``pages``
+        ``blocks(page)`` are the code blocks of a page of the documentation; ``with Story(page, folder) as story:
+        story.tell()`` writes each of its files and types each of its commands. ``run_files`` and ``curl`` are
+        programs that stories run.
     ``messages``
         ``lacking(message, "User.email", "unique")``: which of the words a message does not have.
     ``statements``
         ``with recorded(engine) as statements``: ``statements.kinds`` is ``["BEGIN", "INSERT", "COMMIT"]``.
+    ``databases``
+        ``CHOSEN``, the servers, ``impatient()`` (connections that wait for no lock), ``conflict()``.
+    ``variants``
+        ``VARIANTS`` of the database of this run, and ``build_variant(build, name)``.
+    ``processes``
+        ``with processes(16, built, variant) as racing``: ``racing.post(path, *bodies)`` at the same moment.
     ``concurrency``
         ``at_once(n, function)``, ``until(condition)``, and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe
         for SQLite.
@@ -58,4 +83,18 @@ Modules
     ``web``
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
+
+Claims
+    ``build(models.claiming, registration={...})``: its columns ``verification_sent_at`` and ``notice_sent_at`` tell
+    claims from other accounts, and its keys are never given twice. ``test_claim_settings.py`` says what goes
+    together, ``test_claim_model.py`` drives everything in any order against a model of the contract, and
+    ``test_claim_races.py`` lets everything happen at once.
+
+Races
+    ``test_concurrency.py`` and ``test_claim_races.py`` use ``at_once``; their databases are files, since one in memory
+    has one connection.
+
+The plugin
+    ``flask_rest_registration.testing`` is tried by ``test_testing.py``, in runs of pytest inside pytest, against the
+    good models of ``models`` and the applications with one mistake each of ``tests/bad_apps``.
 """

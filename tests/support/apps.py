@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from flask import Flask
@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from flask_rest_registration import RestRegistration
 
-from . import models
+from . import databases, models
 from .links import values_of
 
 #: A password that the default validators accept.
@@ -90,6 +90,25 @@ class Built:
         with self.app.app_context():
             return self.db.session.get_bind(self.User)  # type: ignore[return-value]
 
+    @property
+    def database_uri(self) -> str:
+        """Where the users are, for another app on the same database."""
+        databases.connect_first(self.engine)
+        return self.engine.url.render_as_string(hide_password=False)
+
+    def outside(self) -> AbstractContextManager[databases.Outside]:
+        """Connect to the database as another process does."""
+        return databases.outside(self.engine)
+
+    def execute_outside(self, sql: str, **values: object) -> int:
+        """Let another process execute one statement; returns the number of rows that it changed."""
+        with self.outside() as connection:
+            return connection.execute(sql, **values).rowcount
+
+    def enforce_foreign_keys(self) -> None:
+        """Let every new connection check foreign keys, which SQLite alone leaves to the application."""
+        databases.enforce_foreign_keys(self.engine)
+
     def rows(self) -> list[dict[str, Any]]:
         """Read every user, by attribute names, in a session of its own."""
         names = [attribute.key for attribute in inspect(self.User).column_attrs]
@@ -124,6 +143,7 @@ def make_app(
     tables: bool = True,
     extension: RestRegistration | None = None,
     before_init: Callable[[Flask], object] | None = None,
+    accounts_uri: Callable[[str], str] = databases.sibling,
 ) -> Built:
     """Build an app.
 
@@ -135,6 +155,7 @@ def make_app(
     :param tables: whether the tables are made.
     :param extension: an extension object that other apps use as well.
     :param before_init: called with the configured app before its extensions are initialised.
+    :param accounts_uri: makes, of the other one, the URI of the bind ``accounts`` for models that are there.
     """
     app = Flask("app_under_test")
     settings = {
@@ -161,14 +182,14 @@ def make_app(
     if user_class.__name__ != "User":
         settings.setdefault("USER_MODEL", user_class)
     if "accounts" in db.metadatas:
-        app.config.setdefault("SQLALCHEMY_BINDS", {"accounts": _sibling(database_uri)})
+        app.config.setdefault("SQLALCHEMY_BINDS", {"accounts": accounts_uri(database_uri)})
     db.init_app(app)
     flask_mail = Mail(app)
     extension = extension or RestRegistration()
     extension.init_app(app)
     if tables:
         with app.app_context():
-            db.create_all()
+            databases.make_tables(db)
     built = Built(
         app=app,
         db=db,
@@ -183,12 +204,13 @@ def make_app(
 
 
 class Builder:
-    """What the fixture ``build`` is: :func:`make_app` with a database file and a mail server of the test."""
+    """What the fixture ``build`` is: :func:`make_app` with databases and a mail server of the test."""
 
-    def __init__(self, folder: Path, server: HasPort) -> None:
-        self._folder = folder
+    def __init__(self, store: databases.Store, server: HasPort) -> None:
+        self._store = store
         self._server = server
         self._built: list[Built] = []
+        self._taken: list[str] = []
 
     def __call__(
         self,
@@ -202,16 +224,17 @@ class Builder:
         extension: RestRegistration | None = None,
         before_init: Callable[[Flask], object] | None = None,
     ) -> Built:
-        """Build an app on an SQLite file of its own; see :func:`make_app`."""
+        """Build an app on an empty database of its own; see :func:`make_app`."""
         built = make_app(
             model,
-            database_uri=database_uri or f"sqlite:///{self._folder / f'app-{len(self._built)}.db'}",
+            database_uri=database_uri or self._take(),
             registration=registration,
             config=config,
             mail=self._server if mail is OMITTED else mail,
             tables=tables,
             extension=extension,
             before_init=before_init,
+            accounts_uri=lambda _: self._take(),
         )
         self._built.append(built)
         return built
@@ -219,7 +242,9 @@ class Builder:
     def dispose(self) -> None:
         for built in self._built:
             built.dispose()
+        while self._taken:
+            self._store.give_back(self._taken.pop())
 
-
-def _sibling(database_uri: str) -> str:
-    return database_uri.removesuffix(".db") + "-accounts.db" if database_uri.endswith(".db") else database_uri
+    def _take(self) -> str:
+        self._taken.append(self._store.take())
+        return self._taken[-1]

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Barrier, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import pytest
 from sqlalchemy import Connection, Engine, event
 
 T = TypeVar("T")
@@ -73,3 +74,7 @@ def begin_by_hand(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
+
+
+#: How transactions begin: as the driver does by itself, and by the recipe for SQLite.
+BEGINNINGS: Final = [None, pytest.param(begin_by_hand, marks=pytest.mark.only_on("sqlite"))]

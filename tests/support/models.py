@@ -30,6 +30,8 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from . import databases
+
 
 class Model(Protocol):
     """A function that declares a user model on a ``db`` and returns its class."""
@@ -511,7 +513,8 @@ def privileged(db: SQLAlchemy) -> type[Any]:
     return User
 
 
-#: Every model that registers with the default settings (and those of :func:`settings_for`), by name.
+#: Every model that registers with the default settings (and those of :func:`settings_for`), by name. MariaDB has no
+#: indexes on expressions.
 ALL: dict[str, Model] = {
     model.__name__: model
     for model in (
@@ -543,6 +546,7 @@ ALL: dict[str, Model] = {
         unlimited_text,
         privileged,
     )
+    if model not in {unique_lower_function, unique_lower_text} or databases.CHOSEN != "mariadb"
 }
 
 

@@ -1,0 +1,58 @@
+"""Many processes at the same moment: one activation for each link, one row for each name."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from sqlalchemy import func, select
+
+from flask_rest_registration import RegisterSigner
+
+from .support.apps import REGISTER, VERIFY, Builder, Built
+from .support.processes import Answer, processes
+from .support.variants import VARIANTS, build_variant
+
+PROCESSES = 16
+#: `.ci/run` demands a hundred.
+ROUNDS = int(os.environ.get("TEST_ROUNDS") or 5)
+
+
+def sign_up(built: Built, name: str) -> dict[str, str]:
+    """Store an account, and return what its link sends."""
+    with built.app.app_context():
+        user = built.User(email=f"{name}@example.com", username=name, password_hash="x")
+        built.db.session.add(user)
+        built.db.session.commit()
+        return RegisterSigner.for_user(user).get_signed_data()
+
+
+def count_rows(built: Built, name: str) -> int:
+    with built.app.app_context():
+        found = select(func.count()).select_from(built.User).where(built.User.username == name)
+        return built.db.session.scalar(found) or 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_of_sixteen_processes_with_one_link_exactly_one_activates_and_all_get_200(build: Builder, variant: str) -> None:
+    built = build_variant(build, variant)
+    with processes(PROCESSES, built, variant) as racing:
+        for number in range(ROUNDS):
+            values = sign_up(built, f"user{number}")
+            answers = racing.post(VERIFY, *[values] * PROCESSES)
+            assert Counter(answers) == {Answer(200, (), 1): 1, Answer(200, (), 0): PROCESSES - 1}, f"round {number}"
+    assert [row["email_verified_at"] is not None for row in built.rows()] == [True] * ROUNDS
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_of_sixteen_processes_with_one_name_exactly_one_gets_201_and_its_row(build: Builder, variant: str) -> None:
+    built = build_variant(build, variant)
+    with processes(PROCESSES, built, variant) as racing:
+        for number in range(ROUNDS):
+            name = f"user{number}"
+            bodies = [built.body(username=name, email=f"{name}x{each}@example.com") for each in range(PROCESSES)]
+            answers = racing.post(REGISTER, *bodies)
+            expected = {Answer(201, (), 1): 1, Answer(400, ("username",), 0): PROCESSES - 1}
+            assert (Counter(answers), count_rows(built, name)) == (expected, 1), f"round {number}"
+    assert len(built.rows()) == ROUNDS
