@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -224,8 +225,9 @@ FOUND = {
 
 
 @pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Broken | None], Any]:
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Broken | None], Any]]:
     """Write an application into a file, with its templates, and import it as ``flask`` does."""
+    modules: list[ModuleType] = []  # until the test's end: SQLAlchemy knows only the models that somebody holds on to
 
     def write_and_import(broken: Broken | None) -> Any:
         source, templates = GOOD, broken.templates if broken else ()
@@ -238,13 +240,11 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Broken | 
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "shop_app", raising=False)
-        try:
-            return importlib.import_module("shop_app").app
-        finally:
-            sys.modules.pop("shop_app", None)
+        modules.append(importlib.import_module("shop_app"))
+        return modules[-1].app
 
-    return write_and_import
+    yield write_and_import
+    sys.modules.pop("shop_app", None)
 
 
 def check(app: Any) -> tuple[int, str]:
