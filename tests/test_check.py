@@ -584,6 +584,7 @@ def test_a_foreign_key_to_a_table_that_is_not_there_does_not_stop_the_command(bu
     assert check(build(referring("gone.id", None), tables=False, registration={"PASSWORD_HASHER": None}))[2] == []
 
 
+@pytest.mark.only_on("sqlite")
 def test_each_thing_that_claims_lack_is_an_error(build: Builder) -> None:
     settings = {**HIDING, "REGISTER_REJECTION_URL": REJECTION_URL}
     code, errors, warnings = check(build(models.declared(), registration=settings))

@@ -184,7 +184,9 @@ def quoting_database(kind: type[Exception], first_word: str) -> Callable[[Built]
         @event.listens_for(built.engine, "do_execute")
         def execute(cursor: object, statement: str, parameters: object, context: object) -> None:
             if statement.startswith(first_word):
-                raise kind(f"Failing row contains ({parameters}, {HASH})")
+                # The driver's own class of that name; OverflowError is of any driver.
+                raised = getattr(built.engine.dialect.loaded_dbapi, kind.__name__, kind)
+                raise raised(f"Failing row contains ({parameters}, {HASH})")
 
     return spoil
 
