@@ -22,6 +22,7 @@ import pytest
 from .support import models
 from .support.apps import PASSWORD, make_app
 from .support.database_servers import new_database, text_of
+from .support.databases import connect_first
 from .support.gunicorn import Gunicorn, gunicorn
 from .support.links import values_of
 from .support.mail_servers import RecordingServer
@@ -161,6 +162,7 @@ def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
     with new_database("postgresql") as url, RecordingServer() as smtp:
         database = text_of(url)
         built = make_app(models.claiming, database_uri=database)
+        connect_first(built.engine)
         settings = environment(database=database, mail_port=smtp.port, notes=notes)
         app = "tests.support.served_app:create_app()"
         with gunicorn(app, folder=folder, workers=WORKERS, environment=settings) as server:

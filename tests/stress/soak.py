@@ -25,6 +25,7 @@ from flask_rest_registration.signers import RegisterSigner
 from tests.support import models
 from tests.support.apps import PASSWORD, Built, make_app
 from tests.support.database_servers import SERVERS, new_database, text_of
+from tests.support.databases import connect_first
 from tests.support.gunicorn import Gunicorn, gunicorn
 from tests.support.served_app import environment
 from tests.support.web import post
@@ -171,6 +172,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as url, _mail_port() as port:
         database = text_of(url)
         built = make_app(models.claiming, database_uri=database)
+        connect_first(built.engine)
         settings = environment(database=database, mail_port=port)
         app = "tests.support.served_app:create_app()"
         with gunicorn(app, folder=Path(folder), workers=WORKERS, environment=settings) as server:
