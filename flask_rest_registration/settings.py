@@ -556,8 +556,6 @@ def _unknown_name(name: str) -> str:
 
 
 def _is_default(sender: object, path: str) -> bool:
-    if isinstance(sender, str):
-        return sender in {path, f"{__package__}.{path.rpartition('.')[2]}"}
     return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == path
 
 

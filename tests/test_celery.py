@@ -281,6 +281,18 @@ def test_a_link_that_is_queued_needs_its_url_from_the_start_too(sender: object) 
         RestRegistration(app)
 
 
+def test_a_worker_that_only_makes_the_app_knows_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "flask_rest_registration.contrib.celery"
+    monkeypatch.delitem(sys.modules, module)
+    app = Flask("a_workers")
+    app.config["REST_REGISTRATION"] = {
+        "REGISTER_VERIFICATION_URL": VERIFICATION_URL,
+        "REGISTER_VERIFICATION_EMAIL_SENDER": f"{module}.send_later",
+    }
+    RestRegistration(app)
+    assert module in sys.modules
+
+
 def test_check_looks_at_the_templates_of_mails_that_are_queued(queueing: Build) -> None:
     templates = {
         "REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "no/such.txt"},

@@ -447,7 +447,8 @@ def test_a_nested_schema_makes_new_rows_for_the_new_account(build: Builder) -> N
     store_pet(built)
 
     assert built.register(pets=[{"name": "Tom"}]).status_code == 201
-    assert pets(built) == [(5, "Rex", 1), (6, "Tom", registered(built)["id"])]
+    assert (5, "Rex", 1) in pets(built)
+    assert sorted(pet[1:] for pet in pets(built)) == [("Rex", 1), ("Tom", registered(built)["id"])]
 
 
 NESTING = [UserWithPetsSchema, UserWithPetsOfAnySessionSchema, PlainSchemaWithPets]
