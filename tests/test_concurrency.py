@@ -24,7 +24,7 @@ from flask_rest_registration import RegisterSigner, user_activated, user_registe
 from .support import models
 from .support.apps import Builder, Built, fast_hasher
 from .support.concurrency import at_once
-from .support.databases import conflict
+from .support.databases import USERS, conflict
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -285,7 +285,7 @@ def test_an_insert_in_whose_transaction_the_application_has_written_is_not_tried
         before_first(built, "SELECT", lambda: outside.execute("DELETE FROM user"))
         assert built.register().status_code == 400
 
-    assert [sql for sql in statements.sql if sql.startswith("INSERT INTO user")] != []
+    assert [sql for sql in statements.sql if sql.startswith(f"INSERT INTO {USERS}")] != []
     assert statements.queries == ["INSERT", "INSERT", "SELECT"]
     assert (built.rows(), notes(built)) == ([], 0)
 

@@ -48,11 +48,15 @@ def test_of_sixteen_processes_with_one_link_exactly_one_activates_and_all_get_20
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_of_sixteen_processes_with_one_name_exactly_one_gets_201_and_its_row(build: Builder, variant: str) -> None:
     built = build_variant(build, variant)
+    allowed = {Answer(400, ("username",), 0)}
+    if VARIANTS[variant].may_refuse_the_commit:  # a mail is out by then, so that nothing is tried again
+        allowed.add(Answer(503, (), 0))
     with processes(PROCESSES, built, variant) as racing:
         for number in range(ROUNDS):
             name = f"user{number}"
             bodies = [built.body(username=name, email=f"{name}x{each}@example.com") for each in range(PROCESSES)]
             answers = racing.post(REGISTER, *bodies)
-            expected = {Answer(201, (), 1): 1, Answer(400, ("username",), 0): PROCESSES - 1}
-            assert (Counter(answers), count_rows(built, name)) == (expected, 1), f"round {number}"
+            counted = Counter(answers)
+            assert (counted.pop(Answer(201, (), 1)), count_rows(built, name)) == (1, 1), f"round {number}"
+            assert counted.keys() <= allowed, f"round {number}"
     assert len(built.rows()) == ROUNDS

@@ -34,6 +34,11 @@ class Variant:
     folds_case: bool | None = None
     is_deferred: bool = False
 
+    @property
+    def may_refuse_the_commit(self) -> bool:
+        """Whether other transactions decide as late as at the COMMIT."""
+        return self.is_deferred or self.isolation_level == "SERIALIZABLE"
+
 
 _SQLITE: Final = {
     "plain": Variant(folds_case=False),
