@@ -88,18 +88,32 @@ def _render(
         recipient = to_recipient(registration.model.address_of(user))
     except ValueError:
         raise RecipientRefused("not exactly one address") from None
-    sender = sender_address(registration)
     parts = {name: render_template(path, **context) for name, path in templates.items()}
     html = parts.get("html_body")
     body = parts.get("body")
     if body is None:
         body = settings.verification_email_html_to_text_converter(html or "")
+    return compose(registration, recipient, subject=" ".join(parts["subject"].split()), body=body, html=html)
+
+
+def compose(registration: Registration, recipient: str, *, subject: str, body: str, html: str | None = None) -> Message:
+    """Put a message together that comes from where all mails of registration come from.
+
+    :param registration: the app's state.
+    :param recipient: the address as it stands in an envelope.
+    :param subject: one line.
+    :param body: the text.
+    :param html: the same for mail readers that show HTML.
+    :returns: a message to exactly this recipient.
+    :raises ConfigurationError: if there is no sender's address.
+    """
+    sender = sender_address(registration)
     message = Message(
-        subject=" ".join(parts["subject"].split()),
+        subject=subject,
         recipients=[recipient],
         body=body,
         html=html,
-        reply_to=settings.verification_reply_to_email or sender,
+        reply_to=registration.settings.verification_reply_to_email or sender,
         sender=sender,
         extra_headers={"Auto-Submitted": "auto-generated"},  # RFC 3834: no out-of-office replies
     )

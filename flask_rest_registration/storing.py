@@ -203,6 +203,20 @@ def _settle(
             else:
                 return True
         collisions = _collisions(account)
+    return _hide_or_refuse(account, violation, collisions, mailer, request, mailed=mailed)
+
+
+def _hide_or_refuse(
+    account: NewAccount,
+    violation: ConstraintViolation,
+    collisions: list[Collision],
+    mailer: Mailer,
+    request: Request,
+    *,
+    mailed: bool,
+) -> bool:
+    """Write to the owner of a taken address where nobody else may know of it; else refuse the account."""
+    registration = account.registration
     # What only a stale claim holds would not be in the way if nothing else were.
     kept = [each for each in collisions if not each.is_stale] or collisions
     claims = registration.claims

@@ -138,7 +138,7 @@ class Transactions:
                 return action()
             except TransactionConflict as conflict:
                 lost = written_in is not None and session.get_transaction() is written_in
-                session.rollback()
+                self.rollback()
                 if lost or not tries_left:
                     raise DatabaseUnavailable(str(conflict)) from None
                 tries_left -= 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from flask_mail import Message
-
 from .addresses import to_recipient
 from .exceptions import ConfigurationError, RestRegistrationError
-from .messages import mail_state, sender_address
+from .messages import compose, mail_state
 from .notifications import failure_of
 from .smtp import Deadline, DeliveryConnection, Step
 from .state import Registration
@@ -65,7 +63,7 @@ def send_trial_mail(registration: Registration, address: str) -> None:
         raise ConfigurationError(
             "MAIL_SUPPRESS_SEND is true (it follows TESTING), so that no mail leaves the app: set it to False."
         )
-    message = _message(registration, recipient)
+    message = compose(registration, recipient, subject=_SUBJECT, body=_BODY)
     deadline = Deadline(timeout.total_seconds())
     connection = DeliveryConnection(mail, deadline, lambda: registration.tls_context)
     try:
@@ -85,17 +83,3 @@ def send_trial_mail(registration: Registration, address: str) -> None:
     else:
         return
     raise failure
-
-
-def _message(registration: Registration, recipient: str) -> Message:
-    sender = sender_address(registration)
-    message = Message(
-        subject=_SUBJECT,
-        recipients=[recipient],
-        body=_BODY,
-        sender=sender,
-        reply_to=registration.settings.verification_reply_to_email or sender,
-        extra_headers={"Auto-Submitted": "auto-generated"},
-    )
-    message.sender = sender  # as it is: the constructor would write a pair as text, which a comma in the name breaks
-    return message

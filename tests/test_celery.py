@@ -32,9 +32,10 @@ from .support import models
 from .support.answers import refused
 from .support.apps import OMITTED, VERIFICATION_URL, Builder, Built, HasPort
 from .support.celery_app import Worker, celery_init_app
+from .support.concurrency import until
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer, SilentServer
-from .support.services import RedisServer, Relay, accepts_connections, free_port, missing, wait_until
+from .support.services import RedisServer, Relay, accepts_connections, free_port, missing
 from .support.statements import recorded
 
 TIMEOUT = 4  # seconds, of VERIFICATION_EMAIL_TIMEOUT where a test waits for its end
@@ -581,7 +582,7 @@ def worker(queued: Queued, smtp: RecordingServer, tmp_path: Path) -> Worker:
 
 
 def wait_for_mails(smtp: RecordingServer, worker: Worker, *, at_least: int = 1) -> None:
-    wait_until(lambda: len(smtp.messages) >= at_least, otherwise=lambda: worker.output)
+    until(lambda: len(smtp.messages) >= at_least, otherwise=lambda: worker.output)
 
 
 def test_a_worker_sends_what_is_queued_and_logs_nothing_of_it(
@@ -654,7 +655,7 @@ def test_a_mail_server_that_is_down_for_a_while_delays_the_mail(
     smtp.mail_reply = "451 later"
     queued.built.register()
     with worker:
-        wait_until(lambda: len(smtp.conversations) >= 3, otherwise=lambda: worker.output)
+        until(lambda: len(smtp.conversations) >= 3, otherwise=lambda: worker.output)
         smtp.mail_reply = None
         wait_for_mails(smtp, worker)
     assert "A mail was not sent, it is tried again in " in worker.output
@@ -668,7 +669,7 @@ def test_a_worker_tells_of_a_mail_that_it_gives_up(
     workers = Workers(queued, smtp, tmp_path)
     queued.built.register()
     with workers.worker:
-        wait_until(workers.signals.exists, otherwise=lambda: workers.worker.output)
+        until(workers.signals.exists, otherwise=lambda: workers.worker.output)
         workers.worker.wait_for("raised expected")
     assert workers.signals.read_text("utf-8") == "ann@example.com EmailNotSent\n"
     assert "A mail is given up: recipient refused, [451]" in workers.worker.output
@@ -713,7 +714,7 @@ def test_a_worker_goes_on_when_its_broker_was_away(
     with worker:
         assert queued.built.register().status_code == 201
         wait_for_mails(smtp, worker)
-        wait_until(redis.has_nothing_unacknowledged, otherwise=lambda: worker.output)
+        until(redis.has_nothing_unacknowledged, otherwise=lambda: worker.output)
         redis.stop()
         worker.wait_for("Connection refused")
         redis.start()

@@ -11,17 +11,13 @@ import pytest
 
 from flask_rest_registration.contrib.celery import TASK_NAME, send_mail
 
-from .support import pages
 from .support.celery_app import Worker
+from .support.concurrency import until
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
-from .support.services import RedisServer, wait_until
+from .support.pages import DOCS, texts
+from .support.services import RedisServer
 from .support.web import post, serving
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Return a page's code blocks of a language, in their order."""
-    return [block.text for block in pages.blocks(pages.DOCS / page) if block.language == language]
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
     tmp_path: Path, redis: RedisServer, smtp: RecordingServer
 ) -> None:
-    program, notice, receiver, _ = blocks("celery.rst", "python")
+    program, notice, receiver, _ = texts(DOCS / "celery.rst", "python")
     sender = '"REGISTER_VERIFICATION_EMAIL_SENDER"'
     for shown, real in {
         "redis://localhost:6379/0": redis.url,
@@ -43,7 +39,7 @@ def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
         assert program.count(shown) == 1
         program = program.replace(shown, real)
     (tmp_path / "signup.py").write_text(f"{program}\n{receiver}", encoding="utf-8")
-    application, command = re.findall(r"\$ (.*)", "".join(blocks("celery.rst", "console")[1:]))
+    application, command = re.findall(r"\$ (.*)", "".join(texts(DOCS / "celery.rst", "console")[1:]))
     assert command == "celery --app signup:celery_app worker"
     assert application == "flask --app signup run"
     with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
@@ -53,13 +49,13 @@ def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
         assert smtp.messages == []
         worker = Worker("signup:celery_app", folder=tmp_path)
         with worker:
-            wait_until(lambda: smtp.messages, otherwise=lambda: worker.output)
+            until(lambda: smtp.messages, otherwise=lambda: worker.output)
         assert post(f"{url}/api/v1/accounts/verify-registration/", values_of(link_in(smtp.message))).status == 200
 
 
 def test_the_tuning_that_the_page_about_celery_shows_is_of_what_the_task_has() -> None:
     shown: dict[str, Any] = {}
-    exec(blocks("celery.rst", "python")[-1], shown)
+    exec(texts(DOCS / "celery.rst", "python")[-1], shown)
     (annotations,) = shown["CELERY"]["task_annotations"].items()
     assert annotations[0] == TASK_NAME
     assert [name for name in annotations[1] if not hasattr(send_mail, name)] == []

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,21 +13,13 @@ import pytest
 import flask_rest_registration
 
 from .support.mail_servers import RecordingServer
+from .support.pages import DOCS, texts
 from .support.web import run_python
-
-DOCS = Path(__file__).parent.parent / "docs"
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Return the code blocks of a page in a language, in their order."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?: +\S.*\n|\s*\n)+)", text, re.MULTILINE)
-    return [textwrap.dedent(block).strip() + "\n" for block in found]
 
 
 def commands() -> list[tuple[str, str]]:
     """Return each command of the page of commands with what it prints there."""
-    shown = "".join(blocks("commands.rst", "console"))
+    shown = "".join(texts(DOCS / "commands.rst", "console"))
     parts = re.split(r"^\$ (.*)\n", shown, flags=re.MULTILINE)[1:]
     return list(zip(parts[::2], parts[1::2], strict=True))
 
@@ -44,15 +35,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_pages_have_the_blocks_that_these_tests_run() -> None:
-    assert len(blocks("openapi.rst", "python")) == 4
-    assert len(blocks("commands.rst", "python")) == 1
+    assert len(texts(DOCS / "openapi.rst", "python")) == 4
+    assert len(texts(DOCS / "commands.rst", "python")) == 1
     assert len(commands()) == 6
 
 
 def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Path) -> None:
     serving = 'assert app.test_client().get("/openapi.json").get_json() == openapi(app)\n'
     validating = "from openapi_spec_validator import validate as valid\nvalid(document)\nvalid(spec.to_dict())\n"
-    (tmp_path / "page.py").write_text("\n".join([*blocks("openapi.rst", "python"), serving, validating]))
+    (tmp_path / "page.py").write_text("\n".join([*texts(DOCS / "openapi.rst", "python"), serving, validating]))
     outcome = run_python("page.py", folder=tmp_path)
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")
 
@@ -60,7 +51,7 @@ def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Pa
 def test_each_command_of_the_page_prints_what_the_page_shows(
     tmp_path: Path, smtp: RecordingServer, environment: dict[str, str]
 ) -> None:
-    (program,) = blocks("commands.rst", "python")
+    (program,) = texts(DOCS / "commands.rst", "python")
     assert program.count("MAIL_PORT=8025") == 1
     (tmp_path / "signup.py").write_text(program.replace("8025", str(smtp.port)).replace("localhost", "127.0.0.1"))
     for command, shown in commands():

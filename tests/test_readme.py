@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import textwrap
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flask_rest_registration.settings import describe_settings
 
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
+from .support.pages import texts
 from .support.web import post, run_python, serving
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +23,7 @@ README = (ROOT / "README.rst").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     """Return the code blocks of a language, in their order."""
-    found = re.findall(rf"^( *)\.\. code-block:: {language}\n\n((?:\1 +\S.*\n|\s*\n)+)", README, re.MULTILINE)
-    return [textwrap.dedent(block).strip() + "\n" for _, block in found]
+    return texts(ROOT / "README.rst", language)
 
 
 PROGRAM = "\n\n".join(blocks("python"))

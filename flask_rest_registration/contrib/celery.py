@@ -76,30 +76,30 @@ def _queue(registration: Registration) -> Iterator[Deliver]:
     deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
     step = deadline.seconds_left() / 4  # silence at any one step, also of a second broker, leaves time to say so
     connection = celery.connection_for_write(connect_timeout=step)
-    task = celery.tasks[TASK_NAME]
 
     def connect() -> None:
         connection.transport_options.update(_limits(connection.transport.driver_type, step))
         connection.ensure_connection(max_retries=len(connection.alt) - 1, interval_start=0, timeout=2 * step)
 
-    def publish(message: Message) -> None:
-        deadline.seconds_left()
-        mail = {name: getattr(message, name) for name in _FIELDS}
-        task.apply_async((mail,), connection=connection, retry=False, timeout=step, confirm_timeout=step, **_NOT_SHOWN)
-
-    def deliver_later(build: Callable[[], Message]) -> None:
+    def publish(build: Callable[[], Message]) -> None:
         message = build()
-        _without_text(lambda: publish(message))
+        _without_text(lambda: _publish(celery.tasks[TASK_NAME], message, connection, deadline=deadline, step=step))
 
     try:
         _without_text(connect)
-        yield deliver_later
+        yield publish
     except BaseException:
         with suppress(Exception):
             connection.collect()  # says no good-bye, to which a silent broker would not answer
         raise
     with suppress(Exception):
         connection.release()
+
+
+def _publish(task: Any, message: Message, connection: Any, *, deadline: Deadline, step: float) -> None:
+    deadline.seconds_left()  # raises when the time is over
+    mail = {name: getattr(message, name) for name in _FIELDS}
+    task.apply_async((mail,), connection=connection, retry=False, timeout=step, confirm_timeout=step, **_NOT_SHOWN)
 
 
 def _celery_of(registration: Registration) -> Any:

@@ -69,8 +69,7 @@ Modules
         Servers that a machine may lack: ``missing("... is not installed")`` skips the test, or fails it if
         REQUIRE_SERVICES=1.
         ``with RedisServer(folder) as redis`` is one of the test's own, with ``stop()`` and ``start()``;
-        ``Relay(port, freezes_at=...)`` falls silent in the middle; ``wait_until(condition)`` is for what other
-        processes do.
+        ``Relay(port, freezes_at=...)`` falls silent in the middle.
     ``database_servers``
         ``with new_database("postgresql") as url``, or ``"mariadb"``: a database of the test's own on a server that
         runs already. ``TEST_POSTGRESQL_URL`` and ``TEST_MARIADB_URL`` say where.

@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 import flask_rest_registration
 
-from .services import wait_until
+from .concurrency import until
 
 _GIVE_UP_AFTER = 60.0
 
@@ -95,7 +95,7 @@ class Worker:
 
     def wait_for(self, text: str) -> None:
         """Wait until the workers of this folder have written something."""
-        wait_until(lambda: text in self.output, otherwise=lambda: self.output)
+        until(lambda: text in self.output, otherwise=lambda: self.output)
 
 
 def made_of(settings: Mapping[str, Any]) -> Flask:

@@ -49,15 +49,21 @@ def at_once(count: int, function: Callable[[int], T]) -> Outcome[T]:
     return outcome
 
 
-def until(condition: Callable[[], object], *, pause: float = 0.01) -> None:
+def until(
+    condition: Callable[[], object],
+    *,
+    pause: float = 0.01,
+    otherwise: Callable[[], str] = lambda: "it did not happen",
+) -> None:
     """Wait for what somebody does by himself, and tells only when he is asked.
 
     :param condition: what is asked.
     :param pause: the seconds between two questions.
+    :param otherwise: says what is to be known when it does not happen.
     """
     give_up_at = time.monotonic() + _GIVE_UP_AFTER
     while not condition():
-        assert time.monotonic() < give_up_at, "it did not happen"
+        assert time.monotonic() < give_up_at, otherwise()
         time.sleep(pause)
 
 

@@ -20,6 +20,8 @@ from typing_extensions import Self
 
 import flask_rest_registration
 
+from .services import free_ports
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
@@ -68,6 +70,11 @@ def blocks(page: Path) -> list[Block]:
     """Return the code blocks of a page, in their order."""
     lines = page.read_text(encoding="utf-8").splitlines()
     return list(_blocks(lines))
+
+
+def texts(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a page in a language, in their order."""
+    return [block.text for block in blocks(page) if block.language == language]
 
 
 def _blocks(lines: list[str]) -> Iterator[Block]:
@@ -131,7 +138,7 @@ class Story:
         self._to_run: list[str] = []
         self._servers: list[subprocess.Popen[bytes]] = []
         self._logs: list[Path] = []
-        self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self._ports = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
         self._shims = folder / ".shims"
         self.told: list[Block] = []
         self.typed: list[str] = []
@@ -288,11 +295,3 @@ class Story:
 
 _CURL = Path(__file__).with_name("curl.py")
 _RUN_FILES = Path(__file__).with_name("run_files.py")
-
-
-def _free_ports(number: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [str(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

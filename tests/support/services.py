@@ -8,8 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -18,6 +16,7 @@ import pytest
 import redis
 from typing_extensions import Self
 
+from .concurrency import until
 from .mail_servers import LoopbackServer
 
 _GIVE_UP_AFTER = 60.0
@@ -33,25 +32,24 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def wait_until(condition: Callable[[], object], *, otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
-    """Wait for something that another process does."""
-    end = time.monotonic() + _GIVE_UP_AFTER
-    while not condition():
-        assert time.monotonic() < end, otherwise()
-        time.sleep(0.02)
-
-
 def accepts_connections(port: int) -> bool:
     """Tell whether somebody listens on a loopback port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+def free_ports(number: int) -> list[int]:
+    """Return different loopback ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
 def free_port() -> int:
     """Return a loopback port that nobody listens on."""
-    with socket.socket() as candidate:
-        candidate.bind(("127.0.0.1", 0))
-        return int(candidate.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class RedisServer:
@@ -93,7 +91,7 @@ class RedisServer:
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([program, *words])
-        wait_until(lambda: accepts_connections(self.port))
+        until(lambda: accepts_connections(self.port))
 
     def has_nothing_unacknowledged(self) -> bool:
         """Tell whether no worker has a message that it could give back."""
