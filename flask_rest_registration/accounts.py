@@ -79,8 +79,7 @@ class Accounts(Transactions):
         session = self._session
         session.add(user)
         attempt(session.flush)
-        unloaded = sa.inspect(user, raiseerr=True).unloaded
-        for name in self._model.nulls & unloaded:
+        for name in self._model.nulls.difference(vars(user)):
             # NULL was written as SQL there: reading the attribute would be a SELECT.
             set_committed_value(user, name, None)
 

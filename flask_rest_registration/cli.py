@@ -1,4 +1,4 @@
-"""The ``flask rest-registration`` commands."""
+"""The ``flask rest-registration`` commands; what one alone needs is imported by it, not by every start of an app."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from pathlib import Path
 import click
 from flask import Blueprint, current_app
 
-from .checks import check_app
 from .claims import Purge
 from .exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable
-from .shown_settings import effective_settings
 from .state import app_state
-from .trial_mail import TrialFailed, send_trial_mail
 
 
 def add_commands(blueprint: Blueprint) -> None:
@@ -35,6 +32,8 @@ def _check() -> None:
 
     Ends with 1 if there are errors; warnings alone end with 0.
     """
+    from .checks import check_app
+
     report = check_app(current_app)
     for warning in report.warnings:
         click.secho(f"warning: {warning}", fg="yellow")
@@ -80,6 +79,8 @@ def _settings() -> None:
     "found" is what was found in the app for a setting that was not given. Keys and log-ins are masked, and of objects
     only names are shown.
     """
+    from .shown_settings import effective_settings
+
     for setting in effective_settings(current_app):
         click.echo(f"{setting.name} = {setting.value} ({setting.origin})")
 
@@ -115,6 +116,8 @@ def _send_test_mail(address: str) -> None:
     It uses the app's mail server, log-in, sender and time-out. It is about no account and has no link. If the server
     does not accept it, this says at which step, and ends with 1.
     """
+    from .trial_mail import TrialFailed, send_trial_mail
+
     try:
         registration = app_state(current_app).registration()
         send_trial_mail(registration, address)

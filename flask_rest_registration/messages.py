@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Request, render_template
+from flask import Flask, Request, before_render_template, template_rendered
 from flask_mail import Message
 
 from .addresses import to_recipient
@@ -88,12 +88,26 @@ def _render(
         recipient = to_recipient(registration.model.address_of(user))
     except ValueError:
         raise RecipientRefused("not exactly one address") from None
-    parts = {name: render_template(path, **context) for name, path in templates.items()}
+    parts = _render_templates(registration.app, templates, context)
     html = parts.get("html_body")
     body = parts.get("body")
     if body is None:
         body = settings.verification_email_html_to_text_converter(html or "")
     return compose(registration, recipient, subject=" ".join(parts["subject"].split()), body=body, html=html)
+
+
+def _render_templates(app: Flask, templates: Mapping[str, str], context: Mapping[str, object]) -> dict[str, str]:
+    """Render as ``render_template`` does, which would run the application's context processors for each template."""
+    complete = dict(context)
+    app.update_template_context(complete)
+    parts = {}
+    for name, path in templates.items():
+        template = app.jinja_env.get_template(path)
+        told: dict[str, Any] = {"_async_wrapper": app.ensure_sync, "template": template, "context": complete}
+        before_render_template.send(app, **told)
+        parts[name] = template.render(complete)
+        template_rendered.send(app, **told)
+    return parts
 
 
 def compose(registration: Registration, recipient: str, *, subject: str, body: str, html: str | None = None) -> Message:

@@ -45,7 +45,7 @@ def make_user(registration: Registration, loaded: object, *, password_name: str)
             setattr(user, flag.name, True)
     for moment in model.moments:
         moment.clear(user)
-    _check_hash_fits(model, sa.inspect(user, raiseerr=True).dict)
+    _check_hash_fits(model, vars(user))
     return user
 
 
@@ -92,10 +92,9 @@ def _new_object(registration: Registration, loaded: object) -> object:
 
 def _refuse_stored_children(model: UserModel, user: object) -> None:
     """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody."""
-    state = sa.inspect(user, raiseerr=True)
     for relationship in model.mapper.relationships:
         if relationship.direction is RelationshipDirection.ONETOMANY:
-            for child in state.attrs[relationship.key].history.added or ():
+            for child in sa.inspect(user, raiseerr=True).attrs[relationship.key].history.added or ():
                 if sa.inspect(child).key is not None:
                     raise ConfigurationError(
                         f"REGISTER_SERIALIZER_CLASS gave a {model.name} whose {relationship.key} the database already"

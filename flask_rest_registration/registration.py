@@ -46,8 +46,7 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
     with registration.accounts.rolled_back_on_failure():
         sent = read_json()
         schema = registration.serializers.register()
-        with registration.accounts.refuse_changes():
-            loaded = load(schema, sent)
+        loaded = registration.accounts.refuse_changes(lambda: load(schema, sent))
         user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
         is_new = store(NewAccount(registration, schema, sent, user), request)
     try:

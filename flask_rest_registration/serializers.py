@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
-from marshmallow_sqlalchemy import ModelConverter, SQLAlchemySchema
-from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
 from .attributes import PASSWORD_NAMES, Attribute
+from .column_fields import is_plain_text, read_field, shown_field
 from .exceptions import ConfigurationError, InvalidInput
-from .fields import CHECKS, Duration, EmailAddress, LinkValue, NormalizedString, UUIDText, not_blank
+from .fields import EmailAddress, LinkValue
 from .settings import Settings
-from .user_model import UserModel, cannot_be_omitted, python_type
+from .user_model import UserModel, cannot_be_omitted
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 _LONGEST_ADDRESS = 254
-
-# Types of one database, which the converter takes for texts, numbers or lists though they are not.
-_NOT_IN_JSON = {"BIT", "OID", "SET", "TSVECTOR", "TSQUERY"}
-
-_INTEGER_BITS = {sa.SmallInteger: 16, sa.BigInteger: 64, sa.Integer: 32}
 
 
 class _PasswordSerializer(Schema):
@@ -97,14 +90,21 @@ def load(schema: Schema, sent: Any) -> Any:
     :raises InvalidInput: with what the schema reports.
     """
     try:
-        if isinstance(schema, SQLAlchemySchema):
+        if _may_load_instances(schema):
             # Otherwise one with load_instance loads the account whose key the body names, and overwrites it.
-            return schema.load(sent, transient=True)
+            load_new: Any = schema.load  # with an argument that other schemas do not have
+            return load_new(sent, transient=True)
         return schema.load(sent)
     except ValidationError as error:
         messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = {str(field): _texts(found) for field, found in messages.items()}
     raise InvalidInput(errors)
+
+
+def _may_load_instances(schema: Schema) -> bool:
+    # An application whose schemas are of that kind has imported it; importing it takes 30 ms.
+    library = sys.modules.get("marshmallow_sqlalchemy")
+    return library is not None and isinstance(schema, library.SQLAlchemySchema)
 
 
 def _texts(found: Any) -> list[str]:
@@ -146,13 +146,12 @@ class _FieldGenerator:
     def __init__(self, settings: Settings, model: UserModel) -> None:
         self._settings = settings
         self._model = model
-        self._converter = ModelConverter()
 
     def register_fields(self) -> dict[str, fields.Field[Any]]:
         """Return the fields of the register serializer, by name."""
         generated: dict[str, fields.Field[Any]] = {self._model.email.name: self._email_field()}
         for attribute in self._read_attributes():
-            generated[attribute.name] = self._field(attribute)
+            generated[attribute.name] = read_field(self._model, attribute)
         return (
             generated if self._settings.password_at_verification else {**generated, **_password_fields(self._settings)}
         )
@@ -175,7 +174,7 @@ class _FieldGenerator:
         missing = list(cannot_be_omitted(self._model))
         if listed is None:
             hidden = set(self._settings.user_hidden_fields) | self._never_read()
-            read = [item for item in missing if not item.known_names & hidden and _is_plain_text(item.column)]
+            read = [item for item in missing if not item.known_names & hidden and is_plain_text(item.column)]
         else:
             self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=self._never_read(), known=columns.__contains__)
             read = [Attribute(name, columns[name]) for name in listed if name != self._model.email.name]
@@ -229,71 +228,13 @@ class _FieldGenerator:
         required = self._settings.register_verification_enabled or not column.nullable
         return EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
 
-    def _field(self, attribute: Attribute) -> fields.Field[Any]:
-        column, kind = attribute.column, attribute.column.type
-        nullable = bool(column.nullable)
-        required = attribute in cannot_be_omitted(self._model)
-        checks = list(_checks(column))
-        if _is_plain_text(column):
-            unique = any(column in rule.columns for rule in self._model.unique_rules)
-            text = NormalizedString if unique else fields.String
-            return text(required=required, allow_none=nullable, validate=checks)
-        # The converter adds checks of a length to Enums, which their values do not have.
-        if isinstance(kind, sa.Enum) and kind.enum_class is not None:
-            return fields.Enum(kind.enum_class, required=required, allow_none=nullable)
-        if isinstance(kind, sa.Enum):
-            return fields.String(required=required, allow_none=nullable, validate=validate.OneOf(kind.enums))
-        if isinstance(kind, sa.Uuid) and not kind.as_uuid:
-            return UUIDText(required=required, allow_none=nullable)
-        if python_type(column) is timedelta:
-            return Duration(required=required, allow_none=nullable)
-        field = self._convert(attribute)
-        field.validators += checks
-        return field
-
-    def _convert(self, attribute: Attribute) -> fields.Field[Any]:
-        kind = attribute.column.type
-        try:
-            if python_type(attribute.column) is not bytes and kind.__visit_name__ not in _NOT_IN_JSON:
-                return self._converter.column2field(attribute.column)
-        except ModelConversionError:
-            pass
-        raise ConfigurationError(
-            f"{self._model.name}.{attribute.name} has the type {kind!r}, which JSON cannot fill: give a"
-            " REGISTER_SERIALIZER_CLASS with a field of your own for it."
-        )
-
     def _shown_field(self, name: str) -> fields.Field[Any]:
         column = self._model.attributes.get(name)
         if column is None:  # a property or hybrid of the model
             return fields.Raw(dump_only=True)
-        return self._converter.column2field(column, dump_only=True, required=False)
+        return shown_field(column)
 
 
 def _password_fields(settings: Settings) -> dict[str, fields.Field[Any]]:
     names = ["password", "password_confirm"] if settings.register_serializer_password_confirm else ["password"]
     return {name: fields.String(required=True, load_only=True, validate=validate.Length(min=1)) for name in names}
-
-
-def _is_plain_text(column: sa.Column[Any]) -> bool:
-    return (
-        python_type(column) is str
-        and not isinstance(column.type, (sa.Enum, sa.JSON, sa.Uuid))
-        and not column.foreign_keys
-    )
-
-
-def _checks(column: sa.Column[Any]) -> Iterator[Callable[[Any], Any]]:
-    """Say what the database could not store, or what nobody means by "not empty"."""
-    if _is_plain_text(column):
-        longest = getattr(column.type, "length", None)
-        if longest is not None:
-            yield validate.Length(max=longest)
-        if not column.nullable:
-            yield not_blank
-    for kind, bits in _INTEGER_BITS.items():
-        if isinstance(column.type, kind):
-            yield validate.Range(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-            return
-    if (check := CHECKS.get(python_type(column))) is not None:
-        yield check

@@ -60,10 +60,12 @@ class LinkSigner:
         """
         registration = current_registration()
         now, claim = clock.now(), registration.model.claim
-        sent_at = claim.sent_at.seconds_of(user) if claim is not None and claim.is_one(user) else None
-        signer = cls(registration, user, timestamp=str(now if sent_at is None else sent_at))
-        # A script that writes to an old claim must not send a link that is dead already.
-        return cls(registration, user, timestamp=str(now)) if signer.has_expired() else signer
+        if claim is not None and claim.is_one(user):
+            signer = cls(registration, user, timestamp=str(claim.sent_at.seconds_of(user)))
+            # A script that writes to an old claim must not send a link that is dead already.
+            if not signer.has_expired():
+                return signer
+        return cls(registration, user, timestamp=str(now))
 
     def get_signed_data(self) -> dict[str, str]:
         """Return what a front-end has to send back.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import marshmallow
 import sqlalchemy as sa
@@ -29,6 +28,8 @@ from .serializers import client_name
 from .state import Registration
 from .unique import UniqueRule
 from .user_model import cannot_be_omitted
+
+Result = TypeVar("Result")
 
 _TAKEN = "This value is already taken."
 
@@ -67,17 +68,14 @@ class NewAccount:
         may, self._has_tried_again = not self._has_tried_again and not self.is_mixed, True
         return may
 
-    @contextmanager
-    def refusals_told(self) -> Iterator[None]:
+    def tell_refusals(self, action: Callable[[], Result]) -> Result:
         """Turn what the database refused, but for a violated constraint, into the answer to it."""
         try:
-            yield
+            return action()
         except TransactionConflict as conflict:
             failure: Exception = DatabaseUnavailable(str(conflict))
         except ValueRefused as error:
             failure = self.refused_by_database(error, "The database cannot store this data.")
-        else:
-            return
         raise failure
 
     def refusal(
@@ -258,8 +256,7 @@ def _replace(account: NewAccount, collisions: list[Collision]) -> bool:
 
     accounts.rollback()  # of the SELECT, whose snapshot would be too old
     try:
-        with account.refusals_told():
-            replaced = accounts.retry_conflicts(replace_claims)
+        replaced = account.tell_refusals(lambda: accounts.retry_conflicts(replace_claims))
     except ConstraintViolation:  # other rows refer to a claim, or somebody else was faster
         replaced = False
     if not replaced:
@@ -288,8 +285,7 @@ def _insert(account: NewAccount) -> None:
         accounts.flush_pending()
         accounts.insert(account.user)
 
-    with account.refusals_told():
-        accounts.retry_conflicts(insert)
+    account.tell_refusals(lambda: accounts.retry_conflicts(insert))
 
 
 def _send(account: NewAccount, mailer: Mailer, request: Request) -> None:
@@ -302,5 +298,4 @@ def _commit(account: NewAccount) -> None:
     """COMMIT; a mail may be out, so that nothing is tried again."""
     accounts = account.registration.accounts
     account.is_mixed = account.is_mixed or accounts.has_pending()
-    with account.refusals_told():
-        accounts.commit()
+    account.tell_refusals(accounts.commit)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, exc
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, object_session
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, attempt, translate
 from .exceptions import ConfigurationError, DatabaseUnavailable
@@ -50,6 +50,23 @@ def _has_written(session: Session) -> bool:
     return _HAS_WRITTEN in session.info or _has_pending(session)
 
 
+class RollbackOnFailure:
+    """A context after which the session is clean, whatever is raised inside.
+
+    :param transactions: whose session it is.
+    """
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._transactions.rollback()
+
+
 class Transactions:
     """The application's own ``db.session``.
 
@@ -68,7 +85,7 @@ class Transactions:
 
     @property
     def _session(self) -> Session:
-        return self._db.session()
+        return self._db.session.registry()
 
     @property
     def dialect(self) -> str:
@@ -167,26 +184,22 @@ class Transactions:
         """Tell whether the session has changes that are not written yet."""
         return _has_pending(self._session)
 
-    @contextmanager
-    def rolled_back_on_failure(self) -> Iterator[None]:
+    def rolled_back_on_failure(self) -> RollbackOnFailure:
         """Leave the session clean, whatever is raised inside."""
-        try:
-            yield
-        except BaseException:
-            self.rollback()
-            raise
+        return RollbackOnFailure(self)
 
-    @contextmanager
-    def refuse_changes(self) -> Iterator[None]:
+    def refuse_changes(self, load: Callable[[], Result]) -> Result:
         """Keep a serializer from changing rows that the database already has.
 
         A nested schema that loads instances finds them by the keys in the body, and overwrites them.
 
+        :param load: runs the serializer.
+        :returns: what it returns.
         :raises ConfigurationError: if there are changes that were not there before.
         """
         session = self._session
         before = _changed_objects(session)
-        yield
+        loaded = load()
         changed = [each for each in _changed_objects(session) if all(each is not other for other in before)]
         if changed:
             names = ", ".join(sorted({type(each).__name__ for each in changed}))
@@ -194,6 +207,7 @@ class Transactions:
                 f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
                 " could overwrite them: load nested schemas without load_instance, or with transient=True."
             )
+        return loaded
 
     def is_stored(self, user: object) -> bool:
         """Tell whether the account is still part of the open transaction.
@@ -233,6 +247,6 @@ class Transactions:
 
         :param user: an object that a serializer gave.
         """
-        session = sa.inspect(user, raiseerr=True).session
+        session = object_session(user)
         if session is not None:
             session.expunge(user)

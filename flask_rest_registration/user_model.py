@@ -130,7 +130,7 @@ class UserModel:
             each for each in attributes if each.name == self.password.name or each.known_names & PASSWORD_NAMES
         )
 
-    @property
+    @cached_property
     def hash_column(self) -> Attribute | None:
         """The column that receives the hash, where it can be told."""
         columns = self.password_columns

@@ -133,7 +133,7 @@ def _read_json() -> Any:
     if not request.is_json:
         raise UnsupportedMediaType
     try:
-        parsed = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        parsed = _STRICT_JSON.decode(body.decode())
     except (ValueError, RecursionError):
         raise ParseError from None
     # Surrogates and NUL can only come from escapes: UTF-8 and JSON exclude them as they are.
@@ -145,8 +145,6 @@ def _read_json() -> Any:
 def _read_body() -> bytes:
     allowed = request.max_content_length  # Flask's: MAX_CONTENT_LENGTH, or what a before_request set
     limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
-    if (request.content_length or 0) > limit:
-        raise RequestTooLarge
     # One byte more, since a body without Content-Length is cut off at this limit without a word.
     request.max_content_length = limit + 1
     body = request.get_data()
@@ -164,6 +162,10 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise ValueError("the number is too large")
     return number
+
+
+# Holds nothing of a request. json.loads would make one for each, in a fifth of the time that reading a body takes.
+_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _check_values(parsed: Any) -> None:

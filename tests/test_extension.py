@@ -661,6 +661,7 @@ STOREYS = (
     "claim_rules",
     "claim_statements",
     "serializers",
+    "column_fields",
     "fields",
     "login",
     "smtp",
@@ -735,12 +736,23 @@ def test_imports_go_down_the_house_only(path: Path) -> None:
     assert siblings_imported_by(path) <= below
 
 
-def test_importing_the_package_loads_no_optional_library() -> None:
+def modules_loaded_by_importing_the_package() -> set[str]:
     program = "import sys, flask_rest_registration; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
-    loaded = set(done.stdout.split())
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_no_optional_library() -> None:
+    loaded = modules_loaded_by_importing_the_package()
     assert PACKAGE.name in loaded
     assert loaded.isdisjoint(OPTIONAL)
     assert f"{PACKAGE.name}.contrib" not in loaded
+
+
+def test_importing_the_package_loads_neither_the_converter_of_columns_nor_what_only_commands_need() -> None:
+    """Of the time that an application needs to start, they would take a third."""
+    loaded = modules_loaded_by_importing_the_package()
+    only_commands = {f"{PACKAGE.name}.{name}" for name in ("checks", "shown_settings", "trial_mail")}
+    assert loaded.isdisjoint({"marshmallow_sqlalchemy", *only_commands})

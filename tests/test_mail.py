@@ -9,9 +9,9 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, before_render_template, template_rendered
 from flask_mail import Message, email_dispatched
-from jinja2 import DictLoader
+from jinja2 import DictLoader, Template
 from marshmallow import Schema, fields
 from sqlalchemy import event
 
@@ -314,6 +314,44 @@ def test_a_context_builder_adds_to_what_the_templates_get(build: Builder, smtp: 
     assert text_of(smtp.message).strip() == "Dear ann at no request frontend.example"
     assert seen[0].keys() == {"user", "user_address", "site", "verification_url", "valid_until", "rejection_url"}
     assert seen[0]["user_address"] == "ann@example.com"
+
+
+def test_what_the_applications_context_processors_give_is_asked_for_once_a_mail(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    """They may ask the database, and a mail has three templates."""
+    asked: list[str] = []
+
+    def before_init(app: Flask) -> None:
+        app.jinja_loader = DictLoader({"s.txt": "{{ shop }}", "b.txt": "{{ shop }} {{ site }}", "b.html": "{{ shop }}"})
+
+        @app.context_processor
+        def shop() -> dict[str, str]:
+            asked.append("once")
+            return {"shop": "The shop", "site": "not this one"}
+
+    templates = {"subject": "s.txt", "body": "b.txt", "html_body": "b.html"}
+    built = build(registration={"REGISTER_VERIFICATION_EMAIL_TEMPLATES": templates}, before_init=before_init)
+    message = mail_of(built, smtp)
+    assert message["Subject"] == "The shop"
+    assert [text_of(message).strip(), html_of(message).strip()] == ["The shop frontend.example", "The shop"]
+    assert asked == ["once"]
+
+
+def test_flasks_signals_tell_of_each_template_of_the_mail(build: Builder, smtp: RecordingServer) -> None:
+    built = build()
+    told: list[tuple[str, str, object]] = []
+
+    def before(_: Flask, template: Template, context: dict[str, object]) -> None:
+        told.append(("before", str(template.name), context["site"]))
+
+    def after(_: Flask, template: Template, context: dict[str, object]) -> None:
+        told.append(("after", str(template.name), context["site"]))
+
+    with before_render_template.connected_to(before, built.app), template_rendered.connected_to(after, built.app):
+        mail_of(built, smtp)
+    names = [f"{FOLDER}/{name}" for name in ("subject.txt", "body.txt", "body.html")]
+    assert told == [(when, name, "frontend.example") for name in names for when in ("before", "after")]
 
 
 def test_a_context_that_lost_something_does_without_it(build: Builder, smtp: RecordingServer) -> None:

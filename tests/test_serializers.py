@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import EXCLUDE, Schema, fields, post_load, validate
-from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
+from marshmallow_sqlalchemy import ModelConverter, SQLAlchemyAutoSchema
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Enum,
+    Float,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -25,6 +27,10 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
+    Time,
+    Unicode,
+    UnicodeText,
+    Uuid,
 )
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -363,6 +369,40 @@ def test_neither_flag_nor_hash_is_shown_by_any_model(build: Builder, name: str) 
     shown = build(models.ALL[name]).register().get_json()
     hidden = {"email_verified_at", "is_verified", "email_verified", "confirmed_at", "is_active"}
     assert {key for key in shown if key in hidden or "password" in key} == set()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(String(9), String(), Unicode(9), Text(), UnicodeText()),
+        *(Integer(), SmallInteger(), BigInteger(), Boolean(), Float(), Numeric(9, 2)),
+        *(Date(), DateTime(), DateTime(timezone=True), Time(), JSON(), Uuid()),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("nullable", [True, False])
+def test_a_column_is_shown_by_the_field_that_marshmallow_sqlalchemy_makes_of_it(kind: Any, nullable: bool) -> None:
+    column = Column(kind, nullable=nullable, default=None if nullable else 1)
+    settings = {"USER_PUBLIC_FIELDS": ["extra"]}
+    built = make_app(models.declared(extra=column), registration=settings)
+    shown = built.registration.profile_schema(built.app).fields["extra"]
+    made = ModelConverter().column2field(column, dump_only=True, required=False)
+    assert type(shown) is type(made)
+    assert vars_without_place(shown) == vars_without_place(made)
+
+
+def vars_without_place(field: fields.Field[Any]) -> dict[str, object]:
+    """Return what a field was made with, without what a schema tells it when it takes it in."""
+    place = {"name", "parent", "root", "attribute", "data_key", "_creation_index", "format", "error_messages"}
+    validators = {"validators", "validate"}
+    values = {name: value for name, value in vars(field).items() if name not in place | validators}
+    return {**values, "validators": [repr(each) for each in field.validators]}
+
+
+def test_a_column_of_a_type_that_nothing_is_known_of_is_shown_as_it_is(build: Builder) -> None:
+    settings = {"USER_PUBLIC_FIELDS": ["extra"]}
+    built = build(models.declared(extra=Column(Unknown(), default="as it is")), registration=settings)
+    assert built.register().get_json() == {"extra": "as it is"}
 
 
 def test_the_profiles_key_is_for_reading_only(build: Builder) -> None:
