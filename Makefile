@@ -10,7 +10,8 @@
 # make storm          sign-ups through gunicorn while its workers are killed
 # make soak           50,000 sign-ups, and the memory of the workers
 # make conformance    schemathesis against the OpenAPI description
-# make mutants MODULE=x   changes in flask_rest_registration/x.py, or in all modules, that the tests must notice
+# make translations  find the texts in the source, update the catalogues and compile them
+# make mutants        changes in the package that the tests must notice; MODULE=signers for one module
 #
 # "make test" runs on SQLite, and then those modules on PostgreSQL and MariaDB in which the database decides. A server
 # that does not answer is passed over with one line, unless REQUIRE_SERVICES=1; tests/support/database_servers.py says
@@ -33,7 +34,7 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance mutants lint docs bench clean
+TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance mutants translations lint docs bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
 
@@ -69,6 +70,9 @@ soak: $(VENV)/installed-test
 
 mutants: $(VENV)/installed-mutants
 	$(BIN)/python -m tests.stress.mutants $(MODULE)
+
+translations: $(VENV)/installed-test
+	$(BIN)/python -m tests.catalogues
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -19,12 +19,13 @@ from .owners import write_to_owner
 from .serializers import ResendVerificationSerializer, load
 from .signers import RejectionSigner
 from .state import Registration
+from .texts import gettext, gettext_noop
 
 ReadJson = Callable[[], Any]
 
 #: What every request for a link is answered, and what a rejection is.
-SENT = "If an account with this address waits for its verification, the link is on its way."
-REJECTED = "Registration rejected successfully"
+SENT = gettext_noop("If an account with this address waits for its verification, the link is on its way.")
+REJECTED = gettext_noop("Registration rejected successfully")
 _resend_serializer = ResendVerificationSerializer()
 
 
@@ -53,7 +54,7 @@ def resend(registration: Registration, read_json: ReadJson, *, request: Request)
                 write_to_owner(registration, claims, mailer, find=find_claim, request=request)
             except EmailNotSent as error:
                 registration.app.logger.warning("A link was not sent again: %s", error.reason)
-    return {"detail": SENT}
+    return {"detail": gettext(SENT)}
 
 
 def reject(registration: Registration, read_json: ReadJson) -> dict[str, str]:
@@ -84,7 +85,7 @@ def reject(registration: Registration, read_json: ReadJson) -> dict[str, str]:
             raise ClaimInUse from None
         if not deleted:
             raise SignatureInvalid
-    return {"detail": REJECTED}
+    return {"detail": gettext(REJECTED)}
 
 
 class Purge:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .texts import gettext_noop
+
 #: Texts for people by the name under which the client sent the field.
 FieldErrors = Mapping[str, Sequence[str]]
 
@@ -44,8 +46,8 @@ class RequestRefused(RestRegistrationError):
     status = 400
     #: The slug for programs.
     code = "invalid"
-    #: The text for people.
-    detail = "The data that you sent is not valid."
+    #: The text for people, in English.
+    detail = gettext_noop("The data that you sent is not valid.")
 
     def __init__(self) -> None:
         super().__init__(self.detail)
@@ -66,7 +68,7 @@ class ParseError(RequestRefused):
     """The body is not JSON in strict UTF-8 (RFC 8259)."""
 
     code = "parse-error"
-    detail = "The body must be JSON in UTF-8."
+    detail = gettext_noop("The body must be JSON in UTF-8.")
 
 
 class RequestTooLarge(RequestRefused):
@@ -74,7 +76,7 @@ class RequestTooLarge(RequestRefused):
 
     status = 413
     code = "request-too-large"
-    detail = "The body is too large."
+    detail = gettext_noop("The body is too large.")
 
 
 class UnsupportedMediaType(RequestRefused):
@@ -82,7 +84,7 @@ class UnsupportedMediaType(RequestRefused):
 
     status = 415
     code = "unsupported-media-type"
-    detail = "Send the body with the header Content-Type: application/json."
+    detail = gettext_noop("Send the body with the header Content-Type: application/json.")
 
 
 class NotFound(RequestRefused):
@@ -90,21 +92,21 @@ class NotFound(RequestRefused):
 
     status = 404
     code = "not-found"
-    detail = "Not found."
+    detail = gettext_noop("Not found.")
 
 
 class SignatureInvalid(RequestRefused):
     """The link was not made by this application for this account as it is now."""
 
     code = "signature-invalid"
-    detail = "The link is not valid."
+    detail = gettext_noop("The link is not valid.")
 
 
 class SignatureExpired(RequestRefused):
     """The link is true but older than REGISTER_VERIFICATION_PERIOD."""
 
     code = "signature-expired"
-    detail = "The link has expired."
+    detail = gettext_noop("The link has expired.")
 
 
 class ClaimInUse(RequestRefused):
@@ -112,14 +114,14 @@ class ClaimInUse(RequestRefused):
 
     status = 409
     code = "claim-in-use"
-    detail = "This account cannot be deleted, because other data refers to it."
+    detail = gettext_noop("This account cannot be deleted, because other data refers to it.")
 
 
 class UserWithoutEmailNonverifiable(RequestRefused):
     """Verification is on and the new user has no e-mail address."""
 
     code = "user-without-email-nonverifiable"
-    detail = "An account without an e-mail address cannot be verified."
+    detail = gettext_noop("An account without an e-mail address cannot be verified.")
 
 
 class ServiceUnavailable(RequestRefused):
@@ -139,7 +141,7 @@ class EmailNotSent(ServiceUnavailable):
     """The verification mail could not be handed over."""
 
     code = "email-not-sent"
-    detail = "The verification e-mail could not be sent. Nothing was stored; please try again later."
+    detail = gettext_noop("The verification e-mail could not be sent. Nothing was stored; please try again later.")
 
 
 class RecipientRefused(EmailNotSent):
@@ -150,4 +152,4 @@ class DatabaseUnavailable(ServiceUnavailable):
     """The database could not be reached, or kept refusing the transaction as a conflict."""
 
     code = "database-unavailable"
-    detail = "The database is not available at the moment. Please try again later."
+    detail = gettext_noop("The database is not available at the moment. Please try again later.")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields
 
 from .addresses import normalize_email
+from .texts import gettext
 
 # The time for normalising grows with the square of the combining characters in a row.
 _LONGEST_TO_NORMALIZE = 2000
@@ -28,7 +29,7 @@ class EmailAddress(fields.String):
             return normalize_email(text)
         except ValueError:
             # email-validator's own sentence quotes the input.
-            raise ValidationError("Not a valid email address.") from None
+            raise ValidationError(gettext("Not a valid email address.")) from None
 
 
 class NormalizedString(fields.String):
@@ -40,7 +41,7 @@ class NormalizedString(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if len(text) > _LONGEST_TO_NORMALIZE:
-            raise ValidationError("This text is too long.")
+            raise ValidationError(gettext("This text is too long."))
         return unicodedata.normalize("NFKC", text)
 
 
@@ -51,7 +52,7 @@ class Duration(fields.TimeDelta):
         try:
             return super()._deserialize(value, attr, data, **kwargs)
         except (OverflowError, ValueError):
-            raise ValidationError("Not a valid period of time.") from None
+            raise ValidationError(gettext("Not a valid period of time.")) from None
 
 
 class UUIDText(fields.UUID):
@@ -71,7 +72,7 @@ def check_moment(value: datetime) -> None:
     """
     moment = value.replace(tzinfo=None)
     if moment - datetime.min < _MARGIN or datetime.max - moment < _MARGIN:  # noqa: DTZ901  # all without zones
-        raise ValidationError("Not a valid datetime.")
+        raise ValidationError(gettext("Not a valid datetime."))
 
 
 def check_exponent(value: object) -> None:
@@ -81,7 +82,7 @@ def check_exponent(value: object) -> None:
     :raises ValidationError: for what no database stores.
     """
     if isinstance(value, Decimal) and abs(value.adjusted()) > _LARGEST_EXPONENT:
-        raise ValidationError("Not a valid number.")
+        raise ValidationError(gettext("Not a valid number."))
 
 
 #: What is checked besides of the values of these types.
@@ -97,7 +98,7 @@ class LinkValue(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValidationError("Not a string or an integer.")
+            raise ValidationError(gettext("Not a string or an integer."))
         return str(value)
 
 
@@ -108,4 +109,4 @@ def not_blank(text: str) -> None:
     :raises marshmallow.ValidationError: if there is nothing to be seen in it.
     """
     if not text.strip():
-        raise ValidationError("This field may not be blank.")
+        raise ValidationError(gettext("This field may not be blank."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, before_render_template, template_rendered
@@ -14,6 +14,10 @@ from .exceptions import ConfigurationError, RecipientRefused
 from .settings import MailAddress, Templates, parse_templates
 from .signers import RegisterSigner, RejectionSigner
 from .state import Registration
+from .texts import current_language, in_language, parse_locale
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 _FOLDER = "rest_registration/register"
 
@@ -57,18 +61,20 @@ def build_verification_message(registration: Registration, request: Request | No
     :raises ConfigurationError: if there is no sender's address or no URL.
     """
     build_context = registration.settings.verification_template_context_builder
-    context: Mapping[str, object] = _verification_context(registration, user)
-    if build_context is not None:
-        context = build_context(request, user, dict(context))
-    return _render(registration, _verification_templates(registration, request, user), context, user=user)
+    with in_language(_locale(registration, request, user)):
+        context: Mapping[str, object] = _verification_context(registration, user)
+        if build_context is not None:
+            context = build_context(request, user, dict(context))
+        return _render(registration, _verification_templates(registration, request, user), context, user=user)
 
 
-def build_existing_account_message(registration: Registration, *, user: object) -> Message:
+def build_existing_account_message(registration: Registration, request: Request | None, *, user: object) -> Message:
     """Render the notice that tells an account's owner that somebody signed up with the address.
 
     It has no signed link and nothing of the request: whoever causes it is a stranger.
 
     :param registration: the app's state.
+    :param request: handed to VERIFICATION_LOCALE_SELECTOR.
     :param user: a stored account.
     :returns: a message to exactly one recipient.
     :raises RecipientRefused: if the account's address is no single address.
@@ -76,8 +82,21 @@ def build_existing_account_message(registration: Registration, *, user: object) 
     """
     given = registration.settings.register_existing_email_templates
     templates = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
-    context = _common_context(registration, user, RegisterSigner.for_user(user))
-    return _render(registration, templates, context, user=user)
+    with in_language(_locale(registration, request, user)):
+        context = _common_context(registration, user, RegisterSigner.for_user(user))
+        return _render(registration, templates, context, user=user)
+
+
+def _locale(registration: Registration, request: Request | None, user: object) -> Locale | None:
+    """Return the locale of a mail, or None for the request's, as also where a stranger chose one that is none."""
+    select = registration.settings.verification_locale_selector
+    name = None if select is None else select(request, user)
+    if name is None:
+        return None
+    locale = parse_locale(str(name))
+    if locale is None:
+        registration.app.logger.warning("What VERIFICATION_LOCALE_SELECTOR returned is no locale, such as 'pt_BR'.")
+    return locale
 
 
 def _render(
@@ -93,7 +112,7 @@ def _render(
     body = parts.get("body")
     if body is None:
         body = settings.verification_email_html_to_text_converter(html or "")
-    return compose(registration, recipient, subject=" ".join(parts["subject"].split()), body=body, html=html)
+    return compose(registration, recipient, subject=parts["subject"], body=body, html=html)
 
 
 def _render_templates(app: Flask, templates: Mapping[str, str], context: Mapping[str, object]) -> dict[str, str]:
@@ -107,6 +126,8 @@ def _render_templates(app: Flask, templates: Mapping[str, str], context: Mapping
         before_render_template.send(app, **told)
         parts[name] = template.render(complete)
         template_rendered.send(app, **told)
+        if name == "subject":  # is rendered first, and the HTML has it as its title
+            parts[name] = complete["subject"] = " ".join(parts[name].split())
     return parts
 
 
@@ -159,6 +180,7 @@ def _common_context(registration: Registration, user: object, signer: RegisterSi
         "user": user,
         "user_address": registration.model.address_of(user),
         "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
+        "translate": current_language().gettext,
     }
 
 

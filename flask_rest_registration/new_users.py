@@ -14,6 +14,7 @@ from .passwords import password_faults
 from .serializers import client_name
 from .settings import Settings
 from .state import Registration
+from .texts import gettext
 from .user_model import UserModel
 
 PASSWORD = "password"  # noqa: S105  # the name of the field
@@ -122,7 +123,7 @@ def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, A
 
 def _judge(settings: Settings, password: object, others: Mapping[str, Any], *, password_name: str) -> None:
     if not isinstance(password, str) or not password:
-        raise InvalidInput({password_name: ["A password is needed."]})
+        raise InvalidInput({password_name: [gettext("A password is needed.")]})
     faults = password_faults(password, others, validators=settings.password_validators)
     if faults:
         raise InvalidInput({password_name: faults})
@@ -132,7 +133,7 @@ def _receive(model: UserModel, settings: Settings, user: object, password: str, 
     try:
         model.password.receive(user, password, hasher=settings.password_hasher)
     except ValueError as error:
-        text = _own_words(error, otherwise="This password cannot be used.")
+        text = _own_words(error, otherwise=gettext("This password cannot be used."))
     else:
         return
     # Raised outside the handler: the error of a hasher may hold the password.
@@ -173,7 +174,9 @@ def _construct(model: UserModel, values: Mapping[str, Any]) -> object:
             " default, or give a REGISTER_SERIALIZER_CLASS that makes the object in @post_load."
         ) from error
     except ValueError as error:  # as SQLAlchemy's @validates methods raise it
-        raise InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise="This data cannot be used.")]}) from None
+        raise InvalidInput(
+            {WHOLE_OBJECT: [_own_words(error, otherwise=gettext("This data cannot be used."))]}
+        ) from None
 
 
 def _check_hash_fits(model: UserModel, values: Mapping[str, Any]) -> None:

@@ -37,26 +37,34 @@ class Mailer:
     send_notice: Send
 
 
-@contextmanager
-def delivery(registration: Registration) -> Iterator[Deliver]:
-    """Connect to the mail server, secure and log in.
+class Delivery:
+    """A context in which a connection to the mail server is ready: made, secured and logged in.
 
     :param registration: the app's state.
-    :yields: what hands over one message; connecting and that together have VERIFICATION_EMAIL_TIMEOUT.
-    :raises EmailNotSent: if a step fails or the time is over.
     """
-    deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
-    connection = DeliveryConnection(mail_state(registration), deadline, lambda: registration.tls_context)
 
-    def deliver(build: Callable[[], Message]) -> None:
+    def __init__(self, registration: Registration) -> None:
+        self._app = registration.app
+        self._deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
+        self._connection = DeliveryConnection(
+            mail_state(registration), self._deadline, lambda: registration.tls_context
+        )
+
+    def __enter__(self) -> Deliver:
+        """Connect.
+
+        :returns: what hands over one message; connecting and that together have VERIFICATION_EMAIL_TIMEOUT.
+        :raises EmailNotSent: if a step fails or the time is over.
+        """
+        _in_time(self._connection.__enter__, self._deadline)
+        return self._deliver
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.__exit__(None, None, None)
+
+    def _deliver(self, build: Callable[[], Message]) -> None:
         message = build()
-        _in_time(lambda: _hand_over(registration.app, connection, message), deadline)
-
-    _in_time(connection.__enter__, deadline)
-    try:
-        yield deliver
-    finally:
-        connection.__exit__(None, None, None)
+        _in_time(lambda: _hand_over(self._app, self._connection, message), self._deadline)
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,12 @@ def notice_sender(connect: Callable[[Registration], AbstractContextManager[Deliv
     :param connect: how it is handed over.
     """
     return ConnectingSender(
-        connect, lambda registration, request, user: build_existing_account_message(registration, user=user)
+        connect, lambda registration, request, user: build_existing_account_message(registration, request, user=user)
     )
 
 
-_send_link = link_sender(delivery)
-_send_notice = notice_sender(delivery)
+_send_link = link_sender(Delivery)
+_send_notice = notice_sender(Delivery)
 
 
 def send_register_verification_email_notification(request: Request | None, user: object) -> None:

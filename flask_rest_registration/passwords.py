@@ -9,6 +9,8 @@ from marshmallow import ValidationError
 from werkzeug.security import generate_password_hash
 from zxcvbn_rs_py import zxcvbn
 
+from .texts import gettext, gettext_noop, ngettext
+
 PasswordValidator = Callable[[str, Mapping[str, object]], object]
 
 # NIST SP 800-63B, section 5.1.1.2: at least 8 characters; long ones are to be accepted.
@@ -19,7 +21,7 @@ _RATED_CHARACTERS = 32
 _RATED_INPUTS, _RATED_INPUT_CHARACTERS = 50, 100
 _LOWEST_SCORE = 3
 
-_OWN_WORDS = "This password is easy to guess. Add another word or two. Uncommon words are better."
+_OWN_WORDS = gettext_noop("This password is easy to guess. Add another word or two. Uncommon words are better.")
 
 
 def hash_password(password: str) -> str:
@@ -39,9 +41,21 @@ def validate_length(password: str, user_data: Mapping[str, object]) -> None:
     :raises marshmallow.ValidationError: naming the limit.
     """
     if len(password) < SHORTEST:
-        raise ValidationError(f"This password is too short: it needs at least {SHORTEST} characters.")
+        raise ValidationError(
+            ngettext(
+                "This password is too short: it needs at least %(count)s character.",
+                "This password is too short: it needs at least %(count)s characters.",
+                SHORTEST,
+            )
+        )
     if len(password) > LONGEST:
-        raise ValidationError(f"This password is too long: it may have at most {LONGEST} characters.")
+        raise ValidationError(
+            ngettext(
+                "This password is too long: it may have at most %(count)s character.",
+                "This password is too long: it may have at most %(count)s characters.",
+                LONGEST,
+            )
+        )
 
 
 def validate_strength(password: str, user_data: Mapping[str, object]) -> None:
@@ -58,7 +72,8 @@ def validate_strength(password: str, user_data: Mapping[str, object]) -> None:
         return
     feedback = rated.feedback
     advice = [feedback.warning, *feedback.suggestions] if feedback else []
-    raise ValidationError(" ".join(str(sentence) for sentence in advice if sentence is not None) or _OWN_WORDS)
+    texts = [gettext(str(sentence)) for sentence in advice if sentence is not None]
+    raise ValidationError(" ".join(texts or [gettext(_OWN_WORDS)]))
 
 
 def _words_of(values: Iterable[object]) -> list[str]:

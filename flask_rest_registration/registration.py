@@ -21,14 +21,15 @@ from .signals import send_signal, user_activated, user_registered
 from .signers import RegisterSigner
 from .state import Registration
 from .storing import NewAccount, store
+from .texts import gettext, gettext_noop
 
 ReadJson = Callable[[], Any]
 
 #: What every accepted sign-up is answered while the existence of accounts is hidden.
-HIDDEN = "If this address can be used, a message is on its way to it."
+HIDDEN = gettext_noop("If this address can be used, a message is on its way to it.")
 
 #: What a verification is answered.
-VERIFIED = "User verified successfully"
+VERIFIED = gettext_noop("User verified successfully")
 
 
 def register(registration: Registration, read_json: ReadJson, *, request: Request) -> Any:
@@ -51,7 +52,7 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
         is_new = store(NewAccount(registration, schema, sent, user), request)
     try:
         hides = registration.settings.register_hide_existing_email
-        return {"detail": HIDDEN} if hides else registration.serializers.profile().dump(user)
+        return {"detail": gettext(HIDDEN)} if hides else registration.serializers.profile().dump(user)
     finally:
         if is_new:
             _tell(registration, user_registered, user=user, request=request)
@@ -84,7 +85,7 @@ def verify(registration: Registration, read_json: ReadJson, *, request: Request)
                 user=user,
                 rollback=registration.accounts.rollback,
             )
-    return {**extra, "detail": VERIFIED}
+    return {**extra, "detail": gettext(VERIFIED)}
 
 
 def _split(registration: Registration, sent: Any) -> tuple[Mapping[str, str], dict[str, Any]]:

@@ -12,7 +12,9 @@ from .attributes import PASSWORD_NAMES, Attribute
 from .column_fields import is_plain_text, read_field, shown_field
 from .exceptions import ConfigurationError, InvalidInput
 from .fields import EmailAddress, LinkValue
+from .library_texts import translate_text
 from .settings import Settings
+from .texts import gettext
 from .user_model import UserModel, cannot_be_omitted
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
@@ -26,7 +28,7 @@ class _PasswordSerializer(Schema):
     def check_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> None:
         """Refuse two passwords that differ."""
         if "password_confirm" in self.fields and data.get("password") != data.get("password_confirm"):
-            raise ValidationError("The two passwords are not the same.", "password_confirm")
+            raise ValidationError(gettext("The two passwords are not the same."), "password_confirm")
 
     @post_load
     def drop_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _texts(found: Any) -> list[str]:
     """Flatten what nested schemas and lists report into the texts of one field."""
     if isinstance(found, Mapping):
         return [f"{name}: {text}" for name, inner in found.items() for text in _texts(inner)]
-    return [str(text) for text in found] if isinstance(found, list) else [str(found)]
+    return [translate_text(str(text)) for text in (found if isinstance(found, list) else [found])]
 
 
 def client_name(schema: Schema, attribute: str) -> str | None:

@@ -384,13 +384,20 @@ class Settings:
         None,
         _function,
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
-        " REGISTER_VERIFICATION_URL), `verification_url` and `valid_until`.",
+        " REGISTER_VERIFICATION_URL), `verification_url`, `rejection_url`, `valid_until` and `translate`,"
+        " and the bodies' templates get the `subject` besides.",
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _setting(
         None,
         _function,
         "`selector(request, user) -> dict`: the templates by language or brand; by default"
         " REGISTER_VERIFICATION_EMAIL_TEMPLATES.",
+    )
+    verification_locale_selector: Callable[[Request | None, object], str | None] | None = _setting(
+        None,
+        _function,
+        "`selector(request, user) -> str | None`: the language of a mail, such as `user.locale`, where Flask-Babel is"
+        " initialised; by default, and for None or what is no locale, that of the request.",
     )
     verification_email_html_to_text_converter: Callable[[str], str] = _setting(
         "flask_rest_registration.html_to_text.html_to_text",

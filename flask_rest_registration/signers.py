@@ -7,7 +7,7 @@ import hmac
 import json
 from datetime import datetime, timedelta, timezone
 from typing import ClassVar, TypeVar
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from itsdangerous import Signer
 
@@ -154,7 +154,7 @@ def build_url(signer: LinkSigner) -> str:
     :param signer: gives base URL and data.
     :returns: the URL, with the query string and fragment that were there already.
     """
-    parts = urlsplit(signer.get_base_url())
-    added = urlencode(signer.get_signed_data(), quote_via=quote, safe="")
-    query = f"{parts.query}&{added}" if parts.query else added
-    return urlunsplit(parts._replace(query=query))
+    url, hash_sign, fragment = signer.get_base_url().partition("#")
+    separator = "?" if "?" not in url else "" if url.endswith(("?", "&")) else "&"
+    added = "&".join(f"{name}={quote(value, safe='')}" for name, value in signer.get_signed_data().items())
+    return f"{url}{separator}{added}{hash_sign}{fragment}"

@@ -101,6 +101,7 @@ class AppState:
             )
         settings = resolve_settings(self._values)
         require_login_manager(self._app, settings)
+        _require_babel(self._app, settings)
         model = inspect_user_model(db, settings)
         accounts = Accounts(db, model)
         refuse_unfilled_key(model, dialect=accounts.dialect)
@@ -110,6 +111,14 @@ class AppState:
         for warning in model_warnings(model):
             self._app.logger.warning(warning)
         return Registration(self._app, settings, model, serializers, accounts, claims)
+
+
+def _require_babel(app: Flask, settings: Settings) -> None:
+    if settings.verification_locale_selector is not None and "babel" not in app.extensions:
+        raise ConfigurationError(
+            "VERIFICATION_LOCALE_SELECTOR is set, which needs Flask-Babel, and that is not initialised on this app:"
+            " call Babel(app) after pip install 'flask-rest-registration[babel]', or remove the setting."
+        )
 
 
 def app_state(app: Flask) -> AppState:

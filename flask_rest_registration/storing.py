@@ -26,12 +26,13 @@ from .notifications import Mailer, ready_mailer
 from .owners import write_to_owner
 from .serializers import client_name
 from .state import Registration
+from .texts import gettext, gettext_noop
 from .unique import UniqueRule
 from .user_model import cannot_be_omitted
 
 Result = TypeVar("Result")
 
-_TAKEN = "This value is already taken."
+_TAKEN = gettext_noop("This value is already taken.")
 
 
 class NewAccount:
@@ -75,7 +76,7 @@ class NewAccount:
         except TransactionConflict as conflict:
             failure: Exception = DatabaseUnavailable(str(conflict))
         except ValueRefused as error:
-            failure = self.refused_by_database(error, "The database cannot store this data.")
+            failure = self.refused_by_database(error, gettext("The database cannot store this data."))
         raise failure
 
     def refusal(
@@ -88,12 +89,12 @@ class NewAccount:
         :param application_took_part: whether the application's own rows may have violated it.
         :returns: what to raise.
         """
-        errors = {field: [_TAKEN] for collision in collisions for field in self._fields_of(collision.rule)}
+        errors = {field: [gettext(_TAKEN)] for collision in collisions for field in self._fields_of(collision.rule)}
         if errors:
             return InvalidInput(errors)
         if application_took_part or self._lacks_what_nobody_sends():
             return DatabaseFault(str(violation))
-        return self.refused_by_database(violation, "The database refused this data.")
+        return self.refused_by_database(violation, gettext("The database refused this data."))
 
     def refused_by_database(self, fault: DatabaseFault, text: str) -> InvalidInput:
         """Log what the client need not know, and make the answer."""
@@ -136,7 +137,7 @@ def store(account: NewAccount, request: Request) -> bool:
         registration.app.logger.warning("A verification mail was not sent: %s", error.reason)
         email = registration.model.email.name
         field = account.field_of(email) or WHOLE_OBJECT
-        raise InvalidInput({field: ["The mail server does not accept this address."]}) from None
+        raise InvalidInput({field: [gettext("The mail server does not accept this address.")]}) from None
 
 
 def _store_without_mail(account: NewAccount) -> None:

@@ -37,7 +37,8 @@ def _note_end(session: Session, transaction: SessionTransaction) -> None:
 
 
 def _has_pending(session: Session) -> bool:
-    return bool(session.new or session.dirty or session.deleted)
+    # What is dirty or to be deleted is in the identity map, which is usually empty and quicker to ask.
+    return bool(session.new or (session.identity_map and (session.dirty or session.deleted)))
 
 
 def _changed_objects(session: Session) -> list[object]:

@@ -24,6 +24,7 @@ from .exceptions import (
     UnsupportedMediaType,
 )
 from .state import current_registration
+from .texts import gettext
 
 _LONGEST_BODY = 64 * 1024
 _DEEPEST_NESTING = 64
@@ -84,7 +85,7 @@ def _forbid_storing(response: Response) -> Response:
 
 
 def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int]:
-    body: dict[str, Any] = {"detail": refusal.detail, "code": refusal.code}
+    body: dict[str, Any] = {"detail": gettext(refusal.detail), "code": refusal.code}
     if isinstance(refusal, InvalidInput):
         body["errors"] = refusal.errors
     if isinstance(refusal, ServiceUnavailable):
@@ -97,7 +98,7 @@ def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, InternalServerError) and error.original_exception is not None:
         return _answer_of_application(error)
     if isinstance(error, RequestEntityTooLarge):
-        body = {"detail": RequestTooLarge.detail, "code": RequestTooLarge.code}
+        body = {"detail": gettext(RequestTooLarge.detail), "code": RequestTooLarge.code}
     else:
         slug = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
         body = {"detail": str(error.description or error.name), "code": slug}
@@ -174,9 +175,9 @@ def _check_values(parsed: Any) -> None:
     errors: dict[str, list[str]] = {}
     for name, value in items:
         if _UNSTORABLE.search(name):
-            errors[WHOLE_OBJECT] = ["A field's name has characters that cannot be stored."]
+            errors[WHOLE_OBJECT] = [gettext("A field's name has characters that cannot be stored.")]
         elif any(isinstance(text, str) and _UNSTORABLE.search(text) for text in _flatten(value)):
-            errors[name] = ["This text has characters that cannot be stored."]
+            errors[name] = [gettext("This text has characters that cannot be stored.")]
     if errors:
         raise InvalidInput(errors)
 

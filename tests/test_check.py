@@ -151,6 +151,7 @@ def test_it_tries_a_password_where_nothing_has_used_the_models_yet(tmp_path: Pat
         "VERIFICATION_URL_BUILDER",
         "VERIFICATION_TEMPLATE_CONTEXT_BUILDER",
         "VERIFICATION_TEMPLATES_SELECTOR",
+        "VERIFICATION_LOCALE_SELECTOR",
         "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER",
         "PASSWORD_HASHER",
         "PASSWORD_VALIDATORS",

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import pytest
 from flask import Flask
 
-from .support.links import link_in, text_of, values_of
+from .support.links import html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
 from .support.pages import DOCS, blocks
 from .support.web import run_python
@@ -115,6 +115,17 @@ def test_the_mail_is_in_the_language_of_the_account(load: Load, smtp: RecordingS
     assert smtp.message["Subject"] == "Willkommen im Laden"
     assert "help@shop.example" in text_of(smtp.message)
     assert smtp.message.get_body(("html",)) is None
+
+
+def test_answers_and_mails_are_in_the_languages_of_request_and_user(load: Load, smtp: RecordingServer) -> None:
+    example = load("languages", "speaking")
+    german = {"Accept-Language": "de"}
+    refused = sign_up(example.app, headers=german, email="nobody")
+    assert refused.json["errors"] == {"email": ["Ungültige E-Mail-Adresse."]}
+    assert sign_up(example.app, headers=german).status_code == 201
+    assert '<html lang="de" dir="ltr">' in html_of(smtp.messages.pop())
+    assert sign_up(example.app, headers=german, email="bob@example.com", locale="ar").status_code == 201
+    assert '<html lang="ar" dir="rtl">' in html_of(smtp.messages.pop())
 
 
 def test_the_link_has_its_values_behind_the_hash(load: Load, smtp: RecordingServer) -> None:

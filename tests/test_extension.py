@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from flask import Blueprint, Flask
+from flask_babel import Babel
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
@@ -403,6 +404,7 @@ FIRST: dict[str, object] = {
     "VERIFICATION_URL_BUILDER": None,
     "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": lambda request, user, context: {**context, "extra": "one"},
     "VERIFICATION_TEMPLATES_SELECTOR": None,
+    "VERIFICATION_LOCALE_SELECTOR": None,
     "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": None,
     "PASSWORD_HASHER": lambda password: "hashed for the first",
     "PASSWORD_VALIDATORS": [],
@@ -441,6 +443,7 @@ SECOND: dict[str, object] = {
     "VERIFICATION_URL_BUILDER": second_url,
     "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": lambda request, user, context: {**context, "extra": "two"},
     "VERIFICATION_TEMPLATES_SELECTOR": lambda request, user: {"subject": "s2.txt", "html_body": "b2.html"},
+    "VERIFICATION_LOCALE_SELECTOR": lambda request, user: "de",
     "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": lambda html: f"second: {html[:9]}",
     "PASSWORD_HASHER": lambda password: "hashed for the second",
     "PASSWORD_VALIDATORS": [not_oslo],
@@ -464,7 +467,7 @@ TEMPLATES = {
     "subject.txt": "First",
     "body.txt": "{{ extra }} {{ verification_url }}",
     "s2.txt": "Second",
-    "b2.html": "<b>{{ extra }}</b> <a href='{{ verification_url }}'>there</a>",
+    "b2.html": "<b>{{ extra }}</b> <a href='{{ verification_url }}'>{{ translate('en') }}</a>",
     "unused.txt": "unused",
     "unused.html": "unused",
 }
@@ -472,6 +475,11 @@ TEMPLATES = {
 
 def use_templates(app: Flask) -> None:
     app.jinja_loader = DictLoader(TEMPLATES)
+
+
+def use_templates_and_languages(app: Flask) -> None:
+    use_templates(app)
+    Babel(app)
 
 
 class TestTwoAppsThatDifferInEverySetting:
@@ -496,7 +504,7 @@ class TestTwoAppsThatDifferInEverySetting:
             extension=extension,
             mail=second_server,
             config={"SECRET_KEY": "the second app's key"},
-            before_init=use_templates,
+            before_init=use_templates_and_languages,
         )
 
     def sign_up(self, first: Built, second: Built) -> None:
@@ -545,6 +553,7 @@ class TestTwoAppsThatDifferInEverySetting:
         assert text_of(mail).startswith("one https://first.example/verify/?user_id=1&timestamp=")
         assert mail.get_body(("html",)) is None
         assert html_of(other).startswith("<b>two</b> <a href='https://second.example/verify/?signature=")
+        assert html_of(other).strip().endswith(">de</a>")
         assert text_of(other).strip() == "second: <b>two</b"
 
     def test_each_verifies_by_its_own(
@@ -576,7 +585,7 @@ class TestTwoAppsThatDifferInEverySetting:
     def test_the_order_in_which_they_were_initialised_does_not_matter(
         self, build: Builder, extension: RestRegistration, smtp: RecordingServer
     ) -> None:
-        second = build(other_model, registration=SECOND, extension=extension, before_init=use_templates)
+        second = build(other_model, registration=SECOND, extension=extension, before_init=use_templates_and_languages)
         first = build(registration=FIRST, extension=extension, before_init=use_templates)
         self.sign_up(first, second)
         assert [message["Subject"] for message in smtp.messages] == ["First", "Second"]
@@ -661,6 +670,7 @@ STOREYS = (
     "claim_rules",
     "claim_statements",
     "serializers",
+    "library_texts",
     "column_fields",
     "fields",
     "login",
@@ -680,6 +690,7 @@ STOREYS = (
     "signals",
     "safe_logging",
     "exceptions",
+    "texts",
     "clock",
 )
 

@@ -312,7 +312,8 @@ def test_a_context_builder_adds_to_what_the_templates_get(build: Builder, smtp: 
     assert text_of(mail_of(built, smtp)).strip() == "Dear ann at localhost frontend.example"
     send_by_script(built)
     assert text_of(smtp.message).strip() == "Dear ann at no request frontend.example"
-    assert seen[0].keys() == {"user", "user_address", "site", "verification_url", "valid_until", "rejection_url"}
+    usual = {"user", "user_address", "site", "verification_url", "valid_until", "rejection_url", "translate"}
+    assert seen[0].keys() == usual
     assert seen[0]["user_address"] == "ann@example.com"
 
 

@@ -53,6 +53,10 @@ def selector(request: object, user: object) -> dict[str, str]:
     return {"subject": "selected.txt"}
 
 
+def locale_selector(request: object, user: object) -> str | None:
+    return None
+
+
 def context_builder(request: object, user: object, context: Mapping[str, object]) -> dict[str, object]:
     return dict(context)
 
@@ -133,6 +137,7 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "VERIFICATION_URL_BUILDER": (builder, [5, "build"]),
     "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": (context_builder, [5, {}]),
     "VERIFICATION_TEMPLATES_SELECTOR": (selector, [5, {}]),
+    "VERIFICATION_LOCALE_SELECTOR": (locale_selector, [5, "de"]),
     "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": (str.upper, [5, "upper"]),
     "PASSWORD_HASHER": (models.cheap_hash, [5, "scrypt"]),
     "PASSWORD_VALIDATORS": ([validator], [validator, 5, [5]]),

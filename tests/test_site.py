@@ -21,6 +21,7 @@ QUESTIONS = {
     "Who talks to whom, and why a button?": ("why button", "workflow"),
     "How do I add a field to the sign-up?": ("add field sign-up", "customising"),
     "How do I change the words of the mail?": ("templates mail", "customising"),
+    "Can it speak German, or Arabic?": ("languages German", "languages"),
     "How do I change the URL of the link?": ("link URL", "customising"),
     "How do I return a token?": ("token", "customising"),
     "How do I add a captcha?": ("captcha", "customising"),

@@ -23,7 +23,7 @@ from celery.exceptions import Reject
 from flask_mail import Message
 
 from ..exceptions import ConfigurationError, EmailNotSent, RecipientRefused
-from ..notifications import ConnectingSender, Deliver, delivery, link_sender, notice_sender
+from ..notifications import ConnectingSender, Deliver, Delivery, link_sender, notice_sender
 from ..safe_logging import traceback_without_text
 from ..signals import send_signal
 from ..smtp import Deadline
@@ -70,7 +70,7 @@ def _queue(registration: Registration) -> Iterator[Deliver]:
     """
     celery = _celery_of(registration)
     if celery.conf.task_always_eager:  # nothing is queued then, and there is nobody to try again
-        with delivery(registration) as deliver:
+        with Delivery(registration) as deliver:
             yield deliver
         return
     deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
@@ -132,7 +132,7 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
     :raises EmailNotSent: if it is given up.
     """
     try:
-        with delivery(current_registration()) as deliver:
+        with Delivery(current_registration()) as deliver:
             deliver(lambda: _message_of(mail))
     except EmailNotSent as error:
         failure = error

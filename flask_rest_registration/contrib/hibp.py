@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError
 
 from ..smtp import Deadline, DeadlineTLSContext, connect
+from ..texts import gettext
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class PwnedPasswordValidator:
             return
         if is_pwned:
             raise ValidationError(
-                "This password is known from a data breach, so attackers try it early. Choose another one."
+                gettext("This password is known from a data breach, so attackers try it early. Choose another one.")
             )
 
     def _times_seen(self, digest: str) -> int:

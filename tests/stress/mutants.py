@@ -1,177 +1,237 @@
 """Change the package in one small place after the other, and see whether the tests notice.
 
-Run it with ``make mutants MODULE=signers.py``. cosmic-ray makes the changes, in a copy of the checkout; only the tests
-that are about the module are run, up to the first that fails. What survives is printed with its change.
+Run it with ``make mutants``, or ``make mutants MODULE=signers`` for one module. cosmic-ray makes the changes. The tests
+are run once with their coverage; then each change gets the tests that run its lines, the quickest first, up to the
+first that fails. What survives is printed with its change, and stands in ``mutants.json`` for the next run, which
+leaves out what was noticed before as long as the module stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import difflib
+import hashlib
+import json
 import os
-import shutil
-import subprocess
+import re
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+from coverage import CoverageData
 
-_ROOT: Final = Path(__file__).parents[2]
-_PACKAGE: Final = "flask_rest_registration"
+from .mutant_runs import PACKAGE, ROOT, Job, Pool, import_libraries, in_fork, run_pytest
 
-_CLAIMS: Final = "claim_model claim_settings resend reclaim reject purge hidden_existence password_at_verification"
+#: They start servers and processes of their own, which take long and whose coverage is not seen here.
+_APART: Final = (
+    *("broken_databases", "broken_mail_servers", "docs", "docs_celery", "docs_examples", "docs_programs"),
+    *("processes", "readme", "site", "storm"),
+)
 
-#: The tests that are about a module, by the names of their modules, the quickest to notice first.
-TESTS: Final = {
-    "accounts": f"register verify statements failures concurrency user_models {_CLAIMS}",
-    "addresses": "serializers settings mail hostile_input",
-    "attributes": f"user_models verify claim_model settings check {_CLAIMS}",
-    "checks": "check",
-    "claim_rules": f"claim_settings check {_CLAIMS}",
-    "claim_statements": f"{_CLAIMS} claim_races statements",
-    "claims": f"{_CLAIMS} claim_races failures",
-    "cli": "check purge",
-    "clock": "link verify settings purge resend",
-    "contradictions": "settings claim_settings check",
-    "database_errors": "database_errors failures concurrency secrets",
-    "exceptions": "http settings failures secrets extension",
-    "extension": "extension settings http",
-    "fields": "serializers hostile_input user_models",
-    "html_to_text": "mail",
-    "links": "verify link reject password_at_verification",
-    "login": "login",
-    "messages": "mail link secrets",
-    "model_inspection": "user_models check settings",
-    "new_users": "register passwords user_models password_at_verification mass_assignment failures",
-    "notifications": "mail failures resend hidden_existence",
-    "owners": "resend hidden_existence failures",
-    "passwords": "passwords hostile_input",
-    "registration": "register verify signals failures password_at_verification hidden_existence",
-    "safe_logging": "secrets failures",
-    "serializers": "serializers mass_assignment user_models hostile_input password_at_verification settings",
-    "settings": "settings claim_settings docs",
-    "signals": "signals failures",
-    "signers": "link verify reject claim_model settings",
-    "smtp": "mail failures",
-    "state": "extension settings check user_models",
-    "storing": "register failures concurrency reclaim hidden_existence database_errors statements",
-    "transactions": "concurrency failures statements database_errors signals mass_assignment",
-    "unique": "user_models register database_errors",
-    "user_model": "user_models check settings verify",
-    "views": "http hostile_input register verify",
-    "contrib/hibp": "hibp",
-    "testing/bodies": "testing",
-    "testing/collection": "testing",
-    "testing/hostile": "testing",
-    "testing/target": "testing",
-}
+#: Seconds of tests for one change, by their time in the run without a change; what they miss counts as survived.
+_MOST_SECONDS: Final = 45.0
 
-_CONFIGURATION: Final = """\
-[cosmic-ray]
-module-path = "{module}"
-timeout = {timeout:.1f}
-excluded-modules = []
-test-command = "{command}"
-
-[cosmic-ray.distributor]
-name = "local"
-"""
+_RESULTS: Final = ROOT / "mutants.json"
 
 
-def places_of_annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Yield the places of annotations, which nothing evaluates: ``str | None`` and ``str - None`` are one there."""
-    for node in ast.walk(ast.parse(source)):
-        for name in ("annotation", "returns"):
-            found = getattr(node, name, None)
-            if isinstance(found, ast.expr) and found.end_lineno is not None and found.end_col_offset is not None:
-                yield (found.lineno, found.col_offset), (found.end_lineno, found.end_col_offset)
+@dataclass(frozen=True)
+class Mutant:
+    """One change.
 
-
-def leave_out_annotations(session: WorkDB, source: str) -> None:
-    """Mark the mutants that are the program itself."""
-    places = list(places_of_annotations(source))
-    for item in list(session.pending_work_items):
-        mutation = item.mutations[0]
-        if any(start <= mutation.start_pos and mutation.end_pos <= end for start, end in places):
-            session.set_result(item.job_id, WorkResult(WorkerOutcome.SKIPPED))
-
-
-def copied_checkout(folder: Path) -> Path:
-    """Copy what the tests need."""
-    copy = folder / "checkout"
-    unwanted = shutil.ignore_patterns(".git", ".venv", "*cache*", ".pytest_tmp", ".hypothesis", "dist", "build")
-    shutil.copytree(_ROOT, copy, ignore=unwanted)
-    return copy
-
-
-def mutate(module: str, checkout: Path) -> bool:
-    """Try the mutants of a module, and print what became of them.
-
-    :param module: its path within the package, without ``.py``.
-    :param checkout: a copy, which is changed.
-    :returns: whether all were noticed.
+    :param path: the module's file, within the checkout.
+    :param lines: the lines that are changed.
+    :param source: the module with the change.
+    :param diff: the change, for people.
     """
-    path = Path(_PACKAGE, f"{module}.py")
-    tests = " ".join(f"tests/test_{name}.py" for name in TESTS[module].split())
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {tests}"
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    start = time.monotonic()
-    untouched = subprocess.run(
-        command.split(), cwd=checkout, env=environment, check=False, stdout=subprocess.PIPE, text=True
-    )
-    if untouched.returncode:
-        sys.exit(f"The tests fail without any change:\n{untouched.stdout[-3000:]}")
-    seconds = time.monotonic() - start
-
-    configuration = checkout / "mutants.toml"
-    configuration.write_text(_CONFIGURATION.format(module=path, timeout=30 + 5 * seconds, command=command))
-    cosmic_ray = [str(Path(sys.executable).with_name("cosmic-ray"))]
-    session_file = checkout / "mutants.sqlite"
-    subprocess.run([*cosmic_ray, "init", configuration, session_file], cwd=checkout, env=environment, check=True)
-    with use_db(str(session_file), mode=WorkDB.Mode.open) as session:
-        leave_out_annotations(session, (checkout / path).read_text())
-        count = len(list(session.pending_work_items))
-    print(f"{path}: {count} mutants, {seconds:.0f} s for the tests without a change", flush=True)
-    subprocess.run([*cosmic_ray, "exec", configuration, session_file], cwd=checkout, env=environment, check=True)
-    with use_db(str(session_file), mode=WorkDB.Mode.open) as session:
-        survived = _report(session, path, time.monotonic() - start)
-    session_file.unlink()
-    return not survived
+    path: str
+    lines: range
+    source: str
+    diff: str
 
 
-def _report(session: WorkDB, path: Path, seconds: float) -> int:
-    results = [result for _, result in session.results if result.worker_outcome is not WorkerOutcome.SKIPPED]
-    for result in results:
-        if result.test_outcome is TestOutcome.SURVIVED:
-            print(result.diff)
-    outcomes = Counter(str(result.test_outcome.value) for result in results if result.test_outcome)
-    survived = outcomes[TestOutcome.SURVIVED.value]
-    killed = len(results) - survived
-    share = 100 * killed / (len(results) or 1)
-    print(f"{path}: {killed} of {len(results)} killed ({share:.1f} %), {survived} survived, in {seconds:.0f} s")
-    return survived
+def modules() -> list[str]:
+    """List the modules of the package by their paths within it, without ``.py``."""
+    package = ROOT / PACKAGE
+    return sorted(path.relative_to(package).with_suffix("").as_posix() for path in package.rglob("*.py"))
+
+
+def mutants_of(path: str) -> Iterator[Mutant]:
+    """Make every change of a module, but for those of annotations, which nothing evaluates.
+
+    :param path: the module's file, within the checkout.
+    """
+    source = (ROOT / path).read_text(encoding="utf-8")
+    unchecked = list(_unevaluated(source))
+    seen = {source}
+    for name in sorted(operator_names()):
+        operator = get_operator(name)
+        if operator.arguments():
+            continue
+        places = [place for node in ast_nodes(get_ast(source)) for place in operator().mutation_positions(node)]
+        for occurrence, (start, end) in enumerate(places):
+            if any(first <= start and end <= last for first, last in unchecked):
+                continue
+            changed = mutate_code(source, operator(), occurrence)
+            if changed is not None and changed not in seen:
+                seen.add(changed)
+                yield Mutant(path, range(start[0], end[0] + 1), changed, _diff(source, changed, path))
+
+
+def _unevaluated(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield the places of annotations and of imports for type checkers."""
+    for node in ast.walk(ast.parse(source)):
+        found = [getattr(node, name, None) for name in ("annotation", "returns")]
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            found.append(node.test)
+        for each in found:
+            if isinstance(each, ast.expr) and each.end_lineno is not None and each.end_col_offset is not None:
+                yield (each.lineno, each.col_offset), (each.end_lineno, each.end_col_offset)
+
+
+def _diff(source: str, changed: str, path: str) -> str:
+    lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), path, path, n=0, lineterm="")
+    return "\n".join(list(lines)[2:])
+
+
+class Coverage:
+    """Which tests run which lines, and how long each takes.
+
+    :param checkout: a copy of the checkout, in which they are run.
+    """
+
+    def __init__(self, checkout: Path) -> None:
+        log = checkout.parent / "coverage.log"
+        arguments = ["-vv", "--durations=0", "--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
+        arguments += [f"--ignore=tests/test_{name}.py" for name in _APART]
+        os.environ["COVERAGE_FILE"] = str(checkout.parent / "coverage.data")
+        _, status = os.waitpid(in_fork(lambda: run_pytest(checkout, arguments, log)), 0)
+        printed = log.read_text(errors="replace")
+        if os.waitstatus_to_exitcode(status):
+            sys.exit(f"The tests fail without any change:\n{printed[-3000:]}")
+        self._seconds: dict[str, float] = defaultdict(float)
+        for seconds, test in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(\S.*)$", printed, re.MULTILINE):
+            self._seconds[test] += float(seconds)
+        self._data = CoverageData(os.environ.pop("COVERAGE_FILE"))
+        self._data.read()
+        self._checkout = checkout
+
+    def tests_of(self, path: str, lines: range) -> list[str]:
+        """Return the tests of lines, the quickest first, as many as there is time for.
+
+        Lines that are run by the import alone have those of the whole module.
+
+        :param path: the module's file, within the checkout.
+        :param lines: the lines.
+        """
+        contexts = self._data.contexts_by_lineno(str(self._checkout / path))
+        found = {test for line in lines for test in contexts.get(line, ()) if test}
+        found = found or {test for tests in contexts.values() for test in tests if test}
+        tests = sorted({test.rpartition("|")[0] for test in found}, key=lambda test: (self._seconds[test], test))
+        chosen: list[str] = []
+        seconds = 0.0
+        for test in tests:
+            seconds += self._seconds[test] + 0.002
+            if chosen and seconds > _MOST_SECONDS:
+                break
+            chosen.append(test)
+        return chosen
+
+
+class Results:
+    """What became of the changes, kept for the next run."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+
+    def of(self, path: str) -> dict[str, str]:
+        """Return the outcomes of a module's changes by their text; none if the module is another one by now."""
+        digest = hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
+        kept = self._kept.get(path, {})
+        if kept.get("digest") != digest:
+            kept = self._kept[path] = {"digest": digest, "outcomes": {}}
+        outcomes: dict[str, str] = kept["outcomes"]
+        return outcomes
+
+    def save(self) -> None:
+        """Write them."""
+        _RESULTS.write_text(json.dumps(self._kept, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _outcome(status: int | None, printed: str) -> str:
+    if status is None:
+        return "killed"  # by its time
+    if status == 0:
+        return "survived"
+    # 1: a test failed. 2: a module could not be imported, 4: conftest.py could not. What else there is, is our fault.
+    if status in {1, 2} or (status == 4 and "ImportError while loading conftest" in printed):
+        return "killed"
+    if status < 0:
+        return "killed"  # by a signal of its own
+    return f"error {status}: {printed[-300:]}"
+
+
+def try_mutants(names: list[str], folder: Path, *, again: bool) -> bool:
+    """Try the changes of some modules, and print what became of them.
+
+    :param names: as :func:`modules` has them.
+    :param folder: for copies of the checkout.
+    :param again: also those whose outcome is known, if they survived.
+    :returns: whether nine in ten were noticed in every module.
+    """
+    results, started = Results(), time.monotonic()
+    import_libraries()
+    pool = Pool(folder, os.cpu_count() or 1)
+    coverage = Coverage(pool.checkouts[0])
+    print(f"The tests without a change took {time.monotonic() - started:.0f} s.", flush=True)
+    is_enough = True
+    for name in names:
+        path = f"{PACKAGE}/{name}.py"
+        known, began = results.of(path), time.monotonic()
+        mutants = list(mutants_of(path))
+        waiting = [each for each in mutants if known.get(each.diff, "survived" if again else "") != "killed"]
+        if not again:
+            waiting = [each for each in waiting if each.diff not in known]
+        for number, status, printed in pool.outcomes(_job(coverage, each) for each in waiting):
+            known[waiting[number].diff] = _outcome(status, printed)
+        results.save()
+        outcomes = [known[each.diff] for each in mutants]
+        killed = outcomes.count("killed")
+        for diff in (each.diff for each in mutants if known[each.diff] != "killed"):
+            print(diff, "" if known[diff] == "survived" else known[diff], sep="\n")
+        share = 100 * killed / (len(mutants) or 1)
+        seconds = time.monotonic() - began
+        print(f"{path}: {killed} of {len(mutants)} killed ({share:.1f} %), in {seconds:.0f} s", flush=True)
+        is_enough = is_enough and (share >= 90 or not mutants)
+    return is_enough
+
+
+def _job(coverage: Coverage, mutant: Mutant) -> Job:
+    tests = coverage.tests_of(mutant.path, mutant.lines)
+    return Job(mutant.path, mutant.source, tests, timeout=30 + 3 * _MOST_SECONDS)
 
 
 def main() -> None:
-    """Try one module, or several after each other."""
+    """Try one module, several, or all after each other."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
-    parser.add_argument("modules", nargs="+", help="paths within the package, or 'all'")
-    chosen = parser.parse_args().modules
-    names = [name.removesuffix(".py") for name in (TESTS if chosen == ["all"] else chosen)]
-    unknown = [name for name in names if name not in TESTS]
-    if unknown:
-        sys.exit(f"No tests are known for {', '.join(unknown)}: see TESTS in {__file__}.")
-    with tempfile.TemporaryDirectory() as folder:
-        checkout = copied_checkout(Path(folder))
-        killed = [mutate(name, checkout) for name in names]
-    sys.exit(not all(killed))
+    parser.add_argument("modules", nargs="*", help="paths within the package; by default all")
+    parser.add_argument("--again", action="store_true", help="try again what survived, with other tests")
+    options = parser.parse_args()
+    names = [name.removesuffix(".py") for name in options.modules] or modules()
+    if unknown := set(names) - set(modules()):
+        sys.exit(f"{PACKAGE} has no module {', '.join(sorted(unknown))}.")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        is_enough = try_mutants(names, Path(folder), again=options.again)
+    sys.exit(not is_enough)
 
 
 if __name__ == "__main__":
