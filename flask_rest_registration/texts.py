@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import current_app, has_app_context
+from flask import current_app, has_app_context, has_request_context
 
 if TYPE_CHECKING:
     from babel import Locale
@@ -85,9 +85,15 @@ def current_language() -> Language:
     """
     if not has_app_context() or "babel" not in current_app.extensions:
         return _ENGLISH
-    from flask_babel import get_locale, get_translations  # an extra: imported only when used
+    from flask_babel import force_locale, get_babel, get_locale, get_translations  # an extra: imported only when used
 
-    locale = get_locale()
+    try:
+        locale = get_locale()
+    except RuntimeError:  # the application's selector reads the request, and a script has none
+        if has_request_context():
+            raise
+        with force_locale(get_babel().instance.default_locale):
+            return current_language()
     if locale is None:
         return _ENGLISH
     both = _Catalogues(get_translations(), _catalogue(_names(locale)))

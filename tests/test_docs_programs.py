@@ -185,6 +185,8 @@ def make_tables(module: Any) -> None:
 
 def test_the_sixth_sign_up_in_a_minute_is_too_many(load: Load) -> None:
     example = load("deployment", "rate_limits")
+    for _ in range(10):
+        assert example.app.test_client().options("/api/v1/accounts/register/").status_code == 200
     answers = [sign_up(example.app, email="no address") for _ in range(6)]
     assert [answer.status_code for answer in answers] == [400] * 5 + [429]
     assert answers[-1].json["code"] == "too-many-requests"

@@ -45,6 +45,7 @@ QUESTIONS = {
     "How do I move from Django?": ("django-rest-registration", "coming_from_django"),
     "How do I move from my own views?": ("hand-written views", "coming_from_views"),
     "Where is the default of a setting?": ("settings", "settings"),
+    "What does it promise, and is it tested?": ("promises", "promises"),
     "Which attacks does it stop?": ("security attacks", "security"),
 }
 

@@ -37,7 +37,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import mapped_column
 
-from flask_rest_registration import ConfigurationError, DefaultRegisterUserSerializer
+from flask_rest_registration import (
+    ConfigurationError,
+    DefaultRegisterUserSerializer,
+    send_register_verification_email_notification,
+)
 from flask_rest_registration.passwords import validate_length
 
 from . import catalogues
@@ -346,6 +350,31 @@ def test_the_users_language_wins_over_the_requests_where_it_is_one(
     assert answer.status_code == 201
     assert said(read, "Hello,") in text_of(smtp.messages.pop())
     assert details(built) == said("de", "The link is not valid.")
+
+
+def test_a_script_which_has_no_request_speaks_the_default_language(build: Builder, smtp: RecordingServer) -> None:
+    def before_init(app: Flask) -> None:
+        Babel(app, default_locale="nl", locale_selector=lambda: request.accept_languages.best_match(["de"]))
+
+    built = build(before_init=before_init)
+    with built.app.app_context():
+        user = built.User(email="ann@example.com", username="ann", password_hash="h")
+        built.db.session.add(user)
+        built.db.session.commit()
+        send_register_verification_email_notification(None, user)
+    assert said("nl", "Hello,") in text_of(smtp.messages.pop())
+
+
+def test_a_selector_that_fails_in_a_request_is_not_passed_over(build: Builder) -> None:
+    def fail() -> str:
+        raise RuntimeError("a mistake")
+
+    def before_init(app: Flask) -> None:
+        Babel(app, locale_selector=fail)
+
+    built = build(before_init=before_init)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        details(built)
 
 
 def test_a_locale_that_is_none_is_logged_without_being_quoted(

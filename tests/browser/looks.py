@@ -25,6 +25,7 @@ CHOSEN = {
     "spa-expired-desktop-dark",
     "mail-confirm-phone-light",
     "mail-confirm-phone-dark",
+    "mail-confirm-ar-phone-light",
 }
 # What axe-core is to run; without it, all its rules. Of a mail no more than WCAG can be asked: it is a part of
 # somebody else's page. What is dark has the same elements as what is light, of other colours.

@@ -91,7 +91,15 @@ class RedisServer:
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([program, *words])
-        until(lambda: accepts_connections(self.port))
+        until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        """Tell whether it answers; while it reads its file it accepts connections and refuses every command."""
+        try:
+            with redis.Redis(port=self.port) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
 
     def has_nothing_unacknowledged(self) -> bool:
         """Tell whether no worker has a message that it could give back."""
