@@ -179,6 +179,13 @@ def test_a_user_id_that_no_column_could_hold_asks_the_database_nothing(built: Bu
     assert statements.sql == []
 
 
+@pytest.mark.parametrize("user_id", [-(2**63), -200, 2**63 - 1])
+def test_a_user_id_that_a_column_could_hold_is_asked_for(built: Built, values: Values, user_id: int) -> None:
+    with recorded(built.engine) as statements:
+        refused(built.verify(changed(values, user_id=user_id)), 400, "signature-invalid")
+    assert statements.queries == ["SELECT"]
+
+
 def test_a_true_link_that_is_old_has_expired(built: Built, values: Values, clock: Clock) -> None:
     clock.move(WEEK + 1)
     refused(built.verify(values), 400, "signature-expired")

@@ -15,11 +15,9 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,80 +26,9 @@ from typing import Any, Final
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
-from coverage import CoverageData
 
 from .mutant_runs import PACKAGE, ROOT, Job, Pool, import_libraries
-
-#: They start servers and processes of their own, which take long and whose coverage is not seen here.
-_APART: Final = [
-    f"tests/test_{name}.py"
-    for name in (
-        *("broken_databases", "broken_mail_servers", "docs", "docs_celery", "docs_examples", "docs_programs"),
-        *("processes", "readme", "site", "storm"),
-    )
-]
-
-_CLAIMS: Final = "claim_model claim_settings resend reclaim reject purge hidden_existence password_at_verification"
-
-#: The tests that are about a module, by the names of their modules; those are tried first.
-ABOUT: Final = {
-    "accounts": f"register verify statements failures concurrency user_models {_CLAIMS}",
-    "addresses": "serializers settings mail hostile_input",
-    "attributes": f"user_models verify claim_model settings check {_CLAIMS}",
-    "checks": "check",
-    "claim_rules": f"claim_settings check {_CLAIMS}",
-    "claim_statements": f"{_CLAIMS} claim_races statements",
-    "column_fields": "serializers user_models hostile_input",
-    "claims": f"{_CLAIMS} claim_races failures",
-    "cli": "cli check purge",
-    "clock": "link verify settings purge resend",
-    "contradictions": "settings claim_settings check",
-    "database_errors": "database_errors failures concurrency secrets",
-    "exceptions": "http settings failures secrets extension",
-    "extension": "extension settings http",
-    "fields": "serializers hostile_input user_models",
-    "html_to_text": "mail",
-    "library_texts": "translations",
-    "links": "verify link reject password_at_verification",
-    "login": "login",
-    "messages": "mail link secrets",
-    "model_inspection": "user_models check settings",
-    "new_users": "register passwords user_models password_at_verification mass_assignment failures",
-    "notifications": "mail failures resend hidden_existence",
-    "owners": "resend hidden_existence failures",
-    "passwords": "passwords hostile_input",
-    "registration": "register verify signals failures password_at_verification hidden_existence",
-    "safe_logging": "secrets failures",
-    "serializers": "serializers mass_assignment user_models hostile_input password_at_verification settings",
-    "settings": "settings claim_settings docs",
-    "shown_settings": "cli",
-    "signals": "signals failures",
-    "signers": "link verify reject claim_model settings",
-    "smtp": "mail failures",
-    "state": "extension settings check user_models",
-    "storing": "register failures concurrency reclaim hidden_existence database_errors statements",
-    "texts": "translations",
-    "transactions": "concurrency failures statements database_errors signals mass_assignment",
-    "trial_mail": "cli",
-    "unique": "user_models register database_errors",
-    "user_model": "user_models check settings verify",
-    "views": "http hostile_input register verify",
-    "contrib/celery": "celery",
-    "contrib/hibp": "hibp",
-    "contrib/openapi": "openapi",
-    "contrib/openapi_schemas": "openapi",
-    "testing/bodies": "testing",
-    "testing/collection": "testing",
-    "testing/hostile": "testing",
-    "testing/target": "testing",
-}
-
-#: For one change: by their time in the run without a change, and by number. What they miss counts as survived.
-_MOST_SECONDS: Final = 15.0
-_MOST_TESTS: Final = 300
-
-#: So many tests may fail without a change, as those with a broker do on a busy machine; they are left out.
-_MOST_FAILED: Final = 3
+from .mutant_tests import MOST_SECONDS, Coverage
 
 _RESULTS: Final = ROOT / "mutants.json"
 
@@ -154,9 +81,14 @@ def mutants_of(path: str) -> Iterator[Mutant]:
 
 
 def _unevaluated(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Yield the places of annotations and of imports for type checkers."""
+    """Yield the places of annotations, of imports for type checkers, and of the ``*`` and ``**`` of parameters.
+
+    cosmic-ray takes the latter for operators.
+    """
     for node in ast.walk(ast.parse(source)):
         found = [getattr(node, name, None) for name in ("annotation", "returns")]
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            yield from _stars(node, source.splitlines())
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             found.append(node.test)
         for each in found:
@@ -164,61 +96,25 @@ def _unevaluated(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]
                 yield (each.lineno, each.col_offset), (each.end_lineno, each.end_col_offset)
 
 
+def _stars(node: ast.FunctionDef | ast.Lambda, lines: list[str]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield the places of stars in a signature, but for those in a default."""
+    first = node.body[0] if isinstance(node, ast.FunctionDef) else node.body
+    defaults = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
+    for number in range(node.lineno, first.lineno + 1):
+        for found in re.finditer(r"\*\*?", lines[number - 1]):
+            start, end = (number, found.start()), (number, found.end())
+            is_before_body = end <= (first.lineno, first.col_offset)
+            if is_before_body and not any(_holds(each, start) for each in defaults):
+                yield start, end
+
+
+def _holds(node: ast.expr, place: tuple[int, int]) -> bool:
+    return (node.lineno, node.col_offset) <= place <= (node.end_lineno or 0, node.end_col_offset or 0)
+
+
 def _diff(source: str, changed: str, path: str) -> str:
     lines = difflib.unified_diff(source.splitlines(), changed.splitlines(), path, path, n=0, lineterm="")
     return "\n".join(list(lines)[2:])
-
-
-class Coverage:
-    """Which tests run which lines, and how long each takes.
-
-    :param checkout: a copy of the checkout, in which they are run.
-    """
-
-    def __init__(self, checkout: Path) -> None:
-        options = ["-vv", "--durations=0", "--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
-        data = checkout.parent / "coverage.data"
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "--numprocesses=auto", *options, *(f"--ignore={path}" for path in _APART)],
-            cwd=checkout,
-            env={**os.environ, "PYTHONPATH": str(checkout), "COVERAGE_FILE": str(data)},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        self._failed = set(re.findall(r"^FAILED (\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE))
-        if done.returncode and not 0 < len(self._failed) <= _MOST_FAILED:
-            sys.exit(f"The tests fail without any change:\n{done.stdout[-3000:]}")
-        for test in sorted(self._failed):
-            print(f"Left out, since it fails without any change: {test}", flush=True)
-        self._seconds: dict[str, float] = defaultdict(float)
-        for seconds, test in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(\S.*)$", done.stdout, re.MULTILINE):
-            self._seconds[test] += float(seconds)
-        self._data = CoverageData(str(data))
-        self._data.read()
-        self._checkout = checkout
-
-    def tests_of(self, path: str, lines: range) -> list[str]:
-        """Return the tests of lines, those about the module and the quickest first, as many as there is time for.
-
-        Lines that are run by the import alone have those of the whole module.
-
-        :param path: the module's file, within the checkout.
-        :param lines: the lines.
-        """
-        contexts = self._data.contexts_by_lineno(str(self._checkout / path))
-        found = {test for line in lines for test in contexts.get(line, ()) if test}
-        found = found or {test for tests in contexts.values() for test in tests if test}
-        about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
-        tests = {test.rpartition("|")[0] for test in found} - self._failed
-        chosen: list[str] = []
-        seconds = 0.0
-        for test in sorted(tests, key=lambda test: (test.partition("::")[0] not in about, self._seconds[test], test)):
-            seconds += self._seconds[test]
-            if chosen and (seconds > _MOST_SECONDS or len(chosen) == _MOST_TESTS):
-                break
-            chosen.append(test)
-        return chosen
 
 
 class Results:
@@ -292,7 +188,7 @@ def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> b
 
 def _job(coverage: Coverage, mutant: Mutant) -> Job:
     tests = coverage.tests_of(mutant.path, mutant.lines)
-    return Job(mutant.path, mutant.source, tests, timeout=20 + 2 * _MOST_SECONDS)
+    return Job(mutant.path, mutant.source, tests, timeout=20 + 2 * MOST_SECONDS)
 
 
 def main() -> None:

@@ -1,0 +1,153 @@
+"""Which tests a change of a module is given: those that run its lines, by the coverage of each test."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+from coverage import CoverageData
+
+#: They start servers and processes of their own, which take long and whose coverage is not seen here.
+_APART: Final = [
+    f"tests/test_{name}.py"
+    for name in (
+        *("broken_databases", "broken_mail_servers", "docs", "docs_celery", "docs_examples", "docs_programs"),
+        *("processes", "readme", "site", "storm"),
+    )
+]
+
+_CLAIMS: Final = "claim_model claim_settings resend reclaim reject purge hidden_existence password_at_verification"
+
+#: The tests that are about a module, by the names of their modules; those are tried first.
+ABOUT: Final = {
+    "accounts": f"register verify statements failures concurrency user_models {_CLAIMS}",
+    "addresses": "serializers settings mail hostile_input",
+    "attributes": f"user_models verify claim_model settings check {_CLAIMS}",
+    "checks": "check",
+    "claim_rules": f"claim_settings check {_CLAIMS}",
+    "claim_statements": f"{_CLAIMS} claim_races statements",
+    "column_fields": "serializers user_models hostile_input",
+    "claims": f"{_CLAIMS} claim_races failures",
+    "cli": "cli check purge",
+    "clock": "link verify settings purge resend",
+    "contradictions": "settings claim_settings check",
+    "database_errors": "database_errors failures concurrency secrets",
+    "exceptions": "http settings failures secrets extension",
+    "extension": "extension settings http",
+    "fields": "serializers hostile_input user_models",
+    "html_to_text": "mail",
+    "library_texts": "translations",
+    "links": "verify link reject password_at_verification",
+    "login": "login",
+    "messages": "mail link secrets",
+    "model_inspection": "user_models check settings",
+    "new_users": "register passwords user_models password_at_verification mass_assignment failures",
+    "notifications": "mail failures resend hidden_existence",
+    "owners": "resend hidden_existence failures",
+    "passwords": "passwords hostile_input",
+    "registration": "register verify signals failures password_at_verification hidden_existence",
+    "safe_logging": "secrets failures",
+    "serializers": "serializers mass_assignment user_models hostile_input password_at_verification settings",
+    "settings": "settings claim_settings docs",
+    "shown_settings": "cli",
+    "signals": "signals failures",
+    "signers": "link verify reject claim_model settings",
+    "smtp": "mail failures",
+    "state": "extension settings check user_models",
+    "storing": "register failures concurrency reclaim hidden_existence database_errors statements",
+    "texts": "translations",
+    "transactions": "concurrency failures statements database_errors signals mass_assignment",
+    "trial_mail": "cli",
+    "unique": "user_models register database_errors",
+    "user_model": "user_models check settings verify",
+    "views": "http hostile_input register verify",
+    "contrib/celery": "celery",
+    "contrib/hibp": "hibp",
+    "contrib/openapi": "openapi",
+    "contrib/openapi_schemas": "openapi",
+    "testing/bodies": "testing",
+    "testing/collection": "testing",
+    "testing/hostile": "testing",
+    "testing/target": "testing",
+}
+
+#: For one change: by their time in the run without a change, and by number. What they miss counts as survived.
+MOST_SECONDS: Final = 15.0
+_MOST_TESTS: Final = 300
+
+#: So many tests may fail without a change, as those with a broker do on a busy machine; they are left out.
+_MOST_FAILED: Final = 3
+
+
+class Coverage:
+    """Which tests run which lines, and how long each takes.
+
+    :param checkout: a copy of the checkout, in which they are run.
+    """
+
+    def __init__(self, checkout: Path) -> None:
+        options = ["-vv", "--durations=0", "--cov", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
+        data = checkout.parent / "coverage.data"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--numprocesses=auto", *options, *(f"--ignore={path}" for path in _APART)],
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout), "COVERAGE_FILE": str(data)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        self._failed = set(re.findall(r"^FAILED (\S.*?)(?: - .*)?$", done.stdout, re.MULTILINE))
+        if done.returncode and not 0 < len(self._failed) <= _MOST_FAILED:
+            sys.exit(f"The tests fail without any change:\n{done.stdout[-3000:]}")
+        for test in sorted(self._failed):
+            print(f"Left out, since it fails without any change: {test}", flush=True)
+        self._seconds: dict[str, float] = defaultdict(float)
+        for seconds, test in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(\S.*)$", done.stdout, re.MULTILINE):
+            self._seconds[test] += float(seconds)
+        self._data = CoverageData(str(data))
+        self._data.read()
+        self._checkout = checkout
+
+    def tests_of(self, path: str, lines: range) -> list[str]:
+        """Return the tests of lines, those about the module and the quickest first, as many as there is time for.
+
+        A constant, which the import alone sets, has those of the lines that use it, or else of the whole module.
+
+        :param path: the module's file, within the checkout.
+        :param lines: the lines.
+        """
+        contexts = self._data.contexts_by_lineno(str(self._checkout / path))
+        found = {test for line in lines for test in contexts.get(line, ()) if test}
+        source = (self._checkout / path).read_text(encoding="utf-8")
+        found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}
+        found = found or {test for tests in contexts.values() for test in tests if test}
+        about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
+        # What is escaped in a test's name is not found by it.
+        tests = {name for test in found if "\\" not in (name := test.rpartition("|")[0])} - self._failed
+        chosen: list[str] = []
+        seconds = 0.0
+        for test in sorted(tests, key=lambda test: (test.partition("::")[0] not in about, self._seconds[test], test)):
+            seconds += self._seconds[test]
+            if chosen and (seconds > MOST_SECONDS or len(chosen) == _MOST_TESTS):
+                break
+            chosen.append(test)
+        return chosen
+
+
+def _uses(source: str, lines: range) -> set[int]:
+    """Return the lines of a module that use the constants which are set in some lines."""
+    tree = ast.parse(source)
+    names: set[str] = set()
+    for node in tree.body:
+        is_there = set(lines) & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if is_there and isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return {node.lineno for node in found if node.id in names}
