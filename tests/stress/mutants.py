@@ -142,8 +142,9 @@ def _outcome(status: int | None, printed: str) -> str:
         return "killed"  # by its time
     if status == 0:
         return "survived"
-    # 1: a test failed. 2: a module could not be imported, 4: conftest.py could not. What else there is, is our fault.
-    if status in {1, 2} or (status == 4 and "ImportError while loading conftest" in printed):
+    # 1: a test failed. 2, 4: a module of tests, or conftest.py, could not be imported. Anything else is our fault.
+    was_not_imported = "found no collectors" in printed or "ImportError while loading conftest" in printed
+    if status in {1, 2} or (status == 4 and was_not_imported):
         return "killed"
     if status < 0:
         return "killed"  # by a signal of its own
