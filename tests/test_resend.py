@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -121,6 +122,38 @@ def first(claim: Built, smtp: RecordingServer, clock: Clock) -> dict[str, str]:
     values = values_of(link_in(smtp.messages.pop()))
     clock.move(COOLDOWN + 1)
     return values
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
+def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that is not set to UTC."""
+    with monkeypatch.context() as environment:
+        environment.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("kind", [DateTime(), DateTime(timezone=True), UtcDateTime()], ids=lambda kind: str(kind)[:9])
+def test_the_zone_that_a_machine_is_set_to_moves_no_link(
+    build: Builder, smtp: RecordingServer, clock: Clock, kind: Any
+) -> None:
+    built = build(models.declared(verification_sent_at=mapped_column(kind)), registration=ON)
+    assert built.register().status_code == 201
+    link = link_in(smtp.messages.pop())
+    assert values_of(link)["timestamp"] == str(clock.time)
+    clock.move(COOLDOWN - 1)
+    ask(built)
+    assert smtp.messages == []
+    clock.move(2)
+    ask(built)
+    again = values_of(link_in(smtp.messages.pop()))
+    assert again["timestamp"] == str(clock.time)
+    with built.app.app_context():
+        user = built.db.session.scalars(select(built.User)).one()
+        assert RegisterSigner.for_user(user).get_signed_data() == again
+    assert built.verify(again).get_json() == SUCCESS
 
 
 @contextmanager

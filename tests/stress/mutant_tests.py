@@ -36,7 +36,7 @@ ABOUT: Final = {
     "claims": f"{_CLAIMS} claim_races failures",
     "cli": "cli check purge",
     "clock": "link verify settings purge resend",
-    "contradictions": "settings claim_settings check",
+    "contradictions": "settings claim_settings check celery",
     "database_errors": "database_errors failures concurrency secrets",
     "exceptions": "http settings failures secrets extension",
     "extension": "extension settings http",
