@@ -13,6 +13,8 @@ from typing import Final
 
 from coverage import CoverageData
 
+from .mutant_runs import ROOT
+
 #: They start servers and processes of their own, which take long and whose coverage is not seen here.
 _APART: Final = [
     f"tests/test_{name}.py"
@@ -124,7 +126,7 @@ class Coverage:
         """
         contexts = self._data.contexts_by_lineno(str(self._checkout / path))
         found = {test for line in lines for test in contexts.get(line, ()) if test}
-        source = (self._checkout / path).read_text(encoding="utf-8")
+        source = (ROOT / path).read_text(encoding="utf-8")  # that of the copy may be changed at the moment
         found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}
         found = found or {test for tests in contexts.values() for test in tests if test}
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
