@@ -176,11 +176,16 @@ def sender_address(registration: Registration) -> MailAddress:
 
 
 def _common_context(registration: Registration, user: object, signer: RegisterSigner) -> dict[str, object]:
+    gettext = current_language().gettext
     return {
         "user": user,
         "user_address": registration.model.address_of(user),
         "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
-        "translate": current_language().gettext,
+        "translate": gettext,
+        # Translators: this is to become the BCP 47 tag of your language.
+        "language": gettext("en"),
+        # Translators: this becomes "rtl" where your language is written from the right.
+        "direction": gettext("ltr"),
     }
 
 

@@ -384,8 +384,8 @@ class Settings:
         None,
         _function,
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
-        " REGISTER_VERIFICATION_URL), `verification_url`, `rejection_url`, `valid_until` and `translate`,"
-        " and the bodies' templates get the `subject` besides.",
+        " REGISTER_VERIFICATION_URL), `verification_url`, `rejection_url`, `valid_until`, `translate`, `language` and"
+        " `direction`, and the bodies' templates get the `subject` besides.",
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _setting(
         None,

@@ -467,7 +467,7 @@ TEMPLATES = {
     "subject.txt": "First",
     "body.txt": "{{ extra }} {{ verification_url }}",
     "s2.txt": "Second",
-    "b2.html": "<b>{{ extra }}</b> <a href='{{ verification_url }}'>{{ translate('en') }}</a>",
+    "b2.html": "<b>{{ extra }}</b> <a href='{{ verification_url }}'>{{ language }}</a>",
     "unused.txt": "unused",
     "unused.html": "unused",
 }
