@@ -64,6 +64,7 @@ def check_files() -> None:
     files = {file.as_posix(): file for file in distribution.files or []}
     assert "flask_rest_registration/py.typed" in files
     assert {TEMPLATES + name for name in ("subject.txt", "body.txt", "body.html")} <= files.keys()
+    assert "flask_rest_registration/translations/pt_BR/LC_MESSAGES/flask_rest_registration.mo" in files
     (licence,) = (file for name, file in files.items() if name.endswith("/licenses/LICENSE"))
     assert licence.read_text().startswith("MIT License")
     assert distribution.metadata["License-Expression"] == "MIT"

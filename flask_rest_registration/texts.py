@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gettext as catalogues
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,8 +94,6 @@ def current_language() -> Language:
             raise
         with force_locale(get_babel().instance.default_locale):
             return current_language()
-    if locale is None:
-        return _ENGLISH
     both = _Catalogues(get_translations(), _catalogue(_names(locale)))
     return Language(both.gettext, both.ngettext)
 
@@ -114,19 +112,17 @@ def parse_locale(name: str) -> Locale | None:
         return None
 
 
-@contextmanager
-def in_language(locale: Locale | None) -> Iterator[None]:
-    """Give texts in a language that need not be the request's.
+def in_language(locale: Locale | None) -> AbstractContextManager[None]:
+    """Return a context that gives texts in a language that need not be the request's.
 
     :param locale: of the language; None leaves it as it is.
     """
     if locale is None:
-        yield
-        return
+        return nullcontext()
     from flask_babel import force_locale  # an extra: imported only when used
 
-    with force_locale(locale):
-        yield
+    forced: AbstractContextManager[None] = force_locale(locale)
+    return forced
 
 
 def gettext(text: str, **variables: object) -> str:

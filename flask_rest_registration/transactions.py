@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, exc
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, object_session
+from sqlalchemy.orm.util import has_identity
 
 from .database_errors import SQLALCHEMY_ERRORS, TransactionConflict, attempt, translate
 from .exceptions import ConfigurationError, DatabaseUnavailable
@@ -216,8 +217,7 @@ class Transactions:
         :param user: an account that was inserted.
         :returns: False if somebody rolled the session back.
         """
-        state = sa.inspect(user, raiseerr=True)
-        return bool(state.persistent) and state.session is self._session
+        return user in self._session and has_identity(user)
 
     def commit(self) -> None:
         """COMMIT without expiring objects, so that reading them afterwards is no statement.
