@@ -11,7 +11,7 @@
 # make soak           50,000 sign-ups, and the memory of the workers
 # make conformance    schemathesis against the OpenAPI description
 # make translations  find the texts in the source, update the catalogues and compile them
-# make mutants        changes in the package that the tests must notice; MODULE=signers for one module
+# make mutants        changes in the package that the tests must notice; MODULE=signers, OPTIONS="--every 5"
 #
 # "make test" runs on SQLite, and then those modules on PostgreSQL and MariaDB in which the database decides. A server
 # that does not answer is passed over with one line, unless REQUIRE_SERVICES=1; tests/support/database_servers.py says
@@ -69,7 +69,7 @@ soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.stress.soak $(OPTIONS)
 
 mutants: $(VENV)/installed-mutants
-	$(BIN)/python -m tests.stress.mutants $(MODULE)
+	$(BIN)/python -m tests.stress.mutants $(MODULE) $(OPTIONS)
 
 translations: $(VENV)/installed-test
 	$(BIN)/python -m tests.catalogues

@@ -53,8 +53,9 @@ def read_field(model: UserModel, attribute: Attribute) -> fields.Field[Any]:
         return UUIDText(required=required, allow_none=nullable)
     if python_type(column) is timedelta:
         return Duration(required=required, allow_none=nullable)
-    field = None if kind.__visit_name__ in _NOT_IN_JSON else _convert(column, required=required, dump_only=False)
-    if field is None or python_type(column) is bytes:
+    is_json = python_type(column) is not bytes and kind.__visit_name__ not in _NOT_IN_JSON
+    field = _convert(column, required=required, dump_only=False) if is_json else None
+    if field is None:
         raise ConfigurationError(
             f"{model.name}.{attribute.name} has the type {kind!r}, which JSON cannot fill: give a"
             " REGISTER_SERIALIZER_CLASS with a field of your own for it."

@@ -206,7 +206,7 @@ def _setting(default: object, parse: Callable[[object], object], description: st
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one app, every dotted path resolved.
 

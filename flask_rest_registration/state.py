@@ -88,8 +88,6 @@ class AppState:
         :returns: the same object for every thread.
         :raises ConfigurationError: naming what the app lacks; the next call looks again.
         """
-        if self._registration is not None:
-            return self._registration
         with self._lock:
             if self._registration is None:
                 self._registration = self._build()

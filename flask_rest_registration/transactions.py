@@ -55,6 +55,8 @@ def _has_written(session: Session) -> bool:
 class RollbackOnFailure:
     """A context after which the session is clean, whatever is raised inside.
 
+    A generator would do, in 0.7 us instead of 0.15.
+
     :param transactions: whose session it is.
     """
 
@@ -87,7 +89,7 @@ class Transactions:
 
     @property
     def _session(self) -> Session:
-        return self._db.session.registry()
+        return self._db.session()
 
     @property
     def dialect(self) -> str:

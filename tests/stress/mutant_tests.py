@@ -114,6 +114,7 @@ class Coverage:
             self._seconds[test] += float(seconds)
         self._data = CoverageData(str(data))
         self._data.read()
+        self._contexts: dict[str, dict[int, list[str]]] = {}
         self._checkout = checkout
 
     def tests_of(self, path: str, lines: range) -> list[str]:
@@ -124,7 +125,9 @@ class Coverage:
         :param path: the module's file, within the checkout.
         :param lines: the lines.
         """
-        contexts = self._data.contexts_by_lineno(str(self._checkout / path))
+        if path not in self._contexts:
+            self._contexts[path] = self._data.contexts_by_lineno(str(self._checkout / path))
+        contexts = self._contexts[path]
         found = {test for line in lines for test in contexts.get(line, ()) if test}
         source = (ROOT / path).read_text(encoding="utf-8")  # that of the copy may be changed at the moment
         found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}

@@ -62,12 +62,13 @@ def mutants_of(path: str) -> Iterator[Mutant]:
     """
     source = (ROOT / path).read_text(encoding="utf-8")
     unchecked = list(_unevaluated(source))
+    nodes = list(ast_nodes(get_ast(source)))
     seen = {source}
     for name in sorted(operator_names()):
         operator = get_operator(name)
         if operator.arguments():
             continue
-        places = [place for node in ast_nodes(get_ast(source)) for place in operator().mutation_positions(node)]
+        places = [place for node in nodes for place in operator().mutation_positions(node)]
         for occurrence, (start, end) in enumerate(places):
             if any(first <= start and end <= last for first, last in unchecked):
                 continue
@@ -85,10 +86,11 @@ def _unevaluated(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]
 
     cosmic-ray takes the latter for operators.
     """
+    lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         found = [getattr(node, name, None) for name in ("annotation", "returns")]
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
-            yield from _stars(node, source.splitlines())
+            yield from _stars(node, lines)
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             found.append(node.test)
         for each in found:
@@ -138,16 +140,14 @@ class Results:
 
 
 def _outcome(status: int | None, printed: str) -> str:
-    if status is None:
-        return "killed"  # by its time
     if status == 0:
         return "survived"
+    if status is None or status < 0:
+        return "killed"  # by its time, or by a signal of its own
     # 1: a test failed. 2, 4: a module of tests, or conftest.py, could not be imported. Anything else is our fault.
     was_not_imported = "found no collectors" in printed or "ImportError while loading conftest" in printed
     if status in {1, 2} or (status == 4 and was_not_imported):
         return "killed"
-    if status < 0:
-        return "killed"  # by a signal of its own
     return f"error {status}: {printed[-300:]}"
 
 
@@ -170,9 +170,7 @@ def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> b
         path = f"{PACKAGE}/{name}.py"
         known, began = results.of(path), time.monotonic()
         mutants = list(mutants_of(path))[::every]
-        waiting = [each for each in mutants if known.get(each.diff, "survived" if again else "") != "killed"]
-        if not again:
-            waiting = [each for each in waiting if each.diff not in known]
+        waiting = [each for each in mutants if each.diff not in known or (again and known[each.diff] != "killed")]
         for number, status, printed in pool.outcomes(_job(coverage, each) for each in waiting):
             known[waiting[number].diff] = _outcome(status, printed)
         results.save()
