@@ -14,7 +14,7 @@ from .claim_statements import Batch, ClaimStatements
 from .database_errors import ConstraintViolation
 from .exceptions import ClaimInUse, ConfigurationError, EmailNotSent, NotFound, SignatureInvalid
 from .links import account_behind, load_link
-from .notifications import ready_mailer
+from .notifications import Mailer
 from .owners import write_to_owner
 from .serializers import ResendVerificationSerializer, load
 from .signers import RejectionSigner
@@ -44,7 +44,7 @@ def resend(registration: Registration, read_json: ReadJson, *, request: Request)
         raise NotFound
     with registration.accounts.rolled_back_on_failure():
         address = load(_resend_serializer, read_json())["email"]
-        with ready_mailer(registration) as mailer:
+        with Mailer(registration) as mailer:
 
             def find_claim() -> object | None:
                 user = registration.accounts.find_by_address(address)

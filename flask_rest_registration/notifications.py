@@ -6,8 +6,8 @@ import os
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 from flask import Flask, Request
@@ -23,18 +23,6 @@ Send = Callable[[Request | None, object], object]
 
 #: Hands over the message that its argument builds.
 Deliver = Callable[[Callable[[], Message]], None]
-
-
-@dataclass(frozen=True)
-class Mailer:
-    """What is ready to send one mail; what it raises is :class:`EmailNotSent` or :class:`ConfigurationError`.
-
-    :param send_link: sends the verification mail.
-    :param send_notice: tells an account's owner that somebody signed up with the address.
-    """
-
-    send_link: Send
-    send_notice: Send
 
 
 class Delivery:
@@ -136,52 +124,71 @@ def send_existing_account_email_notification(request: Request | None, user: obje
     _send_notice(request, user)
 
 
-@contextmanager
-def ready_mailer(registration: Registration) -> Iterator[Mailer]:
-    """Get ready to send before anything is written: what can fail or wait without a transaction does so here.
+class Mailer:
+    """A context in which a mail can be sent: what can fail or wait without a transaction does so at its start.
 
-    The senders of the package connect, secure and log in, so that only the transfer itself lies inside the
+    The senders of the package connect, secure and log in there, so that only the transfer itself lies inside the
     transaction. With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's
     only lock. Whether a link or a notice is to be sent is not known yet: one connection serves for either.
 
     :param registration: the app's state.
-    :yields: the mailer.
-    :raises EmailNotSent: if the mail server, or the broker, is out of reach.
     """
-    settings = registration.settings
-    link = _send_link if settings.sends_by_default else settings.register_verification_email_sender
-    notice = _send_notice if settings.notifies_by_default else settings.register_existing_email_sender
-    with ExitStack() as stack:
-        connected: dict[object, Deliver] = {}
 
-        def ready(sender: Send) -> Send:
-            if not isinstance(sender, ConnectingSender):
-                return sender
-            if sender.connect not in connected:
-                connected[sender.connect] = stack.enter_context(sender.connect(registration))
-            deliver = connected[sender.connect]
-            return lambda request, user: deliver(lambda: sender.build(registration, request, user))
+    def __init__(self, registration: Registration) -> None:
+        settings = registration.settings
+        self._registration = registration
+        self._link_sender = _send_link if settings.sends_by_default else settings.register_verification_email_sender
+        self._notice_sender = _send_notice if settings.notifies_by_default else settings.register_existing_email_sender
+        self._connections = ExitStack()
+        self._delivers: dict[object, Deliver] = {}
 
-        yield _mailer(ready(link), ready(notice) if settings.register_hide_existing_email else notice)
+    def __enter__(self) -> Mailer:
+        """Connect.
 
+        :raises EmailNotSent: if the mail server, or the broker, is out of reach.
+        """
+        with self._connections:
+            self._connect(self._link_sender)
+            if self._registration.settings.register_hide_existing_email:
+                self._connect(self._notice_sender)
+            self._connections = self._connections.pop_all()
+        return self
 
-def _mailer(link: Send, notice: Send) -> Mailer:
-    return Mailer(
-        lambda request, user: _call_sender(link, request, user=user),
-        lambda request, user: _call_sender(notice, request, user=user),
-    )
+    def __exit__(self, *_: object) -> None:
+        self._connections.close()
 
+    def _connect(self, sender: Send) -> None:
+        if isinstance(sender, ConnectingSender) and sender.connect not in self._delivers:
+            self._delivers[sender.connect] = self._connections.enter_context(sender.connect(self._registration))
 
-def _call_sender(sender: Send, request: Request | None, *, user: object) -> None:
-    try:
-        sender(request, user)
-    except (ConfigurationError, EmailNotSent):
-        raise
-    except Exception as error:  # templates, hooks and senders of the application's own may raise anything
-        failure = failure_of(error)
-    else:
-        return
-    raise failure
+    def send_link(self, request: Request | None, user: object) -> None:
+        """Send the verification mail.
+
+        :param request: the request that caused it.
+        :param user: a stored account.
+        :raises EmailNotSent: if it was not sent.
+        :raises ConfigurationError: if the app lacks a setting for it.
+        """
+        self._send(self._link_sender, request, user)
+
+    def send_notice(self, request: Request | None, user: object) -> None:
+        """Tell an account's owner that somebody signed up with the address; as :meth:`send_link`."""
+        self._send(self._notice_sender, request, user)
+
+    def _send(self, sender: Send, request: Request | None, user: object) -> None:
+        try:
+            if isinstance(sender, ConnectingSender):
+                deliver = self._delivers[sender.connect]
+                deliver(lambda: sender.build(self._registration, request, user))
+            else:
+                sender(request, user)
+        except (ConfigurationError, EmailNotSent):
+            raise
+        except Exception as error:  # templates, hooks and senders of the application's own may raise anything
+            failure = failure_of(error)
+        else:
+            return
+        raise failure
 
 
 def _hand_over(app: Flask, connection: DeliveryConnection, message: Message) -> None:

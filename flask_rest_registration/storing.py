@@ -22,7 +22,7 @@ from .exceptions import (
     RecipientRefused,
     UserWithoutEmailNonverifiable,
 )
-from .notifications import Mailer, ready_mailer
+from .notifications import Mailer
 from .owners import write_to_owner
 from .serializers import client_name
 from .state import Registration
@@ -131,7 +131,7 @@ def store(account: NewAccount, request: Request) -> bool:
     if not registration.model.address_of(user):
         raise UserWithoutEmailNonverifiable
     try:
-        with ready_mailer(registration) as mailer:
+        with Mailer(registration) as mailer:
             return _store_with_mail(account, mailer, request)
     except RecipientRefused as error:
         registration.app.logger.warning("A verification mail was not sent: %s", error.reason)

@@ -339,6 +339,21 @@ def test_what_the_applications_context_processors_give_is_asked_for_once_a_mail(
     assert asked == ["once"]
 
 
+def test_templates_have_the_applications_globals_and_what_the_mail_says_wins(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    def before_init(app: Flask) -> None:
+        app.jinja_loader = DictLoader({"t": "{{ support }} {{ shop }} {{ site }} {{ config.OWN }}"})
+        app.jinja_env.globals.update(support="By phone", shop="a global", site="a global")
+        app.context_processor(lambda: {"shop": "The shop"})
+
+    registration = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"subject": "t", "body": "t"}}
+    built = build(registration=registration, config={"OWN": "of the config"}, before_init=before_init)
+    message = mail_of(built, smtp)
+    expected = "By phone The shop frontend.example of the config"
+    assert [message["Subject"], text_of(message).strip()] == [expected, expected]
+
+
 def test_flasks_signals_tell_of_each_template_of_the_mail(build: Builder, smtp: RecordingServer) -> None:
     built = build()
     told: list[tuple[str, str, object]] = []
@@ -372,6 +387,24 @@ def test_a_template_that_fails_is_a_failed_sender(build: Builder, smtp: Recordin
     assert (answer.status_code, answer.get_json()["code"]) == (503, "email-not-sent")
     assert built.rows() == []
     assert smtp.messages == []
+
+
+def test_templates_may_await_where_the_application_asks_jinja_for_it(build: Builder, smtp: RecordingServer) -> None:
+    async def shop() -> str:
+        return "The shop"
+
+    def before_init(app: Flask) -> None:
+        app.jinja_options = {"enable_async": True}
+        app.jinja_loader = DictLoader({f"{FOLDER}/body.txt": "{{ shop() }}"})
+        app.context_processor(lambda: {"shop": shop})
+
+    message = mail_of(build(before_init=before_init), smtp)
+    assert text_of(message).strip() == "The shop"
+
+
+def test_the_log_names_the_line_of_a_template_that_fails(build: Builder, caplog: pytest.LogCaptureFixture) -> None:
+    with_templates(build, {"body": "own.txt"}, {"own.txt": "Hello,\n\n{{ 1 / 0 }}"}).register()
+    assert "line 3, in top-level template code" in caplog.text
 
 
 # Without a request, and with a sender of one's own
