@@ -8,9 +8,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -45,31 +46,39 @@ class Throughput:
 
 
 class _Load:
-    """The connections to one server."""
+    """What asks one server."""
 
     def __init__(self, port: int) -> None:
-        self._connections = [HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(CONNECTIONS)]
+        self._port = port
 
     def rate(self, url: str, bodies: list[bytes], *, expected: int) -> float:
-        """Send requests over all connections at once, and give how many were answered in a second."""
-        shares = [bodies[start::CONNECTIONS] for start in range(CONNECTIONS)]
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
+        """Send requests over all connections at once, and give how many were answered in a second.
+
+        The connections are new each time: whichever worker accepts one keeps it, and a block in which one worker has
+        most of them must not speak for all blocks.
+        """
+        waiting = deque(bodies)
+        with ExitStack() as stack:
+            connections = [stack.enter_context(closing(self._connect())) for _ in range(CONNECTIONS)]
+            threads = stack.enter_context(ThreadPoolExecutor(CONNECTIONS))
             started = time.perf_counter()
-            jobs = [
-                threads.submit(_post_all, connection, url, share, expected)
-                for connection, share in zip(self._connections, shares, strict=True)
-            ]
+            jobs = [threads.submit(_post_all, connection, url, waiting, expected) for connection in connections]
             for job in jobs:
                 job.result()
             return len(bodies) / (time.perf_counter() - started)
 
-    def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+    def _connect(self) -> HTTPConnection:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection.connect()
+        return connection
 
 
-def _post_all(connection: HTTPConnection, url: str, bodies: list[bytes], expected: int) -> None:
-    for body in bodies:
+def _post_all(connection: HTTPConnection, url: str, waiting: deque[bytes], expected: int) -> None:
+    while waiting:
+        try:
+            body = waiting.popleft()
+        except IndexError:  # another connection was quicker
+            return
         connection.request("POST", url, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()
@@ -94,9 +103,7 @@ def measure_throughput(databases: Databases, *, users: int, blocks: int, block_s
             stack.callback(databases.remove, database)
             urls, links[side] = _prepare(side, database, (blocks + 1) * block_size)
             port = stack.enter_context(_gunicorn(side, database))
-            load = _Load(port)
-            stack.callback(load.close)
-            loads[side] = (load, urls)
+            loads[side] = (_Load(port), urls)
         sources = {side: sign_ups(seed=0) for side in SIDES}
         for block in range(-1, blocks):  # the first one warms up
             for side in SIDES if block % 2 else reversed(SIDES):
@@ -125,7 +132,6 @@ def _gunicorn(side: str, database: Path) -> Iterator[int]:
     port = _free_port()
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(HERE), "--bind", f"127.0.0.1:{port}"]
     command += ["--workers", str(WORKERS), "--threads", str(CONNECTIONS // WORKERS), "--log-level", "warning"]
-    command += ["--keep-alive", "600"]  # connections rest while the other side has its turn
     with subprocess.Popen([*command, f"serving:application({side!r}, {str(database)!r})"]) as process:
         try:
             _wait_for(port, process)

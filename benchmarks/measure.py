@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from databases import Databases
-from processes import both_sides
+from processes import WorkerProcess, both_sides
 from sides import FLOOR, OURS, SIDES
 
 REQUESTS = ("register", "verify")
@@ -72,34 +73,40 @@ class Rounds:
 def compare(
     databases: Databases,
     *,
-    users: int,
+    users: Sequence[int],
     size: Rounds,
     smtp_port: int | None = None,
-) -> Series:
+) -> dict[int, Series]:
     """Measure both sides in turn.
 
     Every round has fresh processes and fresh databases. Within it the sides take turns, block by block, so that what
-    else happens on the machine meets both; the first block of each is for warming up and does not count.
+    else happens on the machine meets both; the first block of each is for warming up and does not count. The numbers
+    of accounts take turns round by round, for the same reason.
 
     :param databases: where databases come from.
     :param users: how many accounts they have.
     :param size: how much is measured.
     :param smtp_port: as :func:`configuration.configuration` has it.
-    :returns: what was found.
+    :returns: what was found, by the number of accounts.
     """
-    series = Series()
+    series = {count: Series() for count in users}
     for number in range(size.rounds):
-        times: dict[str, dict[str, list[float]]] = {request: {side: [] for side in SIDES} for request in REQUESTS}
-        with both_sides(databases, users=users, smtp_port=smtp_port, seed=number) as workers:
-            for worker in workers.values():
-                worker.call("run", size.block_size)
-            for block in range(size.blocks):
-                for side in SIDES if block % 2 else reversed(SIDES):
-                    measured = workers[side].call("run", size.block_size)
-                    for request in REQUESTS:
-                        times[request][side] += measured[request]
-            for side, worker in workers.items():
-                series.memory[side] = max(series.memory[side], worker.call("memory"))
-        for request, comparison in series.comparisons.items():
-            comparison.add_round(times[request])
+        for count, found in series.items():
+            with both_sides(databases, users=count, smtp_port=smtp_port, seed=number) as workers:
+                _add_round(found, workers, size)
     return series
+
+
+def _add_round(series: Series, workers: Mapping[str, WorkerProcess], size: Rounds) -> None:
+    times: dict[str, dict[str, list[float]]] = {request: {side: [] for side in SIDES} for request in REQUESTS}
+    for worker in workers.values():
+        worker.call("run", size.block_size)
+    for block in range(size.blocks):
+        for side in SIDES if block % 2 else reversed(SIDES):
+            measured = workers[side].call("run", size.block_size)
+            for request in REQUESTS:
+                times[request][side] += measured[request]
+    for side, worker in workers.items():
+        series.memory[side] = max(series.memory[side], worker.call("memory"))
+    for request, comparison in series.comparisons.items():
+        comparison.add_round(times[request])

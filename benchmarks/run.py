@@ -125,7 +125,7 @@ class Benchmark:
         return section("Statements", report.statements_table(statements))
 
     def _lean(self) -> str:
-        series = {users: compare(self._databases, users=users, size=self._plan.lean) for users in self._plan.users}
+        series = compare(self._databases, users=self._plan.users, size=self._plan.lean)
         self._check_ratios(series)
         blocks = ["CPU microseconds, medians of all rounds:", report.cpu_table(series)]
         if len(series) > 1:
@@ -145,8 +145,7 @@ class Benchmark:
                     )
 
     def _defaults(self, port: int) -> str:
-        users = self._plan.users[0]
-        series = {users: compare(self._databases, users=users, size=self._plan.defaults, smtp_port=port)}
+        series = compare(self._databases, users=self._plan.users[:1], size=self._plan.defaults, smtp_port=port)
         return section(
             "Everything at its defaults",
             "scrypt, zxcvbn, MIME, a mail server on this machine; CPU microseconds:",
