@@ -24,6 +24,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS := postgresql mariadb
+PARALLEL := --numprocesses auto --dist worksteal --basetemp .pytest_tmp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
 # An environment is bound to its interpreter and to its place: where either has changed, it is made anew.
@@ -45,16 +46,16 @@ spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
 test: test-sqlite
-	TEST_SELECTION=core TEST_ROUNDS=5 $(BIN)/python -m tests.on_servers $(SERVERS) --quiet --numprocesses auto --basetemp .pytest_tmp
+	TEST_SELECTION=core TEST_ROUNDS=5 $(BIN)/python -m tests.on_servers $(SERVERS) --quiet $(PARALLEL)
 
 test-sqlite: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses auto --basetemp .pytest_tmp --cov --cov-report term-missing
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing
 
 test-servers: $(VENV)/installed-test
-	$(BIN)/python -m tests.on_servers $(SERVERS) --numprocesses auto --basetemp .pytest_tmp
+	$(BIN)/python -m tests.on_servers $(SERVERS) $(PARALLEL)
 
 browser-test: $(VENV)/installed-browser $(NODE_MODULES)
-	$(BIN)/python -m pytest tests/browser --numprocesses auto --basetemp .pytest_tmp
+	$(BIN)/python -m pytest tests/browser $(PARALLEL)
 
 storm: $(VENV)/installed-test
 	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/test_storm.py

@@ -35,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(failure)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Have half as many workers again as processors, since many tests wait for servers."""
+    return ((os.cpu_count() or 1) * 3 + 1) // 2
+
+
 #: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
 CORE = {
     "test_claim_races",

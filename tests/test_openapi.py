@@ -17,7 +17,7 @@ from flask_smorest import Api
 from jsonschema import Draft202012Validator, FormatChecker
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, post_dump, validate
 from openapi_spec_validator import validate as validate_document
-from sqlalchemy import ForeignKey, event, insert
+from sqlalchemy import ForeignKey, insert
 from sqlalchemy.orm import Mapped, mapped_column
 from werkzeug.test import TestResponse
 
@@ -415,11 +415,7 @@ class Provoked:
 
     def claim_in_use(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build(model=referred_to, tables=False)
-
-        @event.listens_for(built.engine, "connect")
-        def switch_on(connection: Any, record: object) -> None:
-            connection.execute("PRAGMA foreign_keys = ON")
-
+        built.enforce_foreign_keys()
         with built.app.app_context():
             built.db.create_all()
         link = self.link(built, path)

@@ -201,7 +201,7 @@ COLUMNS: dict[str, Any] = {
     "period": Interval(),
     "code": Uuid(),
     "colour": Enum(Colour),
-    "size": Enum("small", "large"),
+    "size": Enum("small", "large", name="size"),
     "tag": String(3),
 }
 

@@ -2,8 +2,8 @@
 
 Run it with ``make mutants``, or ``make mutants MODULE=signers`` for one module. cosmic-ray makes the changes. The tests
 are run once with their coverage; then each change gets the tests that run its lines, the quickest first, up to the
-first that fails. What survives is printed with its change, and stands in ``mutants.json`` for the next run, which
-leaves out what was noticed before as long as the module stays as it is.
+first that fails. What survives without a reason in ``docs/survivors.rst`` is printed as that page has it. All outcomes
+stand in ``mutants.json`` for the next run, which tries nothing again as long as the module stays as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 from .mutant_runs import PACKAGE, ROOT, Job, Pool, import_libraries
 from .mutant_tests import MOST_SECONDS, Coverage
+from .survivors import Change, as_page, explained
 
 _RESULTS: Final = ROOT / "mutants.json"
 
@@ -158,14 +160,14 @@ def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> b
     :param folder: for copies of the checkout.
     :param again: also those whose outcome is known, if they survived.
     :param every: one in so many.
-    :returns: whether nine in ten were noticed in every module.
+    :returns: whether nine in ten were noticed, and there is a reason for each of the others.
     """
     results, started = Results(), time.monotonic()
     import_libraries()
     pool = Pool(folder, os.cpu_count() or 1)
     coverage = Coverage(pool.checkouts[0])
     print(f"The tests without a change took {time.monotonic() - started:.0f} s.", flush=True)
-    is_enough = True
+    reasons, totals, unexplained = explained(), Counter[str](), 0
     for name in names:
         path = f"{PACKAGE}/{name}.py"
         known, began = results.of(path), time.monotonic()
@@ -174,15 +176,26 @@ def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> b
         for number, status, printed in pool.outcomes(_job(coverage, each) for each in waiting):
             known[waiting[number].diff] = _outcome(status, printed)
         results.save()
-        outcomes = [known[each.diff] for each in mutants]
-        killed = outcomes.count("killed")
-        for diff in (each.diff for each in mutants if known[each.diff] != "killed"):
-            print(diff, "" if known[diff] == "survived" else known[diff], sep="\n")
-        share = 100 * killed / (len(mutants) or 1)
-        seconds = time.monotonic() - began
-        print(f"{path}: {killed} of {len(mutants)} killed ({share:.1f} %), in {seconds:.0f} s", flush=True)
-        is_enough = is_enough and (share >= 90 or not mutants)
-    return is_enough
+        found = Counter("killed" if known[each.diff] == "killed" else "survived" for each in mutants)
+        totals += found
+        survivors = sorted(
+            (each for each in mutants if known[each.diff] != "killed"), key=lambda each: each.lines.start
+        )
+        for each in survivors:
+            if known[each.diff] != "survived":
+                print(each.diff, known[each.diff], sep="\n")
+        changes = [Change.of(name, each.diff) for each in survivors]
+        if new := [change for change in changes if change not in reasons]:
+            unexplained += len(new)
+            print(as_page(new))
+        print(f"{path}: {_score(found)}, in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{PACKAGE}: {_score(totals)}; {unexplained} without a reason in docs/survivors.rst")
+    return totals["killed"] >= 9 * totals["survived"] and not unexplained
+
+
+def _score(found: Counter[str]) -> str:
+    killed, tried = found["killed"], found.total()
+    return f"{killed} of {tried} killed ({100 * killed / (tried or 1):.1f} %)"
 
 
 def _job(coverage: Coverage, mutant: Mutant) -> Job:
