@@ -164,7 +164,9 @@ class Pool:
         self._runs[pid] = _Run(job, number, slot, time.monotonic() + job.timeout)
 
     def _ended(self) -> Iterator[tuple[int, int | None, str]]:
+        before = time.monotonic()
         time.sleep(_POLL_SECONDS)
+        self._forgive(time.monotonic() - before - _POLL_SECONDS)
         for pid, run in list(self._runs.items()):
             done, status = os.waitpid(pid, os.WNOHANG)
             outcome = os.waitstatus_to_exitcode(status) if done else None
@@ -176,6 +178,12 @@ class Pool:
             del self._runs[pid]
             shutil.copyfile(ROOT / run.job.path, self.checkouts[run.slot] / run.job.path)
             yield run.number, outcome, self._logs[run.slot].read_text(errors="replace")
+
+    def _forgive(self, seconds: float) -> None:
+        """Put the ends off where the whole run was stopped for a while, as by Ctrl-Z."""
+        if seconds > 1:
+            for run in self._runs.values():
+                run.deadline += seconds
 
 
 def _end_group(pid: int) -> None:
