@@ -30,7 +30,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 
 from .mutant_runs import PACKAGE, ROOT, Job, Pool, import_libraries
 from .mutant_tests import MOST_SECONDS, Coverage
-from .survivors import Change, as_page, explained
+from .survivors import Change, Reasons, as_page
 
 _RESULTS: Final = ROOT / "mutants.json"
 
@@ -167,7 +167,7 @@ def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> b
     pool = Pool(folder, os.cpu_count() or 1)
     coverage = Coverage(pool.checkouts[0])
     print(f"The tests without a change took {time.monotonic() - started:.0f} s.", flush=True)
-    reasons, totals, unexplained = explained(), Counter[str](), 0
+    reasons, totals, unexplained = Reasons(), Counter[str](), 0
     for name in names:
         path = f"{PACKAGE}/{name}.py"
         known, began = results.of(path), time.monotonic()

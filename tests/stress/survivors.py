@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
@@ -14,6 +14,8 @@ _PAGE: Final = ROOT / "docs" / "survivors.rst"
 
 #: What stands for the new line where a change takes one away.
 _NOTHING: Final = "(nothing)"
+
+_EVERYWHERE: Final = "Everywhere"
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,26 @@ class Change:
         return cls(module, old, new or _NOTHING)
 
 
-def explained() -> set[Change]:
-    """Read the page: below the heading of a module and a reason stand ``- old`` and, for each change, ``+ new``."""
-    found, module, old = set(), "", ""
-    lines = _PAGE.read_text(encoding="utf-8").splitlines()
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
-        if re.fullmatch(r"-{3,}", below):
-            module = line
-        elif line.startswith("   - "):
-            old = _joined([line[5:]])
-        elif line.startswith("   + "):
-            found.add(Change(module, old, _joined([line[5:]])))
-    return found
+class Reasons:
+    """What the page explains.
+
+    Below the heading of a module and a reason stands ``- old`` and then, for each change of that line, ``+ new``. Below
+    the heading "Everywhere" stand those that are no different from module to module.
+    """
+
+    def __init__(self) -> None:
+        self._changes, module, old = set[Change](), "", ""
+        lines = _PAGE.read_text(encoding="utf-8").splitlines()
+        for line, below in zip(lines, [*lines[1:], ""], strict=True):
+            if re.fullmatch(r"-{3,}", below):
+                module = line
+            elif line.startswith("   - "):
+                old = _joined([line[5:]])
+            elif line.startswith("   + "):
+                self._changes.add(Change(module, old, _joined([line[5:]])))
+
+    def __contains__(self, change: Change) -> bool:
+        return not self._changes.isdisjoint({change, replace(change, module=_EVERYWHERE)})
 
 
 def as_page(changes: Iterable[Change]) -> str:
