@@ -79,9 +79,11 @@ ABOUT: Final = {
     "testing/target": "testing",
 }
 
-#: For one change: by their time in the run without a change, and by number. What they miss counts as survived.
-MOST_SECONDS: Final = 20.0
-_MOST_TESTS: Final = 400
+#: How many seconds of tests a change gets, by their time in the run without a change; what they miss has survived.
+FEW_SECONDS: Final = 10.0
+
+#: The same for what has survived these and has no reason to.
+MANY_SECONDS: Final = 120.0
 
 #: So many tests may fail without a change, as those with a broker do on a busy machine; they are left out.
 _MOST_FAILED: Final = 3
@@ -117,13 +119,14 @@ class Coverage:
         self._contexts: dict[str, dict[int, list[str]]] = {}
         self._checkout = checkout
 
-    def tests_of(self, path: str, lines: range) -> list[str]:
+    def tests_of(self, path: str, lines: range, *, seconds: float) -> list[str]:
         """Return the tests of lines, as many as there is time for.
 
         A constant, which the import alone sets, has those of the lines that use it, or else of the whole module.
 
         :param path: the module's file, within the checkout.
         :param lines: the lines.
+        :param seconds: how much time there is; tests of no measurable time have a hundredth.
         """
         if path not in self._contexts:
             self._contexts[path] = self._data.contexts_by_lineno(str(self._checkout / path))
@@ -136,10 +139,9 @@ class Coverage:
         # What is escaped in a test's name is not found by it.
         tests = {name for test in found if "\\" not in (name := test.rpartition("|")[0])} - self._failed
         chosen: list[str] = []
-        seconds = 0.0
         for test in self._in_order(tests, about):
-            seconds += self._seconds[test]
-            if chosen and (seconds > MOST_SECONDS or len(chosen) == _MOST_TESTS):
+            seconds -= max(self._seconds[test], 0.01)
+            if chosen and seconds < 0:
                 break
             chosen.append(test)
         return chosen

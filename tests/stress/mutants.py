@@ -1,9 +1,10 @@
 """Change the package in one small place after the other, and see whether the tests notice.
 
 Run it with ``make mutants``, or ``make mutants MODULE=signers`` for one module. cosmic-ray makes the changes. The tests
-are run once with their coverage; then each change gets the tests that run its lines, the quickest first, up to the
-first that fails. What survives without a reason in ``docs/survivors.rst`` is printed as that page has it. All outcomes
-stand in ``mutants.json`` for the next run, which tries nothing again as long as the module stays as it is.
+are run once with their coverage; then each change gets some of the tests that run its lines, the quickest first, up to
+the first that fails. What survives without a reason in ``docs/survivors.rst`` is printed as that page has it. What
+survived stands in ``mutants.json`` beside this file too: a module that is the same by now is not tried again. Delete
+the file, and all are.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
 from .mutant_runs import PACKAGE, ROOT, Job, Pool, import_libraries
-from .mutant_tests import MOST_SECONDS, Coverage
+from .mutant_tests import FEW_SECONDS, MANY_SECONDS, Coverage
 from .survivors import Change, Reasons, as_page
 
-_RESULTS: Final = ROOT / "mutants.json"
+_RESULTS: Final = ROOT / "tests" / "stress" / "mutants.json"
 
 
 @dataclass(frozen=True)
@@ -122,23 +123,29 @@ def _diff(source: str, changed: str, path: str) -> str:
 
 
 class Results:
-    """What became of the changes, kept for the next run."""
+    """What became of the changes of whole modules, kept for the next run."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+        self._kept: dict[str, Any] = json.loads(_RESULTS.read_text(encoding="utf-8")) if _RESULTS.exists() else {}
 
-    def of(self, path: str) -> dict[str, str]:
-        """Return the outcomes of a module's changes by their text; none if the module is another one by now."""
-        digest = hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
-        kept = self._kept.get(path, {})
-        if kept.get("digest") != digest:
-            kept = self._kept[path] = {"digest": digest, "outcomes": {}}
-        outcomes: dict[str, str] = kept["outcomes"]
-        return outcomes
+    def of(self, path: str, mutants: list[Mutant]) -> dict[str, str]:
+        """Return the outcomes of a module's changes by their diffs; none if the module is another one by now."""
+        kept = self._kept.get(path)
+        if kept is None or kept["digest"] != _digest(path):
+            return {}
+        survived: dict[str, str] = kept["survived"]
+        return {each.diff: survived.get(each.diff, "killed") for each in mutants}
 
-    def save(self) -> None:
-        """Write them."""
-        _RESULTS.write_text(json.dumps(self._kept, indent=1, ensure_ascii=False), encoding="utf-8")
+    def keep(self, path: str, outcomes: dict[str, str]) -> None:
+        """Write down the outcomes of all changes of a module."""
+        survived = {diff: outcome for diff, outcome in outcomes.items() if outcome != "killed"}
+        self._kept[path] = {"digest": _digest(path), "changes": len(outcomes), "survived": survived}
+        text = json.dumps(self._kept, indent=1, ensure_ascii=False, sort_keys=True)
+        _RESULTS.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
 
 
 def _outcome(status: int | None, printed: str) -> str:
@@ -153,69 +160,91 @@ def _outcome(status: int | None, printed: str) -> str:
     return f"error {status}: {printed[-300:]}"
 
 
-def try_mutants(names: list[str], folder: Path, *, again: bool, every: int) -> bool:
-    """Try the changes of some modules, and print what became of them.
+class Trials:
+    """Trying the changes of modules, and printing what became of them.
 
-    :param names: as :func:`modules` has them.
     :param folder: for copies of the checkout.
-    :param again: also those whose outcome is known, if they survived.
-    :param every: one in so many.
-    :returns: whether nine in ten were noticed, and there is a reason for each of the others.
+    :param again: whether what has survived without a reason gets many more tests.
+    :param every: one change in so many is tried.
     """
-    results, started = Results(), time.monotonic()
-    import_libraries()
-    pool = Pool(folder, os.cpu_count() or 1)
-    coverage = Coverage(pool.checkouts[0])
-    print(f"The tests without a change took {time.monotonic() - started:.0f} s.", flush=True)
-    reasons, totals, unexplained = Reasons(), Counter[str](), 0
-    for name in names:
-        path = f"{PACKAGE}/{name}.py"
-        known, began = results.of(path), time.monotonic()
-        mutants = list(mutants_of(path))[::every]
-        waiting = [each for each in mutants if each.diff not in known or (again and known[each.diff] != "killed")]
-        for number, status, printed in pool.outcomes(_job(coverage, each) for each in waiting):
-            known[waiting[number].diff] = _outcome(status, printed)
-        results.save()
-        found = Counter("killed" if known[each.diff] == "killed" else "survived" for each in mutants)
-        totals += found
-        survivors = sorted(
-            (each for each in mutants if known[each.diff] != "killed"), key=lambda each: each.lines.start
+
+    def __init__(self, folder: Path, *, again: bool, every: int) -> None:
+        self._again = again
+        self._every = every
+        self._results = Results()
+        self._reasons = Reasons()
+        started = time.monotonic()
+        import_libraries()
+        self._pool = Pool(folder, os.cpu_count() or 1)
+        self._coverage = Coverage(self._pool.checkouts[0])
+        print(f"The tests without a change took {time.monotonic() - started:.0f} s.", flush=True)
+
+    def of(self, name: str) -> Counter[str]:
+        """Try the changes of a module.
+
+        :param name: as :func:`modules` has it.
+        :returns: how many were ``killed``, ``survived``, and survived ``without a reason``.
+        """
+        path, began = f"{PACKAGE}/{name}.py", time.monotonic()
+        mutants = sorted(mutants_of(path), key=lambda each: each.lines.start)[:: self._every]
+        outcomes = self._results.of(path, mutants)
+        self._run([each for each in mutants if each.diff not in outcomes], outcomes, seconds=FEW_SECONDS)
+        survivors = [each for each in mutants if outcomes[each.diff] != "killed"]
+        puzzling = [each for each in survivors if Change.of(name, each.diff) not in self._reasons]
+        if self._again:
+            self._run(puzzling, outcomes, seconds=MANY_SECONDS)
+            puzzling = [each for each in puzzling if outcomes[each.diff] != "killed"]
+        if self._every == 1:
+            self._results.keep(path, outcomes)
+        for each in puzzling:
+            if outcomes[each.diff] != "survived":
+                print(each.diff, outcomes[each.diff], sep="\n")
+        if puzzling:
+            print(as_page(Change.of(name, each.diff) for each in puzzling))
+        killed = sum(outcomes[each.diff] == "killed" for each in mutants)
+        found = Counter({"killed": killed, "survived": len(mutants) - killed, "without a reason": len(puzzling)})
+        print(f"{path}: {score(found)}, in {time.monotonic() - began:.0f} s", flush=True)
+        return found
+
+    def _run(self, mutants: list[Mutant], outcomes: dict[str, str], *, seconds: float) -> None:
+        jobs = (
+            Job(
+                each.path,
+                each.source,
+                self._coverage.tests_of(each.path, each.lines, seconds=seconds),
+                timeout=20 + 2 * seconds,
+            )
+            for each in mutants
         )
-        for each in survivors:
-            if known[each.diff] != "survived":
-                print(each.diff, known[each.diff], sep="\n")
-        changes = [Change.of(name, each.diff) for each in survivors]
-        if new := [change for change in changes if change not in reasons]:
-            unexplained += len(new)
-            print(as_page(new))
-        print(f"{path}: {_score(found)}, in {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{PACKAGE}: {_score(totals)}; {unexplained} without a reason in docs/survivors.rst")
-    return totals["killed"] >= 9 * totals["survived"] and not unexplained
+        for number, status, printed in self._pool.outcomes(jobs):
+            outcomes[mutants[number].diff] = _outcome(status, printed)
 
 
-def _score(found: Counter[str]) -> str:
-    killed, tried = found["killed"], found.total()
+def score(found: Counter[str]) -> str:
+    """Say how many changes were noticed.
+
+    :param found: as :meth:`Trials.of` counts them.
+    """
+    killed, tried = found["killed"], found["killed"] + found["survived"]
     return f"{killed} of {tried} killed ({100 * killed / (tried or 1):.1f} %)"
-
-
-def _job(coverage: Coverage, mutant: Mutant) -> Job:
-    tests = coverage.tests_of(mutant.path, mutant.lines)
-    return Job(mutant.path, mutant.source, tests, timeout=20 + 2 * MOST_SECONDS)
 
 
 def main() -> None:
     """Try one module, several, or all after each other."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", help="paths within the package; by default all")
-    parser.add_argument("--again", action="store_true", help="try again what survived, with other tests")
+    parser.add_argument("--again", action="store_true", help="give what survived without a reason many more tests")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try one change in N")
     options = parser.parse_args()
     names = [name.removesuffix(".py") for name in options.modules] or modules()
     if unknown := set(names) - set(modules()):
         sys.exit(f"{PACKAGE} has no module {', '.join(sorted(unknown))}.")
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        is_enough = try_mutants(names, Path(folder), again=options.again, every=options.every)
-    sys.exit(not is_enough)
+        trials = Trials(Path(folder), again=options.again, every=options.every)
+        total = sum((trials.of(name) for name in names), Counter[str]())
+    puzzling = total["without a reason"]
+    print(f"{PACKAGE}: {score(total)}; {puzzling} have no reason in docs/survivors.rst")
+    sys.exit(bool(puzzling) or total["killed"] < 9 * total["survived"])
 
 
 if __name__ == "__main__":
