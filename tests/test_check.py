@@ -197,6 +197,11 @@ def test_a_secret_key_that_can_be_guessed_is_an_error_that_does_not_quote_it(
     assert "hunter2" not in message
 
 
+def test_sixteen_characters_are_enough_for_a_secret_key(build: Builder) -> None:
+    assert check(build(config={"SECRET_KEY": "k" * 16}))[1] == []
+    assert lacking(the_error(build(config={"SECRET_KEY": "k" * 15})), "SECRET_KEY", "15 characters") == []
+
+
 # What is wrong with the model
 
 
