@@ -338,12 +338,10 @@ def test_keys_and_texts_of_the_applications_own_types_work_like_those_that_they_
 # Finding the model
 
 
-def test_an_app_without_a_user_model_is_told_how_to_name_one(build: Builder) -> None:
+@pytest.mark.parametrize("name", ["Account", "Visitor"])
+def test_an_app_without_a_user_model_is_told_how_to_name_one(build: Builder, name: str) -> None:
     def model(db: SQLAlchemy) -> type[Any]:
-        class Account(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-
-        return Account
+        return type(name, (db.Model,), {"id": mapped_column(Integer, primary_key=True)})
 
     message = fault(build(model, registration={"USER_MODEL": None}))
     assert "USER_MODEL" in message

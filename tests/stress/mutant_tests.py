@@ -48,7 +48,7 @@ ABOUT: Final = {
     "links": "verify link reject password_at_verification",
     "login": "login",
     "messages": "mail link secrets",
-    "model_inspection": "user_models check settings",
+    "model_inspection": "user_models check settings claim_settings",
     "new_users": "register passwords user_models password_at_verification mass_assignment failures",
     "notifications": "mail failures resend hidden_existence",
     "owners": "resend hidden_existence failures",
