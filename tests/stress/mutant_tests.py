@@ -136,8 +136,7 @@ class Coverage:
         found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}
         found = found or {test for tests in contexts.values() for test in tests if test}
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
-        # What is escaped in a test's name is not found by it.
-        tests = {name for test in found if "\\" not in (name := test.rpartition("|")[0])} - self._failed
+        tests = {test.rpartition("|")[0] for test in found} - self._failed
         chosen: list[str] = []
         for test in self._in_order(tests, about):
             seconds -= max(self._seconds[test], 0.01)
