@@ -769,6 +769,7 @@ def test_smtplibs_own_class_is_not_changed_for_the_rest_of_the_app(build: Builde
         ('<a href="https://x.example/"><b>Go</b> on</a>', "Go on <https://x.example/>"),
         ("<a>no link</a> &lt;b&gt; &#8364; &nbsp;end", "no link <b> € end"),
         ("<head><title>T</title><style>p {}</style></head><script>alert(1)</script>Text", "Text"),
+        ("<head><style>p {}</style>hidden</head>Text", "Text"),
         ("  many \n\n  blanks\t here ", "many blanks here"),
         ("<ul><li>One</li><li>Two</li></ul>", "One\n\nTwo"),
         ("<table><tr><td>One</td></tr></table><div>Two</div>", "One\n\nTwo"),
