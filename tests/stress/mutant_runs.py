@@ -87,8 +87,7 @@ def run_pytest(checkout: Path, tests: Sequence[str], log: Path) -> int:
     with log.open("wb") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    for name in [name for name in sys.modules if name.partition(".")[0] in {PACKAGE, "tests"}]:
-        del sys.modules[name]
+    _forget(PACKAGE, "tests")
     sys.path[:] = [str(checkout), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
     sys.dont_write_bytecode = True  # of the changed file: within a second it could pass for that of the next change
     import pytest
@@ -101,7 +100,14 @@ def run_pytest(checkout: Path, tests: Sequence[str], log: Path) -> int:
     for chosen in (tests[:_FIRST_TESTS], tests[_FIRST_TESTS:]):
         if chosen and not status:
             status = int(pytest.main([*options, *chosen]))
+            _forget("tests.test_")  # pytest keeps names of cases in their marks, and would escape them once more
     return status
+
+
+def _forget(*prefixes: str) -> None:
+    """Have modules imported anew, those whose names begin so."""
+    for name in [name for name in sys.modules if name.startswith(prefixes)]:
+        del sys.modules[name]
 
 
 def in_fork(action: Callable[[], int]) -> int:

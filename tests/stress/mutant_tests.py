@@ -40,7 +40,7 @@ ABOUT: Final = {
     "clock": "link verify settings purge resend",
     "contradictions": "settings claim_settings check celery",
     "database_errors": "database_errors failures concurrency secrets",
-    "exceptions": "http settings failures secrets extension",
+    "exceptions": "http settings failures secrets extension verify register resend reject",
     "extension": "extension settings http",
     "fields": "serializers hostile_input user_models",
     "html_to_text": "mail",
@@ -81,6 +81,8 @@ ABOUT: Final = {
 
 #: How many seconds of tests a change gets, by their time in the run without a change; what they miss has survived.
 FEW_SECONDS: Final = 10.0
+
+_QUICK_SECONDS: Final = 0.3
 
 #: The same for what has survived these and has no reason to.
 MANY_SECONDS: Final = 120.0
@@ -146,12 +148,12 @@ class Coverage:
         return chosen
 
     def _in_order(self, tests: set[str], about: set[str]) -> list[str]:
-        """Sort tests: those about the module first, the first case of each function before its others."""
+        """Sort tests: those about the module first, quick ones first, one case of each function before its others."""
         seen = Counter[str]()
         keys = {}
         for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
             function = test.partition("[")[0]
-            keys[test] = (test.partition("::")[0] not in about, seen[function])
+            keys[test] = (test.partition("::")[0] not in about, self._seconds[test] > _QUICK_SECONDS, seen[function])
             seen[function] += 1
         return sorted(keys, key=keys.__getitem__)
 
