@@ -274,6 +274,13 @@ def test_a_listed_number_has_to_fit_its_column(build: Builder, kind: Any, least:
     assert built.register(extra=least, email="bob@example.com").status_code == 201
 
 
+def test_a_uuid_whose_column_takes_text_is_read_and_stored(build: Builder) -> None:
+    built = build(with_column(Column(Uuid(as_uuid=False))), registration={"USER_EDITABLE_FIELDS": ["extra"]})
+    assert list(errors(built, extra="no UUID")) == ["extra"]
+    assert built.register(extra="0F8FAD5B-D9CB-469F-A165-70867728950E").status_code == 201
+    assert built.row()["extra"] == "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
 @pytest.mark.parametrize("verification", [True, False])
 def test_while_verification_is_on_the_address_is_required_even_where_its_column_is_nullable(
     build: Builder, verification: bool

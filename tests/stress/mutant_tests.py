@@ -55,7 +55,7 @@ ABOUT: Final = {
     "passwords": "passwords hostile_input",
     "registration": "register verify signals failures password_at_verification hidden_existence passwords",
     "safe_logging": "secrets failures",
-    "serializers": "serializers mass_assignment user_models hostile_input password_at_verification settings",
+    "serializers": "link resend openapi serializers mass_assignment user_models hostile_input password_at_verification settings",
     "settings": "settings claim_settings docs",
     "shown_settings": "cli",
     "signals": "signals failures",
