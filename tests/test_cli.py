@@ -65,6 +65,12 @@ def test_every_setting_is_shown_once_and_in_the_order_of_the_definition(build: B
     assert len(set(names)) == len(names)
 
 
+def test_the_times_are_a_week_a_quarter_of_an_hour_and_ten_seconds_unless_told_otherwise(build: Builder) -> None:
+    found = shown(build())
+    names = ("REGISTER_VERIFICATION_PERIOD", "REGISTER_VERIFICATION_RESEND_COOLDOWN", "VERIFICATION_EMAIL_TIMEOUT")
+    assert [found[name][0] for name in names] == ["7 days, 0:00:00", "0:15:00", "0:00:10"]
+
+
 def test_each_value_says_where_it_came_from(build: Builder) -> None:
     built = build(
         registration={"URL_PREFIX": "/nested", "USER_EMAIL_FIELD": "email", "REGISTER_VERIFICATION_ONE_TIME_USE": True},

@@ -544,7 +544,10 @@ def repeats(built: Built, smtp: RecordingServer) -> None:
     assert len(smtp.messages) == 1
 
 
-@pytest.mark.parametrize("reply", ["550 5.1.1 no such user", "553 5.1.3 bad mailbox name", "551 not here"])
+@pytest.mark.parametrize(
+    "reply",
+    ["550 5.1.1 no such user", "553 5.1.3 bad mailbox name", "551 not here", "500 what is that", "599 of their own"],
+)
 def test_a_recipient_refused_for_good_is_a_field_error_at_the_e_mail_field(
     build: Builder, smtp: RecordingServer, reply: str
 ) -> None:
@@ -564,6 +567,8 @@ def test_a_recipient_refused_for_good_is_a_field_error_at_the_e_mail_field(
         ("rcpt_reply", "450 4.2.1 greylisted"),
         ("rcpt_reply", "451 4.3.0 try again"),
         ("rcpt_reply", "421 4.3.2 closing"),
+        ("rcpt_reply", "499 of their own"),
+        ("rcpt_reply", "600 of their own"),
         ("mail_reply", "550 5.7.1 sender not allowed"),
         ("mail_reply", "451 4.3.0 try again"),
         ("text_reply", "554 5.6.0 looks like spam"),
