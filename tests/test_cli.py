@@ -193,11 +193,18 @@ class SignUp(DefaultRegisterUserSerializer):
     display_name = fields.String(required=True, metadata={"description": "Как вас зовут?"})
 
 
-@pytest.mark.parametrize(("arguments", "read"), [([], json.loads), (["--format", "yaml"], yaml.safe_load)])
-def test_the_document_is_printed_as_json_or_yaml(build: Builder, arguments: list[str], read: Any) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "read", "beginning"),
+    [([], json.loads, '{\n  "paths"'), (["--format", "yaml"], yaml.safe_load, "paths:\n  ")],
+    ids=["json", "yaml"],
+)
+def test_the_document_is_printed_as_json_or_yaml(
+    build: Builder, arguments: list[str], read: Any, beginning: str
+) -> None:
     built = build(registration={"REGISTER_SERIALIZER_CLASS": SignUp})
     outcome = run(built, "openapi", *arguments)
     assert outcome.exit_code == 0
+    assert outcome.stdout.startswith(beginning)
     document = read(outcome.stdout)
     validate_document(document)
     assert document == openapi(built.app)

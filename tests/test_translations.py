@@ -410,16 +410,25 @@ def test_a_selector_without_flask_babel_is_a_configuration_error_that_says_what_
 
 # Texts of the application's own
 
+TOO_SHORT = (
+    "This password is too short: it needs at least %(count)s character.",
+    "This password is too short: it needs at least %(count)s characters.",
+)
+
 
 @pytest.fixture
 def own_catalogue(tmp_path: Path) -> Path:
     """Make an application's own catalogue of Swedish, in which one translation has a slip, and of German."""
-    translations = {
+    translations: dict[str, dict[Any, Any]] = {
         "sv": {
             "The link is not valid.": "Länken är inte giltig.",
             "Confirm your e-mail address for %(site)s": "Bekräfta din e-postadress för %(sajt)s",
         },
-        "de": {"The link is not valid.": "Nimm den neuesten Link."},
+        "de": {
+            "The link is not valid.": "Zu alt: nimm den neuesten Link.",
+            TOO_SHORT: ("Wenigstens ein Zeichen", "Wenigstens %(count)s Zeichen"),
+        },
+        "da": {TOO_SHORT: ("Mindst et tegn", "Mindst %(count)s tegn")},
     }
     for language, found in translations.items():
         folder = tmp_path / language / "LC_MESSAGES"
@@ -432,12 +441,23 @@ def own_catalogue(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("locale", "expected"), [("sv", "Länken är inte giltig."), ("de", "Nimm den neuesten Link.")])
+@pytest.mark.parametrize(
+    ("locale", "expected"), [("sv", "Länken är inte giltig."), ("de", "Zu alt: nimm den neuesten Link.")]
+)
 def test_the_applications_own_catalogue_wins_and_may_be_of_any_language(
     build: Builder, own_catalogue: Path, locale: str, expected: str
 ) -> None:
     built = build(before_init=always(locale, BABEL_TRANSLATION_DIRECTORIES=str(own_catalogue)))
     assert details(built) == expected
+
+
+@pytest.mark.parametrize(("locale", "expected"), [("de", "Wenigstens 8 Zeichen"), ("da", "Mindst 8 tegn")])
+def test_the_applications_own_catalogue_wins_for_numbers_of_things_too(
+    build: Builder, own_catalogue: Path, locale: str, expected: str
+) -> None:
+    built = build(before_init=always(locale, BABEL_TRANSLATION_DIRECTORIES=str(own_catalogue)))
+    answer = built.register(password="short", password_confirm="short")
+    assert answer.get_json()["errors"]["password"][0] == expected
 
 
 def test_a_slip_in_a_translation_of_the_applications_own_costs_no_sign_up(

@@ -159,13 +159,20 @@ class Coverage:
 
 
 def _uses(source: str, lines: range) -> set[int]:
-    """Return the lines of a module that use the constants which are set in some lines."""
+    """Return the lines of a module that use the constants which are set in some lines, or others made of these."""
     tree = ast.parse(source)
+    settings = [node for node in tree.body if isinstance(node, (ast.Assign, ast.AnnAssign))]
     names: set[str] = set()
-    for node in tree.body:
+    for node in settings:
         is_there = set(lines) & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        if is_there and isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
-    return {node.lineno for node in found if node.id in names}
+        if is_there or names & _loaded(node):
+            names |= _stored(node)
+    return {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in names & _loaded(node)}
+
+
+def _stored(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+
+
+def _loaded(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}

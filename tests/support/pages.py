@@ -34,7 +34,7 @@ _GIVE_UP_AFTER = 300.0
 _PORTS = ("5000", "8025")
 
 #: Languages whose blocks are files when they have a caption, and mere illustration when they have none.
-ILLUSTRATIONS = {"html", "jinja", "json", "text", "nginx", "sql", "toml", "javascript", "po"}
+ILLUSTRATIONS = {"html", "jinja", "json", "text", "nginx", "sql", "toml", "javascript", "po", "diff"}
 
 
 @dataclass(frozen=True)
