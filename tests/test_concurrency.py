@@ -461,6 +461,39 @@ def test_a_conflict_in_the_first_request_of_an_app_that_has_written_loses_nothin
     assert (built.rows(), notes(built)) == ([], 0)
 
 
+def texts(built: Built) -> list[str]:
+    with built.app.app_context():
+        return list(built.db.session.scalars(select(built.User.Note.text)))
+
+
+def change_note(built: Built) -> None:
+    built.db.session.scalars(select(built.User.Note)).one().text = "changed"
+
+
+def delete_note(built: Built) -> None:
+    built.db.session.delete(built.db.session.scalars(select(built.User.Note)).one())
+
+
+@pytest.mark.parametrize(("write", "after"), [(change_note, ["changed"]), (delete_note, [])])
+def test_a_conflict_after_the_application_has_changed_its_rows_is_503_at_once_too(
+    build: Builder, write: Callable[[Built], None], after: list[str]
+) -> None:
+    built = build_variant(build, model=with_notes)
+    link_of_new_account(built, "eve")  # at its first use the app cannot tell what was written before
+    with built.app.app_context():
+        note_pending(built)
+        built.db.session.commit()
+    built.app.before_request(partial(write, built))
+    sent = refuse_first(built, "INSERT INTO user")
+
+    answer = built.register()
+    assert (answer.status_code, answer.get_json().get("code")) == (503, "database-unavailable")
+    assert (len(sent), texts(built)) == (1, ["pending"])
+
+    assert built.register().status_code == 201
+    assert texts(built) == after
+
+
 @pytest.mark.parametrize("write", WRITING)
 def test_a_conflict_of_the_update_loses_nothing_of_the_application_and_is_tried_again(
     build: Builder, write: Callable[[Built], None]

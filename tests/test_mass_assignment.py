@@ -267,6 +267,11 @@ def test_the_flag_is_cleared_whatever_a_serializer_that_includes_everything_says
 DB = models.typed_db()
 
 
+class Team(DB.Model):  # type: ignore[misc,name-defined]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    members: Mapped[list[User]] = relationship(back_populates="team")
+
+
 class User(DB.Model):  # type: ignore[misc,name-defined]
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
@@ -274,6 +279,8 @@ class User(DB.Model):  # type: ignore[misc,name-defined]
     password_hash: Mapped[str] = mapped_column(String(256))
     email_verified_at: Mapped[datetime | None]
     is_admin: Mapped[bool] = mapped_column(default=False)
+    team_id: Mapped[int | None] = mapped_column(ForeignKey(Team.id))
+    team: Mapped[Team | None] = relationship(back_populates="members")
     pets: Mapped[list[Pet]] = relationship(back_populates="owner")
 
 
@@ -402,6 +409,66 @@ def test_an_object_that_the_database_already_has_is_refused_and_nothing_is_writt
 
     assert built.row() == before
     assert not {"INSERT", "UPDATE", "DELETE", "COMMIT"} & set(statements.kinds)
+
+
+class JoinsATeam(PlainSchemaWithPets):
+    @post_load
+    def join(self, data: Mapping[str, Any], **kwargs: object) -> Mapping[str, Any]:
+        team = DB.session.get_one(Team, 7)
+        assert team.members == []  # is loaded, and changes with the new account
+        return {**data, "team": team}
+
+
+@pytest.mark.filterwarnings("ignore:Object of type <User> not in session:sqlalchemy.exc.SAWarning")
+def test_an_account_may_refer_to_a_row_that_the_database_already_has(build: Builder) -> None:
+    built = build_with(build, JoinsATeam)
+    with built.app.app_context():
+        built.db.session.add(Team(id=7))
+        built.db.session.commit()
+
+    assert built.register().status_code == 201
+    assert registered(built)["team_id"] == 7
+
+
+class RenamesSomebody(PlainSchemaWithPets):
+    """Changes a row that has nothing to do with the new account."""
+
+    @post_load
+    def rename(self, data: Mapping[str, Any], **kwargs: object) -> Mapping[str, Any]:
+        DB.session.scalars(select(User)).one().username = "renamed"
+        return data
+
+
+def test_a_serializer_that_changes_a_row_is_refused_and_nothing_is_written(build: Builder) -> None:
+    built = build_with(build, RenamesSomebody)
+    before = built.row()
+
+    with recorded(built.engine) as statements, pytest.raises(ConfigurationError, match=r"changed rows .*\(User\)"):
+        built.register()
+
+    assert built.row() == before
+    assert not {"INSERT", "UPDATE", "DELETE", "COMMIT"} & set(statements.kinds)
+
+
+@pytest.mark.parametrize("schema", [PlainSchemaWithPets, RenamesSomebody])
+def test_what_the_application_has_changed_before_is_not_the_serializers_doing(
+    build: Builder, schema: type[Schema]
+) -> None:
+    built = build_with(build, schema)
+    store_pet(built)
+
+    @built.app.before_request
+    def feed() -> None:
+        for pet in DB.session.scalars(select(Pet)):
+            pet.name = "Rex the Fat"
+
+    if schema is PlainSchemaWithPets:
+        assert built.register().status_code == 201
+        assert pets(built) == [(5, "Rex the Fat", 1)]
+    else:
+        with pytest.raises(ConfigurationError, match=r"changed rows .*\(User\)"):
+            built.register()
+        assert pets(built) == [(5, "Rex", 1)]
 
 
 @pytest.mark.parametrize("wrong", [None, "ann", 1, ["ann"], object()])
