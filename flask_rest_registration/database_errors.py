@@ -18,10 +18,9 @@ Result = TypeVar("Result")
 _SQLITE_ERROR = 1  # an SQL statement that is wrong, such as one with a table that is not there
 _SQLITE_BUSY = 5
 
-# Not a lock that was waited for in vain (55P03, 1205): MariaDB waits 50 s, and once is enough for a request.
 _CONFLICTS: set[str | int] = {
-    *("40001", "40P01"),  # SQLSTATE: serialization failure, deadlock (PostgreSQL)
-    *(1213, 1020),  # MySQL, MariaDB: deadlock, record changed since the snapshot
+    *("40001", "40P01", "55P03"),  # SQLSTATE: serialization failure, deadlock, lock not available (PostgreSQL)
+    *(1205, 1213, 1020),  # MySQL, MariaDB: lock wait time-out, deadlock, record changed since the snapshot
     *(_SQLITE_BUSY, 6),  # SQLite: busy, locked
 }
 _CONSTRAINTS: set[str | int] = {
