@@ -624,7 +624,7 @@ def test_the_connection_is_ready_before_the_insert_and_is_closed_after_the_commi
     assert server.conversations == [["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]
 
 
-@pytest.mark.parametrize("limit", [1, 2, None])
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, None])
 def test_mail_max_emails_makes_no_second_connection(build: Builder, smtp: RecordingServer, limit: int | None) -> None:
     built = build(config={"MAIL_MAX_EMAILS": limit})
     for name in ("ann", "bob"):
@@ -728,6 +728,12 @@ def test_a_log_in_that_smtp_cannot_transmit_is_503(
     with RecordingServer(login=("app", "s3cret-of-smtp")) as server:
         refused(build(mail=server, config={"MAIL_USERNAME": name, "MAIL_PASSWORD": password}), server)
     assert "of-smtp" not in caplog.text
+
+
+@pytest.mark.parametrize("config", [{"MAIL_USERNAME": "app"}, {"MAIL_PASSWORD": "pw"}])
+def test_half_a_log_in_is_none(build: Builder, smtp: RecordingServer, config: dict[str, object]) -> None:
+    assert build(config=config).register().status_code == 201
+    assert smtp.conversations == [["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]
 
 
 def test_the_dialogue_is_never_printed(build: Builder, capfd: pytest.CaptureFixture[str]) -> None:
