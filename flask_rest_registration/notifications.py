@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 
 from flask import Flask, Request
 from flask_mail import Message
@@ -154,8 +155,14 @@ class Mailer:
             self._connections = self._connections.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._connections.close()
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The connections are told of the failure: a broker that is silent by then gets no good-bye.
+        self._connections.__exit__(exc_type, exc_value, traceback)
 
     def _connect(self, sender: Send) -> None:
         if isinstance(sender, ConnectingSender) and sender.connect not in self._delivers:

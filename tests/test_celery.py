@@ -397,10 +397,12 @@ def queue_name(broker_url: str) -> Iterator[str]:
 
 
 def test_a_broker_that_falls_silent_before_the_message_is_a_503_within_the_time(
-    queueing: Build, broker_url: str, queue_name: str
+    queueing: Build, broker_url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = Connection(broker_url).port
-    with Relay(port, freezes_at=TASK_NAME.encode()) as relay:
+    good_byes: list[object] = []
+    with Relay(port, freezes_at=TASK_NAME.encode()) as relay, monkeypatch.context() as patch:
+        patch.setattr(Connection, "release", good_byes.append)
         queued = queueing(
             broker=broker_url.replace(f":{port}", f":{relay.port}"), celery={"task_default_queue": queue_name}
         )
@@ -409,6 +411,7 @@ def test_a_broker_that_falls_silent_before_the_message_is_a_503_within_the_time(
         took = time.monotonic() - before
         assert relay.has_frozen
     assert took < TIMEOUT
+    assert good_byes == []  # a silent broker would not answer them
     assert queued.built.rows() == []
     queued.celery.conf.broker_url = queued.celery.conf.broker_write_url = broker_url
     assert queued.built.register().status_code == 201
