@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -45,40 +44,31 @@ class Throughput:
         return [ours / floor for ours, floor in zip(self.rates[OURS], self.rates[FLOOR], strict=True)]
 
 
-class _Load:
-    """What asks one server."""
+def _rate(port: int, url: str, bodies: list[bytes], *, expected: int) -> float:
+    """Send requests over all connections at once, and give how many were answered in a second.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    def rate(self, url: str, bodies: list[bytes], *, expected: int) -> float:
-        """Send requests over all connections at once, and give how many were answered in a second.
-
-        The connections are new each time: whichever worker accepts one keeps it, and a block in which one worker has
-        most of them must not speak for all blocks.
-        """
-        waiting = deque(bodies)
-        with ExitStack() as stack:
-            connections = [stack.enter_context(closing(self._connect())) for _ in range(CONNECTIONS)]
-            threads = stack.enter_context(ThreadPoolExecutor(CONNECTIONS))
-            started = time.perf_counter()
-            jobs = [threads.submit(_post_all, connection, url, waiting, expected) for connection in connections]
-            for job in jobs:
-                job.result()
-            return len(bodies) / (time.perf_counter() - started)
-
-    def _connect(self) -> HTTPConnection:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
-        connection.connect()
-        return connection
+    The connections are new each time: whichever worker accepts one keeps it, and a block in which one worker has most
+    of them must not speak for all blocks.
+    """
+    waiting = iter(bodies)  # shared by the threads: each takes the next one
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(_connect(port))) for _ in range(CONNECTIONS)]
+        threads = stack.enter_context(ThreadPoolExecutor(CONNECTIONS))
+        started = time.perf_counter()
+        jobs = [threads.submit(_post_all, connection, url, waiting, expected) for connection in connections]
+        for job in jobs:
+            job.result()
+        return len(bodies) / (time.perf_counter() - started)
 
 
-def _post_all(connection: HTTPConnection, url: str, waiting: deque[bytes], expected: int) -> None:
-    while waiting:
-        try:
-            body = waiting.popleft()
-        except IndexError:  # another connection was quicker
-            return
+def _connect(port: int) -> HTTPConnection:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.connect()
+    return connection
+
+
+def _post_all(connection: HTTPConnection, url: str, bodies: Iterator[bytes], expected: int) -> None:
+    for body in bodies:
         connection.request("POST", url, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()
@@ -97,21 +87,21 @@ def measure_throughput(databases: Databases, *, users: int, blocks: int, block_s
     """
     found = {"register": Throughput(), "verify": Throughput()}
     with ExitStack() as stack:
-        loads, links = {}, {}
+        servers, links = {}, {}
         for side in SIDES:
             database = databases.copy(users)
             stack.callback(databases.remove, database)
             urls, links[side] = _prepare(side, database, (blocks + 1) * block_size)
             port = stack.enter_context(_gunicorn(side, database))
-            loads[side] = (_Load(port), urls)
+            servers[side] = (port, urls)
         sources = {side: sign_ups(seed=0) for side in SIDES}
         for block in range(-1, blocks):  # the first one warms up
             for side in SIDES if block % 2 else reversed(SIDES):
-                load, urls = loads[side]
+                port, urls = servers[side]
                 new = [json.dumps(next(sources[side])).encode() for _ in range(block_size)]
                 true = [json.dumps(links[side].pop()).encode() for _ in range(block_size)]
-                register = load.rate(urls["register"], new, expected=_REGISTERED)
-                verify = load.rate(urls["verify"], true, expected=_VERIFIED)
+                register = _rate(port, urls["register"], new, expected=_REGISTERED)
+                verify = _rate(port, urls["verify"], true, expected=_VERIFIED)
                 if block >= 0:
                     found["register"].rates[side].append(register)
                     found["verify"].rates[side].append(verify)

@@ -418,7 +418,7 @@ TOO_SHORT = (
 
 @pytest.fixture
 def own_catalogue(tmp_path: Path) -> Path:
-    """Make an application's own catalogue of Swedish, in which one translation has a slip, and of German."""
+    """Make an application's own catalogue of Swedish, in which one translation has a slip, and of German and Danish."""
     translations: dict[str, dict[Any, Any]] = {
         "sv": {
             "The link is not valid.": "Länken är inte giltig.",

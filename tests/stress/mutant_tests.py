@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -162,18 +163,16 @@ class Coverage:
 def _uses(source: str, lines: range) -> set[int]:
     """Return the lines of a module that use the constants which are set in some lines, or others made of these."""
     tree = ast.parse(source)
-    settings = [node for node in tree.body if isinstance(node, (ast.Assign, ast.AnnAssign))]
     names: set[str] = set()
-    for node in settings:
+    for node in tree.body:
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+            continue
         is_there = set(lines) & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        if is_there or names & _loaded(node):
-            names |= _stored(node)
-    return {node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in names & _loaded(node)}
+        if is_there or any(each.id in names for each in _loaded(node)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    return {each.lineno for each in _loaded(tree) if each.id in names}
 
 
-def _stored(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-
-
-def _loaded(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+def _loaded(node: ast.AST) -> Iterator[ast.Name]:
+    return (each for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load))
