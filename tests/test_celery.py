@@ -402,7 +402,7 @@ def test_a_broker_that_falls_silent_before_the_message_is_a_503_within_the_time(
     port = Connection(broker_url).port
     good_byes: list[object] = []
     with Relay(port, freezes_at=TASK_NAME.encode()) as relay, monkeypatch.context() as patch:
-        patch.setattr(Connection, "release", good_byes.append)
+        patch.setattr(Connection, "release", lambda connection: good_byes.append(connection))
         queued = queueing(
             broker=broker_url.replace(f":{port}", f":{relay.port}"), celery={"task_default_queue": queue_name}
         )
