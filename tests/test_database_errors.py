@@ -10,7 +10,13 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, exc, make_url
 
 from flask_rest_registration import DatabaseFault, DatabaseUnavailable
-from flask_rest_registration.database_errors import ConstraintViolation, TransactionConflict, ValueRefused, attempt
+from flask_rest_registration.database_errors import (
+    ConstraintViolation,
+    TransactionConflict,
+    ValueRefused,
+    attempt,
+    without_text,
+)
 from flask_rest_registration.unique import is_exactly
 
 SECRET = "scrypt:32768:8:3$salt$0123"
@@ -131,6 +137,30 @@ class OfPsycopg2(Exception):
 
 def test_the_code_of_psycopg2_is_read_too() -> None:
     assert type(outcome(exc.OperationalError("UPDATE", (), OfPsycopg2()))) is TransactionConflict
+
+
+@pytest.mark.parametrize("module", ["another_driver", "zz_driver"])
+def test_no_other_drivers_message_is_read(module: str) -> None:
+    kind = type("Refused", (Exception,), {"__module__": module})
+    for text in ("the account is locked", "no such host"):
+        assert type(outcome(exc.OperationalError("UPDATE", (), kind(text)))) is DatabaseUnavailable
+
+
+def test_sqlites_message_is_not_read_where_it_gives_a_code() -> None:
+    assert type(outcome(wrapped(of_sqlite("no such file", 14)))) is DatabaseUnavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(wrapped(of_sqlite(SECRET, 13)), DatabaseUnavailable), (exc.InvalidRequestError(SECRET), DatabaseFault)],
+    ids=["driver", "SQLAlchemy"],
+)
+def test_what_the_applications_own_code_raises_of_sqlalchemys_loses_its_text(
+    error: Exception, kind: type[Exception]
+) -> None:
+    raised = without_text(error)
+    assert type(raised) is kind
+    assert SECRET not in f"{raised} {vars(raised)}"
 
 
 @pytest.mark.parametrize("error", [OverflowError("2**64"), UnicodeEncodeError("latin-1", "ü", 0, 1, "no")])

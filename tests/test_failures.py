@@ -533,10 +533,11 @@ def test_a_server_that_has_the_mail_and_hangs_at_quit_is_bounded_and_the_sign_up
     build: Builder, kind: Callable[..., MisbehavingServer]
 ) -> None:
     with kind(at="QUIT") as server:
-        built = build(mail=server, registration={"VERIFICATION_EMAIL_TIMEOUT": 1})
+        # On a busy machine the steps before QUIT may take more than one second, and all of them count.
+        built = build(mail=server, registration={"VERIFICATION_EMAIL_TIMEOUT": 2})
         began = time.monotonic()
         assert built.register().status_code == 201
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
     assert len(built.rows()) == 1
 
 

@@ -656,6 +656,16 @@ def test_what_is_not_exactly_one_address_is_a_field_error_and_no_mail_is_sent(
         normalize_email(sent)
 
 
+def test_a_text_longer_than_any_address_is_not_even_parsed() -> None:
+    """RFC 5321, section 4.5.3.1: 64 characters, an @ and 255 more."""
+    ours = "the address is too long"
+    for length in (321, 100_000):
+        with pytest.raises(ValueError, match=f"^{ours}$"):
+            normalize_email("@".rjust(length, "a"))
+    with pytest.raises(ValueError, match=rf"^(?!{ours}$)"):
+        normalize_email("@".rjust(320, "a"))
+
+
 @pytest.mark.parametrize("value", [None, 5, True, ["ann@example.com"], {"email": "ann@example.com"}, OMITTED])
 def test_an_address_is_a_text(build: Builder, value: object) -> None:
     assert list(errors(build(), email=value)) == ["email"]
@@ -722,6 +732,7 @@ def with_columns_of_ends(db: SQLAlchemy) -> type[Any]:
         ("moment", "0001-01-03T00:00:00+14:00", True),
         ("moment", "9999-12-31T23:59:59-12:00", False),
         ("moment", "9999-12-29T23:59:59-12:00", True),
+        ("moment", "9999-12-29T23:59:59.999999", True),
         ("amount", "1e1001", False),
         ("amount", "-1e99999999", False),
         ("amount", "1e-99999999", False),

@@ -174,7 +174,7 @@ def test_a_user_id_must_be_its_own_canonical_text(
 
 def test_a_user_id_that_no_column_could_hold_asks_the_database_nothing(built: Built, values: Values) -> None:
     with recorded(built.engine) as statements:
-        for spelling in ("1abc", "01", str(2**63), -(2**63) - 1, 10**4000):
+        for spelling in ("1abc", "01", "1 ", str(2**63), -(2**63) - 1, 10**4000):
             refused(built.verify(changed(values, user_id=spelling)), 400, "signature-invalid")
     assert statements.sql == []
 
