@@ -509,9 +509,11 @@ def test_a_notice_by_the_default_sender_needs_the_mail_though_links_are_sent_oth
     assert "MAIL_DEFAULT_SENDER" in message
 
 
-def test_hiding_with_a_unique_name_that_registration_reads_is_a_warning(build: Builder) -> None:
-    message = the_warning(build(models.claiming, registration=HIDING))
-    words = ("REGISTER_HIDE_EXISTING_EMAIL", "also reads username, which is unique", "two sign-ups", "Ask for it after")
+@pytest.mark.parametrize("name", ["alias", "username"])
+def test_hiding_with_a_unique_name_that_registration_reads_is_a_warning(build: Builder, name: str) -> None:
+    model = telling(**{name: mapped_column(String(80), unique=True)})
+    message = the_warning(build(model, registration={**HIDING, "USER_EDITABLE_FIELDS": [name]}))
+    words = ("REGISTER_HIDE_EXISTING_EMAIL", f"also reads {name}, which is unique", "two sign-ups", "Ask for it after")
     assert lacking(message, *words) == []
 
 

@@ -318,28 +318,33 @@ APP = CONFTEST.format(module="tests.support.apps", name="make_app", call="make_a
 
 
 @pytest.mark.parametrize(
-    ("conftest", "argument", "stands_in"),
+    ("conftest", "arguments", "stands_in"),
     [
-        ("conftest", ".", ""),
-        ("conftest", "shop", "shop/"),
-        ("shop__conftest", ".", "shop/"),
-        ("shop__conftest", "shop", "shop/"),
-        ("shop__conftest", "shop/unit", "shop/unit/"),
+        ("conftest", ["."], ""),
+        ("conftest", ["shop"], "shop/"),
+        ("conftest", ["shop", "blog"], "shop/"),
+        ("shop__conftest", ["."], "shop/"),
+        ("shop__conftest", ["shop"], "shop/"),
+        ("shop__conftest", ["shop/unit"], "shop/unit/"),
+        ("shop__conftest", ["blog", "shop"], "shop/"),
     ],
+    ids=str,
 )
 def test_the_attacks_stand_once_in_the_first_folder_that_sees_the_app(
-    run: Run, pytester: pytest.Pytester, conftest: str, argument: str, stands_in: str
+    run: Run, pytester: pytest.Pytester, conftest: str, arguments: list[str], stands_in: str
 ) -> None:
-    write_tree(pytester, **{conftest: APP, "shop__test_own": OWN_TESTS, "shop__unit__test_more": OWN_TESTS})
-    outcome = run("-k", ONE, argument)
+    tests = dict.fromkeys(["shop__test_own", "shop__unit__test_more", "blog__test_post"], OWN_TESTS)
+    write_tree(pytester, **{conftest: APP}, **tests)
+    outcome = run("-k", ONE, *arguments)
     assert outcome.ids == [f"{stands_in}registration_attacks/links::test_a_link_that_is_used_again_changes_nothing"]
     assert outcome.failed == []
 
 
-def test_the_fixture_may_come_from_a_plugin(run: Run, pytester: pytest.Pytester) -> None:
-    write_tree(pytester, shop_fixtures=APP, test_own=OWN_TESTS)
-    pytester.syspathinsert()
-    assert len(run("-p", "shop_fixtures", "-k", ONE).passed) == 1
+@pytest.mark.parametrize("plugin", ["account_fixtures", "shop_fixtures"])
+def test_the_fixture_may_come_from_a_plugin(run: Run, pytester: pytest.Pytester, plugin: str) -> None:
+    write_tree(pytester, **{f"plugins__{plugin}": APP}, tests__test_own=OWN_TESTS)
+    pytester.syspathinsert(pytester.path / "plugins")
+    assert len(run("-p", plugin, "-k", ONE, "tests").passed) == 1
 
 
 def test_the_fixture_may_have_another_name_and_parameters(run: Run, pytester: pytest.Pytester) -> None:
