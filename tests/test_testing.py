@@ -122,11 +122,12 @@ class Size(Enum):
     SMALL = "s"
 
 class Rich(DefaultRegisterUserSerializer):
+    email = EmailAddress(required=True, data_key="mail")
     second = fields.Email(required=True)
     third = EmailAddress(required=True)
     page = fields.Url(required=True)
     uid = fields.UUID(required=True)
-    terms = fields.Boolean(required=True)
+    terms = fields.Boolean(required=True, validate=validate.Equal(True))
     pause = fields.TimeDelta(required=True)
     at = fields.AwareDateTime(required=True)
     day = fields.Date(required=True)
@@ -135,11 +136,13 @@ class Rich(DefaultRegisterUserSerializer):
     size = fields.Enum(Size, required=True)
     by_value = fields.Enum(Size, by_value=True, required=True)
     number = fields.Integer(required=True, validate=validate.Range(min=7))
-    any_number = fields.Float(required=True, validate=validate.Range(max=7))
+    any_number = fields.Float(required=True, validate=validate.Range(max=1))
+    positive = fields.Integer(required=True, validate=validate.Range(min=0, min_inclusive=False))
     tags = fields.List(fields.String(), required=True)
     extra = fields.Dict(required=True, data_key="more")
     address = fields.Nested({"city": fields.String(required=True)}, required=True)
     code = fields.String(required=True, validate=validate.Length(equal=50))
+    long = fields.String(required=True, validate=validate.Length(min=50))
     short = fields.String(required=True, validate=[validate.Length(min=2, max=3), validate.Regexp("x")])
     colour = fields.String(required=True, validate=validate.OneOf(["red"]))
     note = fields.String()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,12 +18,12 @@ from ..state import app_state
 #: The fields that take the password.
 PASSWORDS = (PASSWORD, f"{PASSWORD}_confirm")
 
-_NOW = datetime(2000, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+_NOW = datetime.fromisoformat("2000-01-02T03:04:05+00:00")
 
 _VALUES: Mapping[type[fields.Field[Any]], Callable[[Any], object]] = {
     fields.Email: lambda field: new_address(),
     EmailAddress: lambda field: new_address(),
-    fields.Url: lambda field: f"https://{secrets.token_hex(4)}.example/",
+    fields.Url: lambda field: f"https://{uuid4().hex}.example/",
     fields.UUID: lambda field: str(uuid4()),
     fields.Boolean: lambda field: True,
     fields.TimeDelta: lambda field: 60,
@@ -47,12 +46,12 @@ class NoBody(Exception):
 
 def new_address() -> str:
     """Return an address that nobody has."""
-    return f"attack-{secrets.token_hex(6)}@example.com"
+    return f"attack-{uuid4().hex}@example.com"
 
 
 def new_password() -> str:
     """Return a password that nobody guesses."""
-    return f"violet-{secrets.token_urlsafe(12)}"
+    return f"violet-{uuid4().hex}"
 
 
 def make_body(app: Flask) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def _number(field: fields.Field[Any]) -> object:
 
 
 def _text(field: fields.Field[Any]) -> str:
-    text = f"x{secrets.token_hex(16)}"
+    text = f"x{uuid4().hex}"
     for check in field.validators:
         if isinstance(check, validate.Length):
             text = text.ljust(check.equal or check.min or 0, "x")[: check.equal or check.max]

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,7 @@ ABOUT: Final = {
     "contrib/hibp": "hibp",
     "contrib/openapi": "openapi",
     "contrib/openapi_schemas": "openapi",
+    "testing/__init__": "testing",
     "testing/attacks/claims": "testing",
     "testing/attacks/links": "testing",
     "testing/attacks/mail": "testing",
@@ -144,24 +145,37 @@ class Coverage:
         found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}
         found = found or {test for tests in contexts.values() for test in tests if test}
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
+        run = Counter(test.rpartition("|")[0] for line in _around(source, lines) for test in contexts.get(line, ()))
         tests = {test.rpartition("|")[0] for test in found} - self._failed
         chosen: list[str] = []
-        for test in self._in_order(tests, about):
+        for test in self._in_order(tests, about, run):
             seconds -= max(self._seconds[test], 0.01)
             if chosen and seconds < 0:
                 break
             chosen.append(test)
         return chosen
 
-    def _in_order(self, tests: set[str], about: set[str]) -> list[str]:
-        """Sort tests: those about the module first, quick ones first, one case of each function before its others."""
+    def _in_order(self, tests: set[str], about: set[str], run: Mapping[str, int]) -> list[str]:
+        """Sort tests: those about the module, those that run most around the change, quick ones, other functions."""
         seen = Counter[str]()
         keys = {}
         for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
             function = test.partition("[")[0]
-            keys[test] = (test.partition("::")[0] not in about, self._seconds[test] > _QUICK_SECONDS, seen[function])
+            is_elsewhere, is_slow = test.partition("::")[0] not in about, self._seconds[test] > _QUICK_SECONDS
+            keys[test] = (is_elsewhere, -run.get(test, 0), is_slow, seen[function])
             seen[function] += 1
         return sorted(keys, key=keys.__getitem__)
+
+
+def _around(source: str, lines: range) -> range:
+    """Return the lines of the innermost function that holds some lines, or only these."""
+    found = lines
+    for node in ast.walk(ast.parse(source)):  # from the outside in
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            function = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            if lines.start in function:
+                found = function
+    return found
 
 
 def _uses(source: str, lines: range) -> set[int]:
