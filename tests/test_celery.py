@@ -339,6 +339,27 @@ def test_a_broker_out_of_reach_is_a_503_within_the_time_before_any_statement(
     assert "ann@example.com" not in caplog.text
 
 
+def test_what_broke_is_named_with_its_cause(queueing: Build, caplog: pytest.LogCaptureFixture) -> None:
+    with broker("down") as url:
+        refused(queueing(broker=url("amqp")).built.register(), 503, "email-not-sent")
+    assert "not queued, OperationalError, ConnectionRefusedError" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # kombu's use of a newer SQLAlchemy
+def test_a_broker_of_another_kind_is_given_no_options_that_it_does_not_know(queueing: Build, tmp_path: Path) -> None:
+    queued = queueing(broker=f"sqla+sqlite:///{tmp_path}/broker.db")
+    assert queued.built.register().status_code == 201
+    assert len(queued.mails()) == 1
+
+
+def test_when_the_first_broker_is_down_the_second_one_has_the_mail(queueing: Build, tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server, broker("down") as url:
+        queued = queueing(broker=f"{url('redis')};{server.url}")
+        assert queued.built.register().status_code == 201
+        queued.celery.conf.broker_url = queued.celery.conf.broker_read_url = server.url
+        assert len(queued.mails()) == 1
+
+
 @pytest.mark.parametrize("fault", ["down", "silent"])
 def test_the_second_broker_is_asked_within_the_time_too(queueing: Build, fault: str) -> None:
     with broker(fault) as url:
@@ -511,6 +532,26 @@ def test_the_pause_doubles_up_to_half_an_hour_with_jitter_over_the_whole_of_it(q
     assert {message.headers["argsrepr"] for message in messages} == {"(...)"}
 
 
+def test_a_mail_that_was_tried_more_often_than_is_allowed_by_now_is_given_up(
+    queueing: Build, given_up: list[Any]
+) -> None:
+    with RecordingServer(rcpt_reply="451 later") as server:
+        queued = queueing(mail=server, task={"max_retries": 2})
+        queued.built.register()
+        (mail,) = queued.mails()
+        with in_a_worker(queued, mail, retries=5) as task, pytest.raises(EmailNotSent):
+            task.run(mail)
+    assert len(given_up) == 1
+
+
+def test_there_may_be_no_pause_at_all(queueing: Build) -> None:
+    with RecordingServer(rcpt_reply="451 later") as server:
+        queued = queueing(mail=server, task={"retry_backoff": 0})
+        queued.built.register()
+        (mail,) = queued.mails()
+        assert [pause_before(retries, queued, mail) for retries in (0, 9)] == [0, 0]
+
+
 def test_annotations_tune_the_retries(queueing: Build, given_up: list[Any]) -> None:
     with RecordingServer(rcpt_reply="451 later") as server:
         queued = queueing(mail=server, task={"max_retries": None, "retry_backoff": 1, "retry_backoff_max": 5})
@@ -536,6 +577,12 @@ def test_a_mail_stays_queued_when_the_broker_does_not_take_the_retry(queueing: B
 def test_the_task_is_acknowledged_late_and_returned_by_workers_that_are_lost(queueing: Build) -> None:
     task = queueing().task
     assert (task.acks_late, task.reject_on_worker_lost, task.ignore_result) == (True, True, True)
+    assert task.acks_on_failure_or_timeout is True  # a mail that was given up is not handed to the next worker
+
+
+def test_the_task_tries_as_often_and_as_long_as_the_docs_say(queueing: Build) -> None:
+    task = queueing().task
+    assert (task.max_retries, task.retry_backoff, task.retry_backoff_max) == (100, 10, 30 * 60)
 
 
 # A worker in a process of its own

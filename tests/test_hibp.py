@@ -268,6 +268,16 @@ def test_an_answer_that_is_too_long_lets_the_password_pass_and_is_logged(
         assert passes_with_one_warning(server, log) == "the answer is too long or was cut off"
 
 
+def test_an_answer_of_half_a_mebibyte_is_just_not_too_long() -> None:
+    line = b"0" * 35 + b":1"
+    count, missing = divmod(2**19 - len(HIT), len(b"\r\n" + line))
+    lines = [HIT, *[line + b"1"] * missing, *[line] * (count - missing)]  # as many digits more as bytes are missing
+    body = b"\r\n".join(lines)
+    assert len(body) == 2**19
+    with RangeServer(answer=http(body)) as server:
+        assert is_refused(server)
+
+
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", CHUNKED + b"fffffffff\r\n", CHUNKED + b"-1\r\n"])
 def test_of_an_answer_that_never_ends_no_more_than_the_limit_is_read(
     head: bytes, log: pytest.LogCaptureFixture

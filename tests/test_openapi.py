@@ -60,8 +60,9 @@ def resolved(document: Document, schema: dict[str, Any]) -> dict[str, Any]:
 
 def body_of(document: Document, path: str) -> dict[str, Any]:
     """Return the JSON Schema of what an endpoint reads."""
-    content = document["paths"][path]["post"]["requestBody"]["content"]
-    assert list(content) == [JSON]
+    body = document["paths"][path]["post"]["requestBody"]
+    content = body["content"]
+    assert (body["required"], list(content)) == (True, [JSON])
     return resolved(document, content[JSON]["schema"])
 
 
@@ -215,6 +216,16 @@ def test_a_custom_register_serializer_shows(build: Builder) -> None:
     assert (list(nested["properties"]), nested["additionalProperties"]) == (["city"], False)
 
 
+def test_only_what_is_of_a_link_or_a_password_is_described_as_such(build: Builder) -> None:
+    class Signed(DefaultRegisterUserSerializer):
+        signature = fields.String()
+        token = fields.String(load_only=True)
+
+    properties = body_of(openapi(build(registration={"REGISTER_SERIALIZER_CLASS": Signed}).app), REGISTER)["properties"]
+    assert properties["signature"] == {"type": "string"}
+    assert properties["token"] == {"type": "string", "writeOnly": True}
+
+
 def test_a_description_in_meta_does_not_hide_that_unknown_fields_are_refused(build: Builder) -> None:
     class Described(DefaultRegisterUserSerializer):
         class Meta:
@@ -274,6 +285,7 @@ def test_hiding_answers_202_with_a_detail_and_shows_no_account(build: Builder) -
     answers = answers_of(document, REGISTER)
     assert "201" not in answers
     assert answers["202"]["example"] == built.register(password=OMITTED, password_confirm=OMITTED).get_json()
+    assert faults(document, answers["202"]["schema"], {"detail": "Done.", "id": 7}) != []
     assert "RegistrationAccount" not in document["components"]["schemas"]
 
 
@@ -311,7 +323,9 @@ def test_what_a_login_handler_adds_is_allowed_for(
     )
     document = openapi(built.app)
     schema = answers_of(document, VERIFY)["200"]["schema"]
-    assert resolved(document, schema)["additionalProperties"] is more
+    described = resolved(document, schema)
+    assert described["additionalProperties"] is more
+    assert ("token" in described["properties"]["detail"]["description"]) is more
     built.register()
     answer = built.verify(link_in(smtp.message)).get_json()
     assert ("token" in answer) is more
@@ -483,7 +497,8 @@ def test_an_answer_of_another_shape_is_not_allowed_for(build: Builder) -> None:
     schema = answers_of(document, REGISTER)["400"]["schema"]
     good = {"detail": "No.", "code": "invalid", "errors": {"email": ["No."]}}
     assert faults(document, schema, good) == []
-    for bad in ({}, {**good, "code": "claim-in-use"}, {**good, "errors": {"email": "No."}}, {**good, "more": 1}):
+    texts = [{**good, "errors": {"email": errors}} for errors in ("No.", [])]
+    for bad in ({}, {**good, "code": "claim-in-use"}, *texts, {**good, "more": 1}):
         assert faults(document, schema, bad) != []
 
 
@@ -505,6 +520,14 @@ def test_every_example_is_what_its_schema_describes(build: Builder, settings: di
                 assert faults(document, field, value) == []
                 seen += 1
     assert seen > 20
+
+
+@pytest.mark.parametrize(("path", "field"), [(REGISTER, "email"), (VERIFY, "user_id"), (RESEND, "email")])
+def test_the_example_of_invalid_alone_has_errors_and_they_name_a_field(build: Builder, path: str, field: str) -> None:
+    answers = answers_of(openapi(build(models.claiming, registration=ALL_ON).app), path)
+    shown = [example["value"] for content in answers.values() for example in content.get("examples", {}).values()]
+    errors = {value["code"]: value["errors"] for value in shown if "errors" in value}
+    assert errors == {"invalid": {field: ["Missing data for required field."]}}
 
 
 def test_the_examples_of_the_fields_make_a_sign_up(build: Builder) -> None:

@@ -156,9 +156,7 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
 def _message_of(mail: Mapping[str, Any]) -> Message:
     message = Message()
     for name in _FIELDS:
-        value = mail[name]
-        # JSON made a list of a name and its address.
-        setattr(message, name, tuple(value) if name in {"sender", "reply_to"} and isinstance(value, list) else value)
+        setattr(message, name, mail[name])  # Flask-Mail takes the list that JSON made of a name and its address too
     return message
 
 
