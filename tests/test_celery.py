@@ -34,7 +34,7 @@ from .support.apps import OMITTED, VERIFICATION_URL, Builder, Built, HasPort
 from .support.celery_app import Worker, celery_init_app
 from .support.concurrency import until
 from .support.links import link_in, values_of
-from .support.mail_servers import RecordingServer, SilentServer
+from .support.mail_servers import DroppingServer, RecordingServer, SilentServer
 from .support.services import RedisServer, Relay, accepts_connections, free_port, missing
 from .support.statements import recorded
 
@@ -358,6 +358,15 @@ def test_when_the_first_broker_is_down_the_second_one_has_the_mail(queueing: Bui
         assert queued.built.register().status_code == 201
         queued.celery.conf.broker_url = queued.celery.conf.broker_read_url = server.url
         assert len(queued.mails()) == 1
+
+
+def test_brokers_that_hang_up_are_asked_once_each(queueing: Build) -> None:
+    with DroppingServer(at="CONNECT") as first, DroppingServer(at="CONNECT") as second:
+        urls = [f"amqp://127.0.0.1:{server.port}//" for server in (first, second)]
+        refused(queueing(broker=urls[0]).built.register(), 503, "email-not-sent")
+        assert first.connections == 1
+        refused(queueing(broker=";".join(urls)).built.register(), 503, "email-not-sent")
+        assert (first.connections, second.connections) == (2, 1)
 
 
 @pytest.mark.parametrize("fault", ["down", "silent"])
