@@ -526,7 +526,7 @@ def test_every_example_is_what_its_schema_describes(build: Builder, settings: di
 def test_the_example_of_invalid_alone_has_errors_and_they_name_a_field(build: Builder, path: str, field: str) -> None:
     answers = answers_of(openapi(build(models.claiming, registration=ALL_ON).app), path)
     shown = [example["value"] for content in answers.values() for example in content.get("examples", {}).values()]
-    errors = {value["code"]: value["errors"] for value in shown if "errors" in value}
+    errors: dict[str, object] = {value["code"]: value["errors"] for value in shown if "errors" in value}
     assert errors == {"invalid": {field: ["Missing data for required field."]}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import flask_rest_registration.testing  # the runs inside must not import it anew
+from flask_rest_registration.testing.hostile import bodies_like
 
 from .bad_apps import BAD_APPS
 from .support.pages import DOCS, blocks
@@ -303,6 +305,51 @@ def test_the_application_says_what_a_good_body_is(run: Run, application: Callabl
     outcome = run()
     assert outcome.failed == [], outcome.messages
     assert len(outcome.passed) > 10
+
+
+# Hostile bodies
+
+HOSTILE = dict(bodies_like(lambda: {"email": "ann@example.com", "username": "ann"}))
+
+PARSED: dict[str, object] = {
+    "null": None,
+    "a number": 1,
+    "a text": "text",
+    "a list": [],
+    "a list of objects": [{}],
+    "an empty object": {},
+    "NUL in a name": {"\0": 1},
+    "a surrogate in a name": {"\ud800": 1},
+    "a name twice": {"email": []},
+    "100,000 characters": {"email": "x" * 100_000},
+}
+OF_A_FIELD: dict[str, object] = {
+    "null": None,
+    "true": True,
+    "zero": 0,
+    "a negative number": -1,
+    "a number beyond 64 bits": 18446744073709551616,
+    "a fraction": 1e308,
+    "an empty text": "",
+    "a blank": " ",
+    "20,000 characters": "x" * 20_000,
+    "an empty list": [],
+    "nested lists": [[[[]]]],
+}
+
+
+def test_a_hostile_body_is_what_its_name_says() -> None:
+    assert {name: json.loads(HOSTILE[name]) for name in PARSED} == PARSED
+    for field, other in (("email", "username"), ("username", "email")):
+        bodies = {name: json.loads(HOSTILE[f"{name} as {field}"]) for name in OF_A_FIELD}
+        assert {name: body[field] for name, body in bodies.items()} == OF_A_FIELD
+        assert all(type(body[field]) is type(OF_A_FIELD[name]) for name, body in bodies.items())
+        assert all(body[other] in {"ann", "ann@example.com"} for body in bodies.values())
+    digits = HOSTILE["a number without end"].removeprefix(b'{"email": ').removesuffix(b"}")
+    assert digits == b"1".ljust(5001, b"0")
+    assert HOSTILE["30,000 lists in each other"] == b"[".ljust(30_000, b"[")
+    depth = HOSTILE["5,000 objects in each other"]
+    assert (depth.count(b"{"), depth.count(b"}"), depth.count(b'"email": '), depth.count(b"1")) == (5000, 5000, 5000, 1)
 
 
 # Where the attacks stand
