@@ -131,7 +131,8 @@ class Coverage:
     def tests_of(self, path: str, lines: range, *, seconds: float) -> list[str]:
         """Return the tests of lines, as many as there is time for.
 
-        A constant, which the import alone sets, has those of the lines that use it, or else of the whole module.
+        A constant, which the import alone sets, has those of the lines that use it, the head of a function those of its
+        body, and the rest those of the whole module.
 
         :param path: the module's file, within the checkout.
         :param lines: the lines.
@@ -140,12 +141,14 @@ class Coverage:
         if path not in self._contexts:
             self._contexts[path] = self._data.contexts_by_lineno(str(self._checkout / path))
         contexts = self._contexts[path]
-        found = {test for line in lines for test in contexts.get(line, ()) if test}
         source = (ROOT / path).read_text(encoding="utf-8")  # that of the copy may be changed at the moment
-        found = found or {test for line in _uses(source, lines) for test in contexts.get(line, ()) if test}
+        around = _around(source, lines)
+        # What only an import runs belongs to whichever test imported the module first.
+        telling = lines if lines.start in around[1:] else [*around[1:], *_uses(source, lines)]
+        found = {test for line in telling for test in contexts.get(line, ()) if test}
         found = found or {test for tests in contexts.values() for test in tests if test}
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
-        run = Counter(test.rpartition("|")[0] for line in _around(source, lines) for test in contexts.get(line, ()))
+        run = Counter(test.rpartition("|")[0] for line in around for test in contexts.get(line, ()))
         tests = {test.rpartition("|")[0] for test in found} - self._failed
         chosen: list[str] = []
         for test in self._in_order(tests, about, run):
@@ -168,8 +171,8 @@ class Coverage:
 
 
 def _around(source: str, lines: range) -> range:
-    """Return the lines of the innermost function that holds some lines, or only these."""
-    found = lines
+    """Return the lines of the innermost function that holds some lines, or none."""
+    found = range(0)
     for node in ast.walk(ast.parse(source)):  # from the outside in
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             function = range(node.lineno, (node.end_lineno or node.lineno) + 1)
