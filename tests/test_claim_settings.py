@@ -414,9 +414,15 @@ def test_the_flag_and_the_time_of_the_link_must_be_two_columns(build: Builder) -
     assert lacking(message, "email_verified_at", "USER_VERIFICATION_SENT_AT_FIELD", "name another column") == []
 
 
-@pytest.mark.parametrize("name", ["email_verified_at", "verification_sent_at"])
-def test_the_time_of_the_notice_must_be_a_column_of_its_own(build: Builder, name: str) -> None:
-    message = refused_on_first_use(build, with_columns(), {"USER_NOTICE_SENT_AT_FIELD": name})
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [({}, "email_verified_at"), ({}, "verification_sent_at"), ({"verification_sent_at": None}, "email_verified_at")],
+    ids=["of the flag", "of the link", "of the flag, without one of the link"],
+)
+def test_the_time_of_the_notice_must_be_a_column_of_its_own(
+    build: Builder, columns: dict[str, object], name: str
+) -> None:
+    message = refused_on_first_use(build, with_columns(**columns), {"USER_NOTICE_SENT_AT_FIELD": name})
     assert lacking(message, name, "USER_NOTICE_SENT_AT_FIELD", "name another column") == []
 
 

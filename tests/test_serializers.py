@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask_sqlalchemy import SQLAlchemy
-from marshmallow import EXCLUDE, Schema, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 from marshmallow_sqlalchemy import ModelConverter, SQLAlchemyAutoSchema
 from sqlalchemy import (
     JSON,
@@ -43,6 +43,7 @@ from flask_rest_registration import (
     DefaultUserProfileSerializer,
     normalize_email,
 )
+from flask_rest_registration.fields import NormalizedString
 
 from .support import models
 from .support.apps import OMITTED, PASSWORD, Builder, Built, make_app
@@ -598,6 +599,13 @@ def test_text_that_is_unique_together_with_another_is_normalised(build: Builder)
     built = build(models.composite_unique)
     assert built.register(team="ｂlue", username="ａnn").status_code == 201
     assert (built.row()["team"], built.row()["username"]) == ("blue", "ann")
+
+
+def test_only_a_text_of_2000_characters_or_fewer_is_normalised() -> None:
+    field = NormalizedString()
+    assert field.deserialize("\ufb01" * 2000) == "fi" * 2000
+    with pytest.raises(ValidationError, match="This text is too long"):
+        field.deserialize("x" * 2001)
 
 
 # E-mail addresses
