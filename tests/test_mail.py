@@ -807,6 +807,12 @@ def test_the_default_html_as_text_has_all_that_the_default_text_says(build: Buil
     assert "{" not in text_of(message)
 
 
+def test_a_step_of_a_delivery_has_the_time_that_is_left() -> None:
+    an_hour = Deadline(3600)
+    assert not an_hour.has_passed
+    assert 1800 < an_hour.seconds_left() <= 3600
+
+
 def test_no_step_of_a_delivery_begins_after_its_time() -> None:
     deadline = Deadline(0)
     assert deadline.has_passed

@@ -17,7 +17,7 @@ from flask_smorest import Api
 from jsonschema import Draft202012Validator, FormatChecker
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, post_dump, validate
 from openapi_spec_validator import validate as validate_document
-from sqlalchemy import ForeignKey, insert
+from sqlalchemy import ForeignKey, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 from werkzeug.test import TestResponse
 
@@ -35,6 +35,7 @@ from .support.clock import Clock
 from .support.links import link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
 from .test_register import AccountWithoutAddress, nullable_email
+from .test_serializers import wide
 
 ROOT = "/api/v1/accounts"
 REGISTER, VERIFY = f"{ROOT}/register/", f"{ROOT}/verify-registration/"
@@ -253,6 +254,21 @@ def test_the_default_answer_of_a_sign_up_has_all_its_fields_and_no_others(build:
     assert account["required"] == sorted(account["properties"]) == ["email", "id", "username"]
     assert account["additionalProperties"] is False
     assert all(field["readOnly"] for field in account["properties"].values())
+
+
+def test_a_property_of_the_model_that_is_shown_is_read_only(build: Builder) -> None:
+    document = openapi(build(wide, registration={"USER_PUBLIC_FIELDS": ["shout"]}).app)
+    account = resolved(document, answers_of(document, REGISTER)["201"]["schema"])
+    assert account["properties"] == {"shout": {"readOnly": True}}
+
+
+@pytest.mark.parametrize(("length", "longest"), [(None, 254), (320, 254), (100, 100)])
+def test_an_address_is_no_longer_than_rfc_5321_and_its_column_allow(
+    build: Builder, length: int | None, longest: int
+) -> None:
+    model = models.declared(email=mapped_column(String(length), unique=True))
+    document = openapi(build(model, tables=False).app)
+    assert body_of(document, REGISTER)["properties"]["email"]["maxLength"] == longest
 
 
 def test_a_custom_profile_serializer_shows(build: Builder) -> None:

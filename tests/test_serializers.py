@@ -166,6 +166,32 @@ def test_key_flag_and_password_are_never_read_even_when_listed(name: str, listed
     with pytest.raises(ConfigurationError) as caught:
         built.registration.register_schema(built.app)
     assert lacking(str(caught.value), "USER_EDITABLE_FIELDS", repr(name)) == []
+    assert "never shown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hidden", [[], ["id"]])
+def test_a_key_of_text_that_nothing_fills_is_never_read(build: Builder, hidden: list[str]) -> None:
+    model = models.declared(id=mapped_column(String(36), primary_key=True))
+    built = build(model, registration={"USER_HIDDEN_FIELDS": hidden})
+    with pytest.raises(ConfigurationError, match="cannot be made without id, which registration does not read"):
+        built.register()
+
+
+def run_time(text: str) -> str:
+    """Return an equal text that is another object, as configuration that is read from a file has them."""
+    return "".join(text)
+
+
+def test_names_in_the_settings_are_compared_by_their_letters(build: Builder) -> None:
+    listed = [run_time("username"), run_time("mail_address")]
+    settings = {"USER_EMAIL_FIELD": run_time("mail_address"), "USER_EDITABLE_FIELDS": listed}
+    built = build(models.other_email_name, registration=settings)
+    assert built.register(mail_address="Ann@Example.COM").get_json()["mail_address"] == "ann@example.com"
+    assert errors(build(models.other_email_name, registration=settings), mail_address="ann") == {
+        "mail_address": ["Not a valid email address."]
+    }
+    again = built.register(mail_address="ann@example.com", username="bob")
+    assert list(again.get_json()["errors"]) == ["mail_address"]
 
 
 def test_another_password_column_is_kept_out_by_user_hidden_fields() -> None:
@@ -370,6 +396,13 @@ def test_a_password_is_never_shown_even_when_listed(model: models.Model, name: s
     with pytest.raises(ConfigurationError) as caught:
         built.registration.profile_schema(built.app)
     assert lacking(str(caught.value), "USER_PUBLIC_FIELDS", repr(name)) == []
+    assert "read from a stranger" not in str(caught.value)
+
+
+def test_the_default_profile_shows_what_strangers_may_set_hidden_fields_too(build: Builder) -> None:
+    built = build(wide, registration={"USER_EDITABLE_FIELDS": ["username", "motto", "role"]})
+    shown = built.register(motto="Onwards", role="chief").get_json()
+    assert shown == {"id": 1, "email": "ann@example.com", "username": "ann", "motto": "Onwards", "role": "chief"}
 
 
 @pytest.mark.parametrize("name", models.ALL)

@@ -155,7 +155,8 @@ def _outcome(status: int | None, printed: str) -> str:
         return "killed"  # by its time, or by a signal of its own
     # 1: a test failed. 2, 4: a module of tests, or conftest.py, could not be imported. Anything else is our fault.
     was_not_imported = "found no collectors" in printed or "ImportError while loading conftest" in printed
-    if status in {1, 2} or (status == 4 and was_not_imported) or "\nFAILED " in printed:
+    has_failed = any(words in printed for words in ("\nFAILED ", "PytestUnraisableExceptionWarning"))
+    if status in {1, 2} or (status == 4 and was_not_imported) or has_failed:
         return "killed"
     return f"error {status}: {printed[-300:]}"
 
