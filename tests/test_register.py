@@ -844,6 +844,24 @@ def test_a_violation_where_nothing_unique_was_sent_is_an_error_of_the_object(bui
     assert built.rows() == []
 
 
+@pytest.mark.parametrize("verification", [True, False])
+def test_what_an_account_violates_is_its_own_fault_though_the_application_has_written_too(
+    build: Builder, verification: bool
+) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Visit(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        user = models.named_unique(db)
+        user.visit = Visit
+        return user
+
+    built = build(model, registration={"REGISTER_VERIFICATION_ENABLED": verification})
+    built.app.before_request(lambda: built.db.session.add(built.User.visit()))
+    assert field_errors(built.register(username="root")).keys() == {"_schema"}
+    assert built.rows() == []
+
+
 def test_a_nested_schema_may_make_new_rows_of_the_users_own(build: Builder) -> None:
     def model(db: SQLAlchemy) -> type[Any]:
         class Pet(db.Model):  # type: ignore[misc,name-defined]
