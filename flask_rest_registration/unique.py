@@ -65,7 +65,7 @@ class UniqueRule:
 
 
 def _bound(column: sa.Column[Any], values: Mapping[sa.Column[Any], object]) -> sa.BindParameter[Any]:
-    return sa.bindparam(None, values[column], column.type, unique=True)
+    return sa.literal(values[column], column.type)
 
 
 def is_exactly(column: sa.Column[Any], value: object, *, dialect: str) -> sa.ColumnElement[bool]:
@@ -79,7 +79,7 @@ def is_exactly(column: sa.Column[Any], value: object, *, dialect: str) -> sa.Col
     if dialect not in {"mysql", "mariadb"}:
         return column == value
     is_parameter = isinstance(value, sa.BindParameter)
-    new = value if is_parameter else sa.bindparam(None, value, column.type, unique=True)
+    new = value if is_parameter else sa.literal(value, column.type)
     return sa.cast(column, sa.BINARY) == sa.cast(new, sa.BINARY)
 
 

@@ -503,6 +503,11 @@ def test_templates_of_a_notice_that_nobody_sends_by_default_are_not_looked_for(
     assert check(build(telling(), registration={**settings, **templates})) == (0, [], [])
 
 
+def test_templates_of_a_link_that_the_application_sends_by_itself_are_not_looked_for(build: Builder) -> None:
+    templates = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "none.txt"}}
+    assert check(build(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": own_sender, **templates})) == (0, [], [])
+
+
 def test_a_notice_by_the_default_sender_needs_the_mail_though_links_are_sent_otherwise(build: Builder) -> None:
     settings = {**HIDING, "REGISTER_VERIFICATION_EMAIL_SENDER": own_sender}
     message = the_error(build(telling(), registration=settings, config={"MAIL_DEFAULT_SENDER": None}))

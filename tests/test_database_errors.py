@@ -7,7 +7,7 @@ import sqlite3
 import psycopg
 import pymysql
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, exc, make_url
+from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, exc, make_url
 
 from flask_rest_registration import DatabaseFault, DatabaseUnavailable
 from flask_rest_registration.database_errors import (
@@ -181,9 +181,18 @@ ACCOUNTS = Table("accounts", MetaData(), Column("id", Integer, primary_key=True)
 
 
 def test_an_address_is_compared_letter_for_letter_where_collations_fold_letters() -> None:
-    def condition(url: str) -> str:
+    def condition(url: str) -> object:
         dialect = make_url(url).get_dialect()()
-        return str(is_exactly(ACCOUNTS.c.email, "x@cafe.example", dialect=dialect.name).compile(dialect=dialect))
+        return is_exactly(ACCOUNTS.c.email, "x@cafe.example", dialect=dialect.name).compile(dialect=dialect)
 
-    assert condition("mysql+pymysql://") == "CAST(accounts.email AS BINARY) = CAST(%s AS BINARY)"
-    assert condition("postgresql+psycopg://") == "accounts.email = %(email_1)s::VARCHAR"
+    assert str(condition("mysql+pymysql://")) == "CAST(accounts.email AS BINARY) = CAST(%s AS BINARY)"
+    assert str(condition("postgresql+psycopg://")) == "accounts.email = %(email_1)s::VARCHAR"
+
+
+def test_what_is_compared_letter_for_letter_stays_a_text_on_its_way_to_the_database() -> None:
+    dialect = make_url("mysql+pymysql://").get_dialect()()
+    for address in ("x@cafe.example", bindparam("address", type_=String())):
+        compiled = is_exactly(ACCOUNTS.c.email, address, dialect="mysql").compile(dialect=dialect)
+        (parameter,) = compiled.bind_names
+        assert type(parameter.type) is String
+        assert parameter.value in {"x@cafe.example", None}

@@ -454,6 +454,17 @@ def test_a_sender_may_wrap_the_default_one(build: Builder, smtp: RecordingServer
     assert len(smtp.messages) == 2
 
 
+def test_a_sender_that_adds_the_account_again_after_a_rollback_has_not_kept_it(build: Builder) -> None:
+    def send(request: object, user: object) -> None:
+        built.db.session.rollback()
+        built.db.session.add(user)
+
+    built = build(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": send})
+    answer = built.register()
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "email-not-sent")
+    assert built.rows() == []
+
+
 @pytest.mark.parametrize("path", ["flask_rest_registration", "flask_rest_registration.notifications"])
 def test_the_default_sender_named_by_its_path_is_the_default_sender(
     build: Builder, smtp: RecordingServer, path: str

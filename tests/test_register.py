@@ -903,3 +903,47 @@ def test_a_user_may_belong_to_a_row_that_is_there_already(build: Builder) -> Non
         built.db.session.commit()
     assert built.post(REGISTER, sent()).status_code == 201
     assert built.row()["team_id"] == 1
+
+
+def test_what_refers_to_another_table_is_not_taken_by_whoever_refers_to_it_first(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Team(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        user = models.declared(team_id=Column(ForeignKey(Team.id), nullable=True))(db)
+        user.team_class = Team
+        return user
+
+    built = build(model, registration={"USER_EDITABLE_FIELDS": ["team_id"]})
+    with built.app.app_context():
+        built.db.session.add(built.User.team_class())
+        built.db.session.commit()
+    assert built.register(team_id=1).status_code == 201
+    assert built.register(team_id=1).get_json()["errors"].keys() == {"email"}
+    assert built.register(team_id=1, email="bob@example.com").status_code == 201
+
+
+@pytest.mark.filterwarnings("ignore:Object of type <User> not in session:sqlalchemy.exc.SAWarning")
+def test_a_user_may_stand_among_those_of_a_row_that_is_there_already(build: Builder) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        class Team(db.Model):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True)
+
+        team_id: Column[int | None] = Column(ForeignKey(Team.id), nullable=True)
+        team = relationship(Team, backref="members")
+        return models.declared(username=Column(String(20)), team_id=team_id, team=team)(db)
+
+    class IntoTheTeam(Account):
+        @post_load
+        def join(self, data: dict[str, Any], **_: Any) -> Any:
+            found: Any = built.db.session.get(team, 1)
+            assert found.members == []
+            return built.User(email=data["email"], username=data["username"], password_hash="of its own", team=found)
+
+    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": IntoTheTeam})
+    team = built.User.team.property.mapper.class_
+    with built.app.app_context():
+        built.db.session.add(team())
+        built.db.session.commit()
+    assert built.post(REGISTER, sent()).status_code == 201
+    assert built.row()["team_id"] == 1

@@ -132,7 +132,7 @@ class Coverage:
         """Return the tests of lines, as many as there is time for.
 
         A constant, which the import alone sets, has those of the lines that use it, the head of a function those of its
-        body, and the rest those of the whole module.
+        body, and the rest those of the whole module and those about it.
 
         :param path: the module's file, within the checkout.
         :param lines: the lines.
@@ -145,13 +145,14 @@ class Coverage:
         around = _around(source, lines)
         # What only an import runs belongs to whichever test imported the module first.
         telling = lines if lines.start in around[1:] else [*around[1:], *_uses(source, lines)]
-        found = {test for line in telling for test in contexts.get(line, ()) if test}
-        found = found or {test for tests in contexts.values() for test in tests if test}
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
-        run = Counter(test.rpartition("|")[0] for line in around for test in contexts.get(line, ()))
-        tests = {test.rpartition("|")[0] for test in found} - self._failed
+        found = {_test(context) for line in telling for context in contexts.get(line, ())}
+        if not found:
+            found = {_test(context) for each in contexts.values() for context in each}
+            found |= {test for test in self._seconds if test.partition("::")[0] in about}
+        run = Counter(_test(context) for line in around for context in contexts.get(line, ()))
         chosen: list[str] = []
-        for test in self._in_order(tests, about, run):
+        for test in self._in_order(found - {"", *self._failed}, about, run):
             seconds -= max(self._seconds[test], 0.01)
             if chosen and seconds < 0:
                 break
@@ -168,6 +169,10 @@ class Coverage:
             keys[test] = (is_elsewhere, -run.get(test, 0), is_slow, seen[function])
             seen[function] += 1
         return sorted(keys, key=keys.__getitem__)
+
+
+def _test(context: str) -> str:
+    return context.rpartition("|")[0]
 
 
 def _around(source: str, lines: range) -> range:
