@@ -104,7 +104,7 @@ class UserModel:
         :param name: the attribute's name.
         :returns: the answer, without evaluating anything of the class.
         """
-        return name in self.attributes or inspect.getattr_static(self.cls, name, None) is not None
+        return inspect.getattr_static(self.cls, name, None) is not None
 
     def address_of(self, user: object) -> str:
         """Return an account's e-mail address.

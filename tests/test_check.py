@@ -229,6 +229,25 @@ def test_a_column_too_short_for_the_hash_is_an_error(build: Builder, model: mode
     assert lacking(the_error(build(model, registration={"PASSWORD_HASHER": None})), *words) == []
 
 
+@pytest.mark.parametrize("used", ["password", "password_hash"])
+@pytest.mark.parametrize("first", ["password", "password_hash"])
+def test_of_two_columns_that_look_like_a_hashs_the_one_in_use_must_be_long_enough(
+    build: Builder, first: str, used: str
+) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        names = [first, *({"password", "password_hash"} - {first})]
+        columns: dict[str, Any] = {
+            name: mapped_column(String(20 if name == used else 256), default="") for name in names
+        }
+        columns["id"] = mapped_column(Integer, primary_key=True)
+        columns["email"] = mapped_column(String(254), unique=True)
+        columns["email_verified_at"] = mapped_column(DateTime)
+        return type("User", (db.Model,), columns)
+
+    message = the_error(build(model, registration={"USER_PASSWORD_FIELD": used, "PASSWORD_HASHER": None}))
+    assert lacking(message, f"User.{used}", "20", "162") == []
+
+
 def lacking_all(db: SQLAlchemy) -> type[Any]:
     class User(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
