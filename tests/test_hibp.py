@@ -480,6 +480,7 @@ def test_a_url_that_cannot_be_asked_is_refused_at_once(url: str) -> None:
 def test_a_time_out_is_more_than_zero_and_at_most_a_minute(timeout: float) -> None:
     with pytest.raises(ValueError, match="seconds"):
         PwnedPasswordValidator(timeout=timeout)
+    PwnedPasswordValidator(timeout=60)
 
 
 def test_the_time_for_the_whole_is_two_seconds_unless_chosen() -> None:

@@ -131,8 +131,8 @@ class Coverage:
     def tests_of(self, path: str, lines: range, *, seconds: float) -> list[str]:
         """Return the tests of lines, as many as there is time for.
 
-        A constant, which the import alone sets, has those of the lines that use it, the head of a function those of its
-        body, and the rest those of the whole module and those about it.
+        What the import alone runs has those about the module too, a constant those of the lines that use it, and the
+        head of a function those of its body.
 
         :param path: the module's file, within the checkout.
         :param lines: the lines.
@@ -144,12 +144,13 @@ class Coverage:
         source = (ROOT / path).read_text(encoding="utf-8")  # that of the copy may be changed at the moment
         around = _around(source, lines)
         # What only an import runs belongs to whichever test imported the module first.
-        telling = lines if lines.start in around[1:] else [*around[1:], *_uses(source, lines)]
+        is_imported = lines.start not in around[1:]
+        telling = [*around[1:], *_uses(source, lines)] if is_imported else lines
         about = {f"tests/test_{name}.py" for name in ABOUT.get(path.partition("/")[2].removesuffix(".py"), "").split()}
         found = {_test(context) for line in telling for context in contexts.get(line, ())}
-        if not found:
-            found = {_test(context) for each in contexts.values() for context in each}
+        if is_imported:
             found |= {test for test in self._seconds if test.partition("::")[0] in about}
+        found = found or {_test(context) for each in contexts.values() for context in each}
         run = Counter(_test(context) for line in around for context in contexts.get(line, ()))
         chosen: list[str] = []
         for test in self._in_order(found - {"", *self._failed}, about, run):
