@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 import flask_rest_registration.testing  # the runs inside must not import it anew
+from flask_rest_registration.testing.bodies import make_body
 from flask_rest_registration.testing.hostile import bodies_like
 
 from .bad_apps import BAD_APPS
+from .support.apps import make_app
 from .support.pages import DOCS, blocks
+from .support.serializers import Rich
 
 pytest_plugins = ["pytester"]
 
@@ -113,47 +116,6 @@ def test_the_mistake_of_a_bad_application_is_found_by_one_attack_and_by_no_other
 
 # Good applications
 
-RICH = """
-from datetime import timedelta
-from enum import Enum
-from marshmallow import fields, post_load, validate
-from flask_rest_registration import DefaultRegisterUserSerializer
-from flask_rest_registration.fields import EmailAddress
-
-class Size(Enum):
-    SMALL = "s"
-
-class Rich(DefaultRegisterUserSerializer):
-    email = EmailAddress(required=True, data_key="mail")
-    second = fields.Email(required=True)
-    third = EmailAddress(required=True)
-    page = fields.Url(required=True)
-    uid = fields.UUID(required=True)
-    terms = fields.Boolean(required=True, validate=validate.Equal(True))
-    pause = fields.TimeDelta(required=True)
-    at = fields.AwareDateTime(required=True)
-    day = fields.Date(required=True)
-    time = fields.Time(required=True)
-    moment = fields.DateTime(required=True)
-    size = fields.Enum(Size, required=True)
-    by_value = fields.Enum(Size, by_value=True, required=True)
-    number = fields.Integer(required=True, validate=validate.Range(min=7))
-    any_number = fields.Float(required=True, validate=validate.Range(max=1))
-    positive = fields.Integer(required=True, validate=validate.Range(min=0, min_inclusive=False))
-    tags = fields.List(fields.String(), required=True)
-    extra = fields.Dict(required=True, data_key="more")
-    address = fields.Nested({"city": fields.String(required=True)}, required=True)
-    code = fields.String(required=True, validate=validate.Length(equal=50))
-    long = fields.String(required=True, validate=validate.Length(min=50))
-    short = fields.String(required=True, validate=[validate.Length(min=2, max=3), validate.Regexp("x")])
-    colour = fields.String(required=True, validate=validate.OneOf(["red"]))
-    note = fields.String()
-
-    @post_load
-    def keep(self, data, **extra):
-        return {name: data[name] for name in ("email", "username", "password")}
-"""
-
 GOOD = {
     "the usual model": "",
     "a Boolean flag": "models.classic_columns, ",
@@ -183,7 +145,12 @@ def one_connection(app):
     yield
     connection.close()
 """
-IMPORTS = "from sqlalchemy import Boolean\nfrom sqlalchemy.orm import mapped_column\nfrom tests.support import models\n"
+IMPORTS = """
+from sqlalchemy import Boolean
+from sqlalchemy.orm import mapped_column
+from tests.support import models
+from tests.support.serializers import Rich
+"""
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -191,7 +158,7 @@ def test_no_attack_succeeds_against_a_good_application(
     run: Run, application: Callable[..., None], pytester: pytest.Pytester, name: str
 ) -> None:
     pytester.makeini("[pytest]\nregistration_open_fields = role\n")
-    application(f"make_app({GOOD[name]}database_uri={FILE})", more=IMPORTS + RICH)
+    application(f"make_app({GOOD[name]}database_uri={FILE})", more=IMPORTS)
     outcome = run()
     assert outcome.failed == [], outcome.messages
     assert outcome.exit_code == 0
@@ -307,7 +274,16 @@ def test_the_application_says_what_a_good_body_is(run: Run, application: Callabl
     assert len(outcome.passed) > 10
 
 
-# Hostile bodies
+# Good and hostile bodies
+
+
+def test_a_good_body_meets_every_check_of_the_serializer() -> None:
+    built = make_app(registration={"REGISTER_SERIALIZER_CLASS": Rich})
+    schema = built.registration.register_schema(built.app)
+    body = make_body(built.app)
+    assert schema.validate(body) == {}
+    assert body.keys() == {field.data_key or name for name, field in schema.fields.items() if field.required}
+
 
 PARSED: dict[str, object] = {
     "null": None,

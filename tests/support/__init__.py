@@ -35,6 +35,8 @@ Modules
         returns the ``errors`` of a 400 ``invalid``; ``is_proper`` says whether an answer may be given at all.
     ``models``
         User models as they are found in the wild, each a function of ``db``; ``ALL`` has them by name.
+    ``serializers``
+        ``Rich``, a register serializer with a field of every kind.
     ``mail_servers``
         ``RecordingServer`` (refuses with a given reply, STARTTLS, TLS, log-in, hooks) and servers that
         misbehave ``at="CONNECT" | "EHLO" | "MAIL" | "RCPT" | "DATA" | "TEXT" | "QUIT"``: ``SilentServer``,
