@@ -177,6 +177,19 @@ def no_mail(app):
     assert "the default sender is not in use" in outcome.messages
 
 
+def test_mail_servers_fail_as_it_is_said_whatever_the_applications_own_one_demands(
+    run: Run, application: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"MAIL_USE_TLS": True, "MAIL_USERNAME": "app", "MAIL_PASSWORD": "of smtp"}
+    application(f"make_app(config={config}, database_uri={FILE})")
+    outcome = run("-k", "mail_server_that_fails")
+    assert outcome.failed == [], outcome.messages
+    reasons = [record.message for record in caplog.records if record.message.startswith("email-not-sent")]
+    assert len(reasons) == 3
+    for reason, words in zip(reasons, ("ConnectionRefusedError", "time-out", "SMTPSenderRefused, 451"), strict=True):
+        assert words in reason
+
+
 def test_no_attack_succeeds_against_an_application_with_claims(run: Run, application: Callable[..., None]) -> None:
     application(f"claiming({FILE})", module="tests.bad_apps", name="claiming")
     outcome = run("-k", "registration_attacks")
