@@ -57,7 +57,7 @@ ABOUT: Final = {
     "registration": "register verify signals failures password_at_verification hidden_existence passwords",
     "safe_logging": "secrets failures",
     "serializers": "serializers link resend openapi mass_assignment user_models password_at_verification settings",
-    "settings": "settings claim_settings resend mail cli login passwords celery",
+    "settings": "settings claim_settings resend mail cli login passwords celery check",
     "shown_settings": "cli",
     "signals": "signals failures",
     "signers": "link verify reject claim_model settings",
