@@ -65,7 +65,7 @@ ABOUT: Final = {
     "state": "extension settings check user_models",
     "storing": "register failures claim_races concurrency reclaim hidden_existence database_errors statements",
     "texts": "translations",
-    "transactions": "concurrency failures statements database_errors signals mass_assignment",
+    "transactions": "concurrency failures statements database_errors signals mass_assignment mail",
     "trial_mail": "cli",
     "unique": "user_models register database_errors",
     "user_model": "user_models check settings verify serializers passwords register",
