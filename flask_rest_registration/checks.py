@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 from jinja2 import BaseLoader, TemplateNotFound, TemplateSyntaxError, nodes
-from sqlalchemy import orm as sa_orm
 
 from .attributes import Attribute
 from .claim_rules import claim_warnings
@@ -86,8 +85,8 @@ def _check_hash(registration: Registration, report: Report) -> None:
 
 def _sample_hash(registration: Registration, column: Attribute) -> object:
     # An instance without its constructor, whose arguments are not known here.
-    sa_orm.configure_mappers()
     model = registration.model
+    model.mapper.registry.configure(cascade=True)  # not all of the process, where another app's may be broken
     user = model.mapper.class_manager.new_instance()
     model.password.receive(user, _SAMPLE_PASSWORD, hasher=registration.settings.password_hasher)
     return getattr(user, column.name)

@@ -399,17 +399,25 @@ def test_a_class_that_is_not_mapped_is_refused(build: Builder) -> None:
     assert lacking(message, "USER_MODEL", "Plain", "not a mapped class", "db.Model") == []
 
 
+def with_a_broken_neighbour(db: SQLAlchemy) -> type[Any]:
+    class Order(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        customer: Mapped[Any] = relationship("NoSuchModel")
+
+    user = models.typed(db)
+    user.neighbour = Order  # SQLAlchemy itself holds classes weakly
+    return user
+
+
+def test_a_broken_model_of_another_app_in_the_process_is_not_this_ones(build: Builder) -> None:
+    other = build(with_a_broken_neighbour)
+    outcome = build().app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    assert outcome.output == "0 errors, 0 warnings\n"
+    other.User.registry.dispose()
+
+
 def test_another_models_broken_relationship_does_not_surface_while_the_app_is_checked(build: Builder) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        class Order(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-            customer: Mapped[Any] = relationship("NoSuchModel")
-
-        user = models.typed(db)
-        user.neighbour = Order  # SQLAlchemy itself holds classes weakly
-        return user
-
-    built = build(model)
+    built = build(with_a_broken_neighbour)
     built.registration.register_schema(built.app)
     built.registration.profile_schema(built.app)
     outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
