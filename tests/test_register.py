@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -704,7 +705,7 @@ def test_a_locked_database_at_the_commit_is_503_at_once_and_the_mails_link_is_de
 # 7 of the transactions: what the application left pending
 
 
-def with_visits(db: SQLAlchemy) -> type[Any]:
+def with_visits(db: SQLAlchemy, model: models.Model = models.typed) -> type[Any]:
     """A second table of the application."""
 
     class Visit(db.Model):  # type: ignore[misc,name-defined]
@@ -712,7 +713,7 @@ def with_visits(db: SQLAlchemy) -> type[Any]:
         page: Mapped[str] = mapped_column(String(80), unique=True)
         owner: Mapped[int | None] = mapped_column(ForeignKey("user.id", **databases.AT_THE_COMMIT))
 
-    user = models.typed(db)
+    user = model(db)
     user.visit = Visit
     return user
 
@@ -848,16 +849,10 @@ def test_a_violation_where_nothing_unique_was_sent_is_an_error_of_the_object(bui
 def test_what_an_account_violates_is_its_own_fault_though_the_application_has_written_too(
     build: Builder, verification: bool
 ) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        class Visit(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-
-        user = models.named_unique(db)
-        user.visit = Visit
-        return user
-
-    built = build(model, registration={"REGISTER_VERIFICATION_ENABLED": verification})
-    built.app.before_request(lambda: built.db.session.add(built.User.visit()))
+    built = build(
+        partial(with_visits, model=models.named_unique), registration={"REGISTER_VERIFICATION_ENABLED": verification}
+    )
+    built.app.before_request(lambda: built.db.session.add(built.User.visit(page="sign-up")))
     assert field_errors(built.register(username="root")).keys() == {"_schema"}
     assert built.rows() == []
 
@@ -883,67 +878,57 @@ def test_a_nested_schema_may_make_new_rows_of_the_users_own(build: Builder) -> N
         assert [pet.name for pet in built.db.session.scalars(select(built.User)).one().pets] == ["Rex"]
 
 
+def of_a_team(db: SQLAlchemy, backref: str | None = None) -> type[Any]:
+    """A user who may belong to a team."""
+
+    class Team(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    team_id: Column[int | None] = Column(ForeignKey(Team.id), nullable=True)
+    team = relationship(Team, backref=backref)
+    return models.declared(username=Column(String(20)), team_id=team_id, team=team)(db)
+
+
+def build_with_one_team(build: Builder, *, backref: str | None = None, **registration: object) -> Built:
+    """Build an app whose users may belong to a team, and store team 1."""
+    built = build(partial(of_a_team, backref=backref), registration=registration)
+    with built.app.app_context():
+        built.db.session.add(team_class(built)())
+        built.db.session.commit()
+    return built
+
+
+def team_class(built: Built) -> Any:
+    return built.User.team.property.mapper.class_
+
+
 def test_a_user_may_belong_to_a_row_that_is_there_already(build: Builder) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        class Team(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-
-        team_id: Column[int | None] = Column(ForeignKey(Team.id), nullable=True)
-        return models.declared(username=Column(String(20)), team_id=team_id, team=relationship(Team))(db)
-
     class IntoTheTeam(Account):
         @post_load
         def join(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-            return {**data, "team": built.db.session.get(team, 1)}
+            return {**data, "team": built.db.session.get(team_class(built), 1)}
 
-    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": IntoTheTeam})
-    team = built.User.team.property.mapper.class_
-    with built.app.app_context():
-        built.db.session.add(team())
-        built.db.session.commit()
+    built = build_with_one_team(build, REGISTER_SERIALIZER_CLASS=IntoTheTeam)
     assert built.post(REGISTER, sent()).status_code == 201
     assert built.row()["team_id"] == 1
 
 
 def test_what_refers_to_another_table_is_not_taken_by_whoever_refers_to_it_first(build: Builder) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        class Team(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-
-        user = models.declared(team_id=Column(ForeignKey(Team.id), nullable=True))(db)
-        user.team_class = Team
-        return user
-
-    built = build(model, registration={"USER_EDITABLE_FIELDS": ["team_id"]})
-    with built.app.app_context():
-        built.db.session.add(built.User.team_class())
-        built.db.session.commit()
-    assert built.register(team_id=1).status_code == 201
-    assert built.register(team_id=1).get_json()["errors"].keys() == {"email"}
-    assert built.register(team_id=1, email="bob@example.com").status_code == 201
+    built = build_with_one_team(build, USER_EDITABLE_FIELDS=["username", "team_id"])
+    assert built.register(team=OMITTED, team_id=1).status_code == 201
+    assert built.register(team=OMITTED, team_id=1).get_json()["errors"].keys() == {"email"}
+    assert built.register(team=OMITTED, team_id=1, email="bob@example.com").status_code == 201
 
 
 @pytest.mark.filterwarnings("ignore:Object of type <User> not in session:sqlalchemy.exc.SAWarning")
 def test_a_user_may_stand_among_those_of_a_row_that_is_there_already(build: Builder) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        class Team(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-
-        team_id: Column[int | None] = Column(ForeignKey(Team.id), nullable=True)
-        team = relationship(Team, backref="members")
-        return models.declared(username=Column(String(20)), team_id=team_id, team=team)(db)
-
     class IntoTheTeam(Account):
         @post_load
         def join(self, data: dict[str, Any], **_: Any) -> Any:
-            found: Any = built.db.session.get(team, 1)
-            assert found.members == []
-            return built.User(email=data["email"], username=data["username"], password_hash="of its own", team=found)
+            team: Any = built.db.session.get(team_class(built), 1)
+            assert team.members == []
+            return built.User(email=data["email"], username=data["username"], password_hash="of its own", team=team)
 
-    built = build(model, registration={"REGISTER_SERIALIZER_CLASS": IntoTheTeam})
-    team = built.User.team.property.mapper.class_
-    with built.app.app_context():
-        built.db.session.add(team())
-        built.db.session.commit()
+    built = build_with_one_team(build, backref="members", REGISTER_SERIALIZER_CLASS=IntoTheTeam)
     assert built.post(REGISTER, sent()).status_code == 201
     assert built.row()["team_id"] == 1
