@@ -45,8 +45,9 @@ run: $(VENV)/installed-quickstart
 spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
+test: export TEST_ROUNDS = 5
 test: test-sqlite
-	TEST_SELECTION=core TEST_ROUNDS=5 $(BIN)/python -m tests.on_servers $(SERVERS) --quiet $(PARALLEL)
+	TEST_SELECTION=core $(BIN)/python -m tests.on_servers $(SERVERS) --quiet $(PARALLEL)
 
 test-sqlite: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 #: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
+CORE_ALONE = not ON_SQLITE and os.environ.get("TEST_SELECTION") == "core"
 CORE = {
     "test_claim_races",
     "test_concurrency",
@@ -62,9 +64,19 @@ def _reason_to_deselect(item: pytest.Item) -> str | None:
         return None
     if "server_databases" not in getattr(item, "fixturenames", ()):
         return "without an app on the database of this run"
-    if os.environ.get("TEST_SELECTION") == "core" and item.path.stem not in CORE:
-        return f"of modules that are not in the core ({len(CORE)} modules)"
     return None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the modules that are not in the core, where that alone is asked for."""
+    is_module = collection_path.match("test_*.py")
+    return True if CORE_ALONE and is_module and collection_path.stem not in CORE else None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the libraries and the tests, which never are garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -88,6 +100,8 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for reason, count in config.stash.get(_DESELECTED, {}).items():
         terminalreporter.write_line(f"On {CHOSEN}, {count} tests {reason} are left out.")
+    if CORE_ALONE:
+        terminalreporter.write_line(f"On {CHOSEN}, the {len(CORE)} modules are run in which the database decides most.")
 
 
 @pytest.fixture(autouse=True)

@@ -94,6 +94,8 @@ MANY_SECONDS: Final = 120.0
 
 _QUICK_SECONDS: Final = 0.1
 
+_FINDS_MISTAKE: Final = "test_the_mistake_of_a_bad_application_is_found_by_one_attack_and_by_no_other"
+
 #: So many tests may fail without a change, as those with a broker do on a busy machine; they are left out.
 _MOST_FAILED: Final = 3
 
@@ -128,6 +130,10 @@ class Coverage:
         self._contexts: dict[str, dict[int, list[str]]] = {}
         self._checkout = checkout
 
+    def leave_out(self, tests: set[str]) -> None:
+        """Give no change these tests from now on."""
+        self._failed |= tests
+
     def tests_of(self, path: str, lines: range, *, seconds: float) -> list[str]:
         """Return the tests of lines, as many as there is time for.
 
@@ -153,21 +159,22 @@ class Coverage:
         found = found or {_test(context) for each in contexts.values() for context in each}
         run = Counter(_test(context) for line in around for context in contexts.get(line, ()))
         chosen: list[str] = []
-        for test in self._in_order(found - {"", *self._failed}, about, run):
+        aimed = _aimed_tests(source, around or lines) if "/attacks/" in path else set()
+        for test in self._in_order(found - {"", *self._failed}, aimed, about, run):
             seconds -= max(self._seconds[test], 0.01)
             if chosen and seconds < 0:
                 break
             chosen.append(test)
         return chosen
 
-    def _in_order(self, tests: set[str], about: set[str], run: Mapping[str, int]) -> list[str]:
-        """Sort tests: those about the module, those that run most around the change, quick ones, other functions."""
+    def _in_order(self, tests: set[str], aimed: set[str], about: set[str], run: Mapping[str, int]) -> list[str]:
+        """Sort tests: aimed ones, those about the module, those that run most around the change, quick ones, others."""
         seen = Counter[str]()
         keys = {}
         for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
             function = test.partition("[")[0]
             is_elsewhere, is_slow = test.partition("::")[0] not in about, self._seconds[test] > _QUICK_SECONDS
-            keys[test] = (is_elsewhere, -run.get(test, 0), is_slow, seen[function])
+            keys[test] = (test not in aimed, is_elsewhere, -run.get(test, 0), is_slow, seen[function])
             seen[function] += 1
         return sorted(keys, key=keys.__getitem__)
 
@@ -185,6 +192,24 @@ def _around(source: str, lines: range) -> range:
             if lines.start in function:
                 found = function
     return found
+
+
+def _aimed_tests(source: str, lines: range) -> set[str]:
+    """Return the tests of the bad applications that the attacks of some lines are to find.
+
+    :param source: of the module with the attacks.
+    :param lines: of an attack, or of what attacks share.
+    """
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    attacks = {each.name for each in functions if each.lineno in lines}
+    attacks |= {each.name for each in functions if any(used.id in attacks for used in _loaded(each))}
+    text = (ROOT / "tests" / "bad_apps" / "__init__.py").read_text(encoding="utf-8")
+    names = [
+        name
+        for attack, name in re.findall(r'^@found_by\("(\w+)".*\ndef (\w+)', text, re.MULTILINE)
+        if f"test_{attack}" in attacks
+    ]
+    return {f"tests/test_testing.py::{_FINDS_MISTAKE}[{name}]" for name in names}
 
 
 def _uses(source: str, lines: range) -> set[int]:

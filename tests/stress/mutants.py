@@ -2,9 +2,10 @@
 
 Run it with ``make mutants``, or ``make mutants MODULE=signers`` for one module. cosmic-ray makes the changes. The tests
 are run once with their coverage; then each change gets some of the tests that run its lines, the quickest first, up to
-the first that fails. What survives without a reason in ``docs/survivors.rst`` is printed as that page has it. What
-survived stands in ``mutants.json`` beside this file too: a module that is the same by now is not tried again. Delete
-the file, and all are.
+the first that fails. That one is run after the same others without the change too: if it fails there as well, it is
+left out. What survives without a reason in ``docs/survivors.rst`` is printed as that page has it. What survived stands
+in ``mutants.json`` beside this file too: a module that is the same by now is not tried again. Delete the file, and all
+are.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -208,17 +209,62 @@ class Trials:
         return found
 
     def _run(self, mutants: list[Mutant], outcomes: dict[str, str], *, seconds: float) -> None:
-        jobs = (
-            Job(
-                each.path,
-                each.source,
-                self._coverage.tests_of(each.path, each.lines, seconds=seconds),
-                timeout=20 + 2 * seconds,
-            )
-            for each in mutants
-        )
-        for number, status, printed in self._pool.outcomes(jobs):
-            outcomes[mutants[number].diff] = _outcome(status, printed)
+        while mutants:
+            jobs = [
+                Job(
+                    each.path,
+                    each.source,
+                    tuple(self._coverage.tests_of(each.path, each.lines, seconds=seconds)),
+                    timeout=20 + 2 * seconds,
+                )
+                for each in mutants
+            ]
+            noticed_by: dict[int, str] = {}
+            for number, status, printed in self._pool.outcomes(iter(jobs)):
+                outcomes[mutants[number].diff] = _outcome(status, printed)
+                if test := failed_test(printed, jobs[number].tests):
+                    noticed_by[number] = test
+            alarms = self._false_alarms(jobs, noticed_by)
+            for test in sorted(alarms):
+                print(f"Left out, since it fails after others without any change: {test}", flush=True)
+            self._coverage.leave_out(alarms)
+            mutants = [mutants[number] for number, test in noticed_by.items() if test in alarms]
+
+    def _false_alarms(self, jobs: Sequence[Job], noticed_by: Mapping[int, str]) -> set[str]:
+        """Run the tests that noticed changes once more without a change, after the same others.
+
+        :returns: those that fail.
+        """
+        found, needed = set[str](), dict[tuple[str, Sequence[str]], int]()
+        for number, test in noticed_by.items():
+            key = jobs[number].path, jobs[number].tests
+            needed[key] = max(needed.get(key, 0), key[1].index(test) + 1)
+        controls = [
+            Job(path, (ROOT / path).read_text(encoding="utf-8"), tests[:count], timeout=20 + 2 * MANY_SECONDS)
+            for (path, tests), count in needed.items()
+        ]
+        while controls:
+            failed = [
+                (controls[number], failed_test(printed, controls[number].tests))
+                for number, _, printed in self._pool.outcomes(iter(controls))
+            ]
+            found |= {test for _, test in failed if test}
+            controls = [
+                replace(job, tests=tuple(each for each in job.tests if each not in found))
+                for job, test in failed
+                if test
+            ]
+        return found
+
+
+def failed_test(printed: str, tests: Sequence[str]) -> str | None:
+    """Return the test that failed first.
+
+    :param printed: by pytest.
+    :param tests: those that were run.
+    """
+    words = re.findall(r"^(?:FAILED|ERROR) (.*)$", printed, re.MULTILINE)
+    return next((test for test in tests if any(f"{each} - ".startswith(f"{test} - ") for each in words)), None)
 
 
 def score(found: Counter[str]) -> str:

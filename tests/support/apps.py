@@ -11,6 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from sqlalchemy import Engine, inspect, select
 from werkzeug.test import TestResponse
 
@@ -129,6 +131,22 @@ class Built:
                 engine.dispose()
 
 
+class CompiledTemplates(BytecodeCache):
+    """What Jinja makes of each template, for all apps of the process: else every app compiles every template anew."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._codes:
+            bucket.bytecode_from_string(self._codes[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key] = bucket.bytecode_to_string()
+
+
+_compiled_templates: Final = CompiledTemplates()
+
 #: Every app of :func:`make_app` that the fixture ``disposed_apps`` has still to dispose of.
 made: list[Built] = []
 
@@ -158,6 +176,7 @@ def make_app(
     :param accounts_uri: makes, of the other one, the URI of the bind ``accounts`` for models that are there.
     """
     app = Flask("app_under_test")
+    app.jinja_options = {"bytecode_cache": _compiled_templates}
     settings = {
         "REGISTER_VERIFICATION_URL": VERIFICATION_URL,
         "PASSWORD_HASHER": fast_hasher,
