@@ -661,6 +661,13 @@ def test_a_template_that_another_one_cannot_do_without_is_looked_for(
         assert lacking(the_error(built), *words) == []
 
 
+def test_missing_templates_are_told_in_the_order_in_which_they_are_named(build: Builder) -> None:
+    settings = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "a.txt"}}
+    templates = {"a.txt": "{% include 'second.txt' %}{% include 'first.txt' %}"}
+    _, errors, _ = check(build(registration=settings, before_init=use_templates(templates)))
+    assert [name for error in errors for name in ("first", "second") if f"'{name}.txt'" in error] == ["second", "first"]
+
+
 def test_templates_that_include_each_other_are_looked_at_once(build: Builder) -> None:
     settings = {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "a.txt"}}
     templates = {

@@ -26,7 +26,15 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.orm import Mapped, MappedAsDataclass, mapped_column, relationship, validates
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MappedAsDataclass,
+    foreign,
+    mapped_column,
+    relationship,
+    validates,
+)
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 from werkzeug.security import check_password_hash
 
@@ -414,6 +422,23 @@ def test_a_broken_model_of_another_app_in_the_process_is_not_this_ones(build: Bu
     outcome = build().app.test_cli_runner().invoke(args=["rest-registration", "check"])
     assert outcome.output == "0 errors, 0 warnings\n"
     other.User.registry.dispose()
+
+
+def test_a_model_may_refer_to_one_of_another_declarative_base(build: Builder) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Team(Base):
+        __tablename__ = "team"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        user = models.typed(db)
+        user.team = relationship(Team, primaryjoin=lambda: foreign(user.id) == Team.id, viewonly=True)
+        return user
+
+    outcome = build(model).app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    assert outcome.output == "0 errors, 0 warnings\n"
 
 
 def test_another_models_broken_relationship_does_not_surface_while_the_app_is_checked(build: Builder) -> None:
