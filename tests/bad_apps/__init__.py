@@ -13,8 +13,8 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Final
 
-from flask import Response, current_app, g, request, session
-from marshmallow import INCLUDE, fields, post_load, pre_load
+from flask import Request, Response, current_app, g, request, session
+from marshmallow import EXCLUDE, INCLUDE, fields, post_load, pre_load
 from sqlalchemy import Boolean, DateTime, String, text
 from sqlalchemy.orm import mapped_column
 
@@ -108,6 +108,26 @@ class TakesEverything(DefaultRegisterUserSerializer):
 @found_by("a_stranger_writes_no_column_that_registration_does_not_offer", "were stored: ['id', 'is_admin', 'role'")
 def serializer_takes_everything(uri: str) -> Built:
     return built(uri, models.privileged, REGISTER_SERIALIZER_CLASS=TakesEverything)
+
+
+class IgnoresTheRest(DefaultRegisterUserSerializer):
+    class Meta:
+        unknown = EXCLUDE
+
+
+@found_by("a_stranger_writes_no_column_that_registration_does_not_offer", "changed an account that was there before")
+def receiver_takes_the_key_from_the_body(uri: str) -> Built:
+    model = models.declared(newest_address=mapped_column(String(254)))
+    app = built(uri, model, REGISTER_SERIALIZER_CLASS=IgnoresTheRest)
+
+    @user_registered.connect_via(app.app)
+    def keep_newest_address(sender: object, user: Any, request: Request, **extra: object) -> None:
+        account = app.db.session.get(app.User, request.get_json().get("id", user.id)) or user
+        account.newest_address = user.email
+        app.db.session.commit()
+
+    app.app.extensions["receivers"] = keep_newest_address
+    return app
 
 
 class ShowsTheHash(DefaultUserProfileSerializer):
