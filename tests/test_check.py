@@ -12,13 +12,14 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import DictLoader
 from marshmallow import Schema
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, String
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rest_registration import ConfigurationError
 
 from .support import models
 from .support.apps import Builder, Built
+from .support.databases import ON_SQLITE
 from .support.links import link_in
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
@@ -289,18 +290,21 @@ def with_key(kind: Any) -> models.Model:
 
 
 @pytest.mark.only_on("sqlite")
-def test_a_key_that_sqlite_does_not_count_is_an_error_and_on_first_use_too(build: Builder) -> None:
-    built = build(with_key(BigInteger))
-    words = ("User.id", "BigInteger", "SQLite", "db.BigInteger().with_variant(db.Integer, 'sqlite')")
+@pytest.mark.parametrize("kind", [BigInteger, SmallInteger])
+def test_a_key_that_sqlite_does_not_count_is_an_error_and_on_first_use_too(build: Builder, kind: type[Integer]) -> None:
+    built = build(with_key(kind))
+    words = ("User.id", kind.__name__, "SQLite", "db.BigInteger().with_variant(db.Integer, 'sqlite')")
     assert lacking(the_error(built), *words) == []
     with pytest.raises(ConfigurationError) as caught:
         built.register()
     assert lacking(str(caught.value), *words) == []
 
 
-@pytest.mark.only_on("sqlite")
-@pytest.mark.parametrize("kind", [Integer, BigInteger().with_variant(Integer, "sqlite")], ids=repr)
-def test_a_key_that_sqlite_counts_is_fine(build: Builder, smtp: RecordingServer, kind: Any) -> None:
+COUNTED = [Integer, BigInteger().with_variant(Integer, "sqlite"), *([] if ON_SQLITE else [BigInteger, SmallInteger])]
+
+
+@pytest.mark.parametrize("kind", COUNTED, ids=repr)
+def test_a_key_that_the_database_counts_is_fine(build: Builder, smtp: RecordingServer, kind: Any) -> None:
     built = build(with_key(kind))
     assert check(built) == (0, [], [])
     assert built.register().status_code == 201

@@ -343,6 +343,31 @@ def test_keys_and_texts_of_the_applications_own_types_work_like_those_that_they_
     assert built.row()["email_verified_at"] is not None
 
 
+class Moment(UserDefinedType[datetime]):
+    """A moment as text, which knows of no time zones."""
+
+    cache_ok = True
+    python_type = datetime
+
+    def get_col_spec(self, **options: object) -> str:
+        return "VARCHAR(40)"
+
+    def bind_processor(self, dialect: object) -> Callable[[datetime | None], str | None]:
+        return lambda value: value.isoformat(" ", "seconds") if value else None
+
+    def result_processor(self, dialect: object, coltype: object) -> Callable[[str | None], datetime | None]:
+        return lambda value: datetime.fromisoformat(value) if value else None
+
+
+def test_a_flag_of_a_type_that_knows_of_no_time_zones_gets_utc_without_one(
+    build: Builder, smtp: RecordingServer, clock: Clock
+) -> None:
+    built = build(declared(email_verified_at=mapped_column(Moment, nullable=True)))
+    built.register()
+    assert built.verify(link_in(smtp.message)).status_code == 200
+    assert built.row()["email_verified_at"] == datetime.fromtimestamp(clock.time, timezone.utc).replace(tzinfo=None)
+
+
 # Finding the model
 
 

@@ -62,7 +62,7 @@ ABOUT: Final = {
     "signals": "signals failures",
     "signers": "link verify reject claim_model settings",
     "smtp": "mail failures",
-    "state": "extension settings check user_models",
+    "state": "extension settings check user_models cli mail",
     "storing": "register failures claim_races concurrency reclaim hidden_existence database_errors statements",
     "texts": "translations",
     "transactions": "concurrency failures statements database_errors signals mass_assignment mail",
