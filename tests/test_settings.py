@@ -632,6 +632,16 @@ def test_register_verification_email_sender_gets_request_and_user(build: Builder
     assert smtp.messages == []
 
 
+@pytest.mark.parametrize("module", ["accounts.mails", "shop.mails"])
+def test_a_sender_of_the_application_needs_no_url_whatever_its_modules_name(build: Builder, module: str) -> None:
+    def send(request: object, user: object) -> None:
+        pass
+
+    send.__module__ = module
+    settings = {"REGISTER_VERIFICATION_EMAIL_SENDER": send, "REGISTER_VERIFICATION_URL": None}
+    assert build(registration=settings).register().status_code == 201
+
+
 @pytest.mark.parametrize(("period", "seconds"), [(None, 7 * DAY), (3600, 3600), (timedelta(minutes=5), 300), (1, 1)])
 def test_register_verification_period(
     build: Builder, smtp: RecordingServer, clock: Clock, period: object, seconds: int
