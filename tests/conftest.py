@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -42,8 +41,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return ((os.cpu_count() or 1) * 3 + 1) // 2
 
 
-#: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
 CORE_ALONE = not ON_SQLITE and os.environ.get("TEST_SELECTION") == "core"
+
+#: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
 CORE = {
     "test_claim_races",
     "test_concurrency",
@@ -71,12 +71,6 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out the modules that are not in the core, where that alone is asked for."""
     is_module = collection_path.match("test_*.py")
     return True if CORE_ALONE and is_module and collection_path.stem not in CORE else None
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector the libraries and the tests, which never are garbage."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
