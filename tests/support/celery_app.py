@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery, Task
 from flask import Flask
@@ -63,6 +64,8 @@ class Worker:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "celery", "--app", self._app, "worker", "--loglevel", "DEBUG"]
         options = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        # RabbitMQ lets one worker alone have a name; those of other tests run at the same time.
+        options += ["--hostname", f"{uuid4().hex}@localhost"]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, *options],
