@@ -203,6 +203,7 @@ def _aimed_tests(source: str, lines: range) -> set[str]:
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     attacks = {each.name for each in functions if each.lineno in lines}
     attacks |= {each.name for each in functions if any(used.id in attacks for used in _loaded(each))}
+    # Read and not imported, since the package must not be in the process whose forks import it changed.
     text = (ROOT / "tests" / "bad_apps" / "__init__.py").read_text(encoding="utf-8")
     names = [
         name

@@ -210,14 +210,12 @@ class Trials:
 
     def _run(self, mutants: list[Mutant], outcomes: dict[str, str], *, seconds: float) -> None:
         while mutants:
+            tests = {
+                (path, lines): tuple(self._coverage.tests_of(path, lines, seconds=seconds))
+                for path, lines in dict.fromkeys((each.path, each.lines) for each in mutants)
+            }
             jobs = [
-                Job(
-                    each.path,
-                    each.source,
-                    tuple(self._coverage.tests_of(each.path, each.lines, seconds=seconds)),
-                    timeout=20 + 2 * seconds,
-                )
-                for each in mutants
+                Job(each.path, each.source, tests[each.path, each.lines], timeout=20 + 2 * seconds) for each in mutants
             ]
             noticed_by: dict[int, str] = {}
             for number, status, printed in self._pool.outcomes(iter(jobs)):
@@ -235,25 +233,22 @@ class Trials:
 
         :returns: those that fail.
         """
-        found, needed = set[str](), dict[tuple[str, Sequence[str]], int]()
+        needed: Counter[Sequence[str]] = Counter()
         for number, test in noticed_by.items():
-            key = jobs[number].path, jobs[number].tests
-            needed[key] = max(needed.get(key, 0), key[1].index(test) + 1)
-        controls = [
-            Job(path, (ROOT / path).read_text(encoding="utf-8"), tests[:count], timeout=20 + 2 * MANY_SECONDS)
-            for (path, tests), count in needed.items()
-        ]
-        while controls:
-            failed = [
-                (controls[number], failed_test(printed, controls[number].tests))
+            tests = jobs[number].tests
+            needed[tests] = max(needed[tests], tests.index(test) + 1)
+        pending = dict.fromkeys(tests[:count] for tests, count in needed.items())
+        unchanged = (ROOT / jobs[0].path).read_text(encoding="utf-8")
+        found = set[str]()
+        while pending:
+            controls = [replace(jobs[0], source=unchanged, tests=tests) for tests in pending]
+            failed = {
+                controls[number].tests: failing
                 for number, _, printed in self._pool.outcomes(iter(controls))
-            ]
-            found |= {test for _, test in failed if test}
-            controls = [
-                replace(job, tests=tuple(each for each in job.tests if each not in found))
-                for job, test in failed
-                if test
-            ]
+                if (failing := failed_test(printed, controls[number].tests))
+            }
+            found.update(failed.values())
+            pending = dict.fromkeys(tuple(each for each in tests if each not in found) for tests in failed)
         return found
 
 
