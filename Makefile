@@ -45,7 +45,7 @@ run: $(VENV)/installed-quickstart
 spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
-test: export TEST_ROUNDS = 5
+test: export TEST_ROUNDS ?= 5
 test: test-sqlite
 	TEST_SELECTION=core $(BIN)/python -m tests.on_servers $(SERVERS) --quiet $(PARALLEL)
 
