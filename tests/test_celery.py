@@ -302,7 +302,7 @@ def test_check_looks_at_the_templates_of_mails_that_are_queued(queueing: Build) 
         "REGISTER_EXISTING_EMAIL_TEMPLATES": {"body": "no/notice.txt"},
     }
     queued = queueing(registration={**HIDING, **templates})
-    printed = queued.built.app.test_cli_runner().invoke(args=["rest-registration", "check"]).output
+    printed = queued.built.command("check").output
     assert "'no/such.txt'" in printed
     assert "'no/notice.txt'" in printed
 

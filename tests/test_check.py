@@ -29,7 +29,7 @@ from .support.web import run_python
 
 def check(built: Built) -> tuple[int, list[str], list[str]]:
     """Run the command; return its exit code, the errors and the warnings."""
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = built.command("check")
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
     findings, summary = outcome.output.rstrip("\n").rpartition("\n")[::2]
     found = re.split(r"^(error|warning): ", findings, flags=re.MULTILINE)  # a finding may have several lines

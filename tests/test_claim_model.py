@@ -221,7 +221,7 @@ class Claims(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        result = self.built.app.test_cli_runner().invoke(args=["rest-registration", "purge", "--older-than", "1"])
+        result = self.built.command("purge", "--older-than", "1")
         assert result.exit_code == 0, result.output
         stale = [key for key, each in self.accounts.items() if each.was_sent_before(self.now - DAY)]
         for key in stale:

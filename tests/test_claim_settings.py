@@ -17,14 +17,14 @@ from flask_rest_registration import ConfigurationError, DefaultUserProfileSerial
 from .support import models
 from .support.answers import field_errors
 from .support.apps import PASSWORD, Builder, Built
-from .support.clock import Clock
+from .support.clock import Clock, at
 from .support.links import link_in
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
 from .support.statements import recorded
 
 DAY = 24 * 3600
-START = datetime.fromtimestamp(1_700_000_000, timezone.utc).replace(tzinfo=None)  # what the stopped clock says
+START = at(1_700_000_000)  # what the stopped clock says
 OLD = START - timedelta(days=9000)
 RESEND: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
 RECLAIM: dict[str, object] = {"REGISTER_RECLAIM_ENABLED": True}
@@ -50,7 +50,7 @@ def refused_on_first_use(build: Builder, model: models.Model, settings: dict[str
     built = build(model, registration=settings)
     with pytest.raises(ConfigurationError) as caught:
         built.register()
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = built.command("check")
     assert outcome.exit_code == 1
     for fault in caught.value.faults:
         assert f"error: {fault}\n" in outcome.output
@@ -60,7 +60,7 @@ def refused_on_first_use(build: Builder, model: models.Model, settings: dict[str
 
 def check(built: Built) -> str:
     """Return what ``check`` says of an app that works."""
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = built.command("check")
     assert outcome.exit_code == 0, outcome.output
     return outcome.output
 
@@ -547,11 +547,10 @@ def test_purge_is_refused_for_the_same_reasons(build: Builder) -> None:
         email_verified_at=None,
         active=mapped_column(Boolean, default=False),
     )
-    arguments = ["rest-registration", "purge", "--older-than", "30"]
-    outcome = build(model).app.test_cli_runner().invoke(args=arguments)
+    outcome = build(model).command("purge", "--older-than", "30")
     assert outcome.exit_code == 1
     assert lacking(outcome.output, "purge: this needs a column", "User.active", "sqlite_autoincrement") == []
-    fine = build(with_columns()).app.test_cli_runner().invoke(args=arguments)
+    fine = build(with_columns()).command("purge", "--older-than", "30")
     assert (fine.exit_code, fine.output.splitlines()[-1]) == (
         0,
         "0 claims deleted, 0 kept because other rows refer to them",

@@ -37,7 +37,7 @@ from .support.messages import lacking
 
 def run(built: Built, *arguments: str) -> Result:
     """Run a command of ``flask rest-registration``."""
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", *arguments])
+    outcome = built.command(*arguments)
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
     return outcome
 

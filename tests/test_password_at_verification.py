@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from flask_rest_registration import ConfigurationError, DefaultRegisterUserSeria
 from .support import models
 from .support.answers import field_errors, refused
 from .support.apps import OMITTED, PASSWORD, REGISTER, Builder, Built
-from .support.clock import Clock
+from .support.clock import Clock, at
 from .support.links import changed, link_in, values_of, with_other_character
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
@@ -28,7 +27,7 @@ from .support.statements import recorded
 Values = dict[str, str]
 
 WEEK = 7 * 24 * 3600
-NOW = datetime.fromtimestamp(1_700_000_000, timezone.utc).replace(tzinfo=None)  # what the stopped clock says
+NOW = at(1_700_000_000)  # what the stopped clock says
 AT_VERIFICATION: dict[str, object] = {"REGISTER_PASSWORD_AT": "verify"}
 HOSTILE = "copper-lantern-83-meadow"
 OTHER = "marble-teapot-52-canyon"

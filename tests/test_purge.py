@@ -7,7 +7,6 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ from flask_rest_registration import user_activated, user_registered
 
 from .support import models
 from .support.apps import Builder, Built
-from .support.clock import Clock
+from .support.clock import Clock, at
 from .support.databases import AT_THE_COMMIT, DRIVER, Outside, impatient
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
@@ -48,8 +47,7 @@ AUTOINCREMENT = {"sqlite_autoincrement": True}
 
 def purge(built: Built, days: object = 7, *options: str) -> tuple[int, str]:
     """Run the command; return its exit code and what it says."""
-    arguments = ["rest-registration", "purge", "--older-than", str(days), *options]
-    outcome = built.app.test_cli_runner().invoke(args=arguments)
+    outcome = built.command("purge", "--older-than", str(days), *options)
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
     return outcome.exit_code, outcome.output
 
@@ -68,10 +66,6 @@ def refusal(built: Built, days: object = 7) -> str:
     code, output = purge(built, days)
     assert (code, output.count("Error: "), "Traceback" in output) == (1, 1, False), output
     return output.partition("Error: ")[2]
-
-
-def at(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
 
 
 def add(built: Built, count: int = 1, *, prefix: str = "claim", **values: object) -> None:
@@ -294,7 +288,7 @@ def test_days_that_are_no_positive_number_are_refused(built: Built, clock: Clock
 
 def test_nothing_is_deleted_without_days(built: Built, clock: Clock) -> None:
     add_old_claims(built, clock)
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "purge"])
+    outcome = built.command("purge")
     assert (outcome.exit_code, "--older-than" in outcome.output) == (2, True)
     assert len(built.rows()) == 1
 
@@ -469,7 +463,7 @@ def test_what_refers_with_on_delete_cascade_goes_with_the_claim(referring: Built
 
 
 def test_check_names_the_foreign_keys_that_keep_claims(referring: Built) -> None:
-    outcome = referring.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = referring.command("check")
     assert outcome.exit_code == 0
     assert lacking(outcome.output, "warning: The foreign key", "profile.user_id", "orders.user_id", "0 errors, 2") == []
     assert "note.user_id" not in outcome.output
@@ -478,7 +472,7 @@ def test_check_names_the_foreign_keys_that_keep_claims(referring: Built) -> None
 @pytest.mark.only_on("sqlite")
 def test_check_ends_with_1_where_a_setting_would_delete_without_harm_being_ruled_out(build: Builder) -> None:
     built = build(with_columns(__table_args__={}), registration={"REGISTER_RECLAIM_ENABLED": True})
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = built.command("check")
     assert (outcome.exit_code, outcome.output.splitlines()[-1]) == (1, "1 errors, 0 warnings")
     assert lacking(outcome.output, "error: ", "sqlite_autoincrement") == []
 

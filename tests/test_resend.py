@@ -31,7 +31,7 @@ from flask_rest_registration import (
 from .support import databases, models
 from .support.answers import field_errors, refused
 from .support.apps import OMITTED, Builder, Built
-from .support.clock import Clock
+from .support.clock import Clock, at
 from .support.concurrency import BEGINNINGS, at_once
 from .support.links import html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
@@ -71,11 +71,6 @@ class AsciiOnly(TypeDecorator[str]):
         if value is not None:
             value.encode("ascii")
         return value
-
-
-def at(seconds: int) -> datetime:
-    """Return the UTC time that a column without a time zone stores."""
-    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
 
 
 def change(built: Built, **values: object) -> None:

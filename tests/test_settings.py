@@ -402,7 +402,7 @@ def test_a_dotted_path_that_leads_nowhere_is_refused_on_first_use_and_by_check(
     built = build(registration={name: path})
     with pytest.raises(ConfigurationError, match=name):
         built.register()
-    result = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    result = built.command("check")
     assert result.exit_code != 0
     assert name in result.output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ from flask_rest_registration import ConfigurationError, RestRegistration, user_a
 
 from .support import models
 from .support.apps import PASSWORD, Builder, Built, make_app
-from .support.clock import Clock
+from .support.clock import Clock, at
 from .support.databases import USERS
 from .support.links import changed, link_in, values_of
 from .support.mail_servers import RecordingServer
@@ -84,7 +84,7 @@ def test_a_model_needs_no_adapter_to_register_to_get_its_mail_and_to_be_verified
     assert smtp.envelopes[0].recipients == ["ann@example.com"]
     assert built.verify(link_in(smtp.message)).status_code == 200
     value = built.row()[flag]
-    expected = datetime.fromtimestamp(clock.time, timezone.utc).replace(tzinfo=None)
+    expected = at(clock.time)
     assert value is True or value.replace(tzinfo=None) == expected
 
 
@@ -365,7 +365,7 @@ def test_a_flag_of_a_type_that_knows_of_no_time_zones_gets_utc_without_one(
     built = build(declared(email_verified_at=mapped_column(Moment, nullable=True)))
     built.register()
     assert built.verify(link_in(smtp.message)).status_code == 200
-    assert built.row()["email_verified_at"] == datetime.fromtimestamp(clock.time, timezone.utc).replace(tzinfo=None)
+    assert built.row()["email_verified_at"] == at(clock.time)
 
 
 # Finding the model
@@ -444,7 +444,7 @@ def with_a_broken_neighbour(db: SQLAlchemy) -> type[Any]:
 
 def test_a_broken_model_of_another_app_in_the_process_is_not_this_ones(build: Builder) -> None:
     other = build(with_a_broken_neighbour)
-    outcome = build().app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = build().command("check")
     assert outcome.output == "0 errors, 0 warnings\n"
     other.User.registry.dispose()
 
@@ -462,7 +462,7 @@ def test_a_model_may_refer_to_one_of_another_declarative_base(build: Builder) ->
         user.team = relationship(Team, primaryjoin=lambda: foreign(user.id) == Team.id, viewonly=True)
         return user
 
-    outcome = build(model).app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = build(model).command("check")
     assert outcome.output == "0 errors, 0 warnings\n"
 
 
@@ -470,7 +470,7 @@ def test_another_models_broken_relationship_does_not_surface_while_the_app_is_ch
     built = build(with_a_broken_neighbour)
     built.registration.register_schema(built.app)
     built.registration.profile_schema(built.app)
-    outcome = built.app.test_cli_runner().invoke(args=["rest-registration", "check"])
+    outcome = built.command("check")
     assert (outcome.exit_code, outcome.exception) == (0, None)
     assert "NoSuchModel" not in outcome.output
 
@@ -755,7 +755,7 @@ def test_a_password_behind_a_method_may_stand_in_a_column_of_any_name(build: Bui
     built = build(declared(password_hash=None, secret=Column(String(200)), set_password=set_password))
     assert built.register().status_code == 201
     assert check_password_hash(built.row()["secret"], PASSWORD)
-    assert "0 errors" in built.app.test_cli_runner().invoke(args=["rest-registration", "check"]).output
+    assert "0 errors" in built.command("check").output
 
 
 @pytest.mark.only_on("sqlite", "postgresql")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_mail import Mail
@@ -85,6 +86,10 @@ class Built:
     def verify(self, link: str | Mapping[str, object]) -> TestResponse:
         """Follow a link, or send its values as they are."""
         return self.post(VERIFY, values_of(link) if isinstance(link, str) else dict(link))
+
+    def command(self, *arguments: str) -> Result:
+        """Run ``flask rest-registration`` with some arguments."""
+        return self.app.test_cli_runner().invoke(args=["rest-registration", *arguments])
 
     @property
     def engine(self) -> Engine:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
+
+def at(seconds: int) -> datetime:
+    """Return the UTC time that a column without a time zone stores."""
+    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
+
 
 class Clock:
     """Stands in for ``flask_rest_registration.clock.now``: tells one time until it is moved."""
