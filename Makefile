@@ -11,7 +11,6 @@
 # make soak           50,000 sign-ups, and the memory of the workers
 # make conformance    schemathesis against the OpenAPI description
 # make translations  find the texts in the source, update the catalogues and compile them
-# make mutants        changes in the package that the tests must notice; MODULE=signers, OPTIONS="--every 5"
 #
 # "make test" runs on SQLite, and then those modules on PostgreSQL and MariaDB in which the database decides. A server
 # that does not answer is passed over with one line, unless REQUIRE_SERVICES=1; tests/support/database_servers.py says
@@ -35,7 +34,7 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance mutants translations lint docs bench clean
+TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance translations lint docs bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
 
@@ -69,9 +68,6 @@ conformance: $(VENV)/installed-conformance
 
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.stress.soak $(OPTIONS)
-
-mutants: $(VENV)/installed-mutants
-	$(BIN)/python -m tests.stress.mutants $(MODULE) $(OPTIONS)
 
 translations: $(VENV)/installed-test
 	$(BIN)/python -m tests.catalogues
