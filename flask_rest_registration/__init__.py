@@ -2,7 +2,7 @@
 
 from .addresses import normalize_email
 from .exceptions import (
-    ClaimInUse,
+    CodeInvalid,
     ConfigurationError,
     DatabaseFault,
     DatabaseUnavailable,
@@ -25,12 +25,13 @@ from .notifications import (
     send_existing_account_email_notification,
     send_register_verification_email_notification,
 )
-from .serializers import DefaultRegisterUserSerializer, DefaultUserProfileSerializer
+from .pending import PendingRegistrationMixin
+from .serializers import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
 from .signals import user_activated, user_registered
-from .signers import RegisterSigner, RejectionSigner
+from .signers import RegisterSigner
 
 __all__ = [
-    "ClaimInUse",
+    "CodeInvalid",
     "ConfigurationError",
     "DatabaseFault",
     "DatabaseUnavailable",
@@ -40,9 +41,10 @@ __all__ = [
     "InvalidInput",
     "NotFound",
     "ParseError",
+    "PendingRegistrationMixin",
     "RecipientRefused",
+    "RegisterEmailSerializer",
     "RegisterSigner",
-    "RejectionSigner",
     "RequestRefused",
     "RequestTooLarge",
     "RestRegistration",

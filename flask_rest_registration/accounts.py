@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm.attributes import set_committed_value
 
+from .attributes import Flag
 from .database_errors import ValueRefused, attempt
+from .exceptions import ConfigurationError
 from .transactions import Transactions
 from .unique import UniqueRule, is_exactly
 from .user_model import UserModel, python_type
 
 # Names of parameters, which no column has.
-_ACCOUNT, _NEW = "registration_account_", "registration_new_"
+_ACCOUNT, _FLAG = "registration_account_", "registration_flag"
 
 
 @dataclass(frozen=True)
-class AccountUpdate:
-    """A conditional UPDATE of one account, which gets the account and the new values as parameters.
+class Activation:
+    """The conditional UPDATE that sets an account's flag.
 
-    :param statement: the UPDATE.
+    :param flag: the flag.
+    :param statement: the UPDATE, which gets the account and the flag's value as parameters.
     :param account: the account's attributes that it asks for.
     :param reloaded: the attributes that the database or the column fills anew with it.
     """
 
+    flag: Flag
     statement: sa.Update
     account: frozenset[str]
     reloaded: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Collision:
-    """A row that is in the way of an INSERT.
-
-    :param rule: the unique rule that both break.
-    :param key: the values of the row's primary key.
-    :param is_stale: whether the row is a claim whose last link has expired.
-    """
-
-    rule: UniqueRule
-    key: tuple[Any, ...]
-    is_stale: bool
 
 
 class Accounts(Transactions):
@@ -63,14 +54,15 @@ class Accounts(Transactions):
         self._any = SimpleNamespace(
             **{each.name: sa.bindparam(_ACCOUNT + each.name, type_=each.column.type) for each in named}
         )
-        # Made once: building these two takes a fifth of a verification's time.
+        self._address_rules = [rule for rule in model.unique_rules if rule.columns == (model.email.column,)]
+        # Made once, as the activation is: building these two takes a fifth of a verification's time.
         self._select_by_link_id = sa.select(model.cls).where(model.link_id.column == sa.bindparam(_ACCOUNT))
-        self._activation = self._prepare_activation()
 
     def insert(self, user: object) -> None:
         """INSERT an account, without committing.
 
         :param user: a new object of the user model.
+        :raises ConfigurationError: if another account would be stored with it.
         :raises ConstraintViolation: if something of it is taken, or another constraint refuses it.
         :raises TransactionConflict: if another transaction is in the way.
         :raises ValueRefused: if a column cannot hold its value.
@@ -78,17 +70,22 @@ class Accounts(Transactions):
         """
         session = self._session
         session.add(user)
+        if any(isinstance(each, self._model.cls) for each in session.new if each is not user):
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS makes another {self._model.name} beside the new one, whose address nobody"
+                " has proven. Fix: let it make one."
+            )
         attempt(session.flush)
-        for name in self._model.nulls.difference(vars(user)):
+        flag = self._model.flag
+        if flag is not None and flag.is_time and flag.name not in vars(user):
             # NULL was written as SQL there: reading the attribute would be a SELECT.
-            set_committed_value(user, name, None)
+            set_committed_value(user, flag.name, None)
 
-    def collisions_of(self, user: object, *, stale: sa.ColumnElement[bool]) -> list[Collision]:
-        """Ask the database with one SELECT which rows are in the way of an account.
+    def broken_rules(self, user: object) -> list[UniqueRule]:
+        """Ask the database with one SELECT which unique rules an account breaks.
 
         :param user: the account whose INSERT was refused, after the rollback.
-        :param stale: the condition "a claim whose last link has expired".
-        :returns: one for each unique rule that a row breaks for it.
+        :returns: each rule that a row in the database breaks together with it.
         """
         values = self._values_by_column(user)
         rules = [
@@ -100,15 +97,29 @@ class Accounts(Transactions):
             return []
         dialect = self.dialect
         questions: list[Any] = [
-            sa.select(
-                sa.literal_column(str(number)),
-                stale if rule.table is self._model.mapper.local_table else sa.false(),
-                *rule.table.primary_key,
-            ).where(rule.matches(values, dialect))
+            sa.select(sa.literal_column(str(number))).select_from(rule.table).where(rule.matches(values, dialect))
             for number, rule in enumerate(rules)
         ]
-        rows: Iterable[Any] = self.execute(sa.union_all(*questions))
-        return [Collision(rules[row[0]], tuple(row[2:]), bool(row[1])) for row in rows]
+        numbers: Iterable[Any] = self.execute(sa.union_all(*questions)).scalars()
+        return [rules[number] for number in numbers]
+
+    def has_address(self, address: str) -> bool:
+        """Ask the database whether an account has an address, by the comparison of its unique index.
+
+        It reads key columns and no entity, whose eager relationships would be more statements for a taken address.
+
+        :param address: as ``normalize_email`` gives it.
+        :returns: whether an account with this address would be refused.
+        :raises DatabaseUnavailable: if the database is out of reach.
+        """
+        values, dialect = {self._model.email.column: address}, self.dialect
+        table = self._model.email.column.table
+        taken = sa.or_(*(rule.matches(values, dialect) for rule in self._address_rules))
+        try:
+            return self.execute(sa.select(*table.primary_key).where(taken)).first() is not None
+        except ValueRefused:  # as for find(): no account has what the column cannot hold
+            self.rollback()
+            return False
 
     def _values_by_column(self, user: object) -> dict[sa.Column[Any], object]:
         loaded = sa.inspect(user, raiseerr=True).dict
@@ -142,22 +153,9 @@ class Accounts(Transactions):
         :returns: the account, or None.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
-        user = self._find_where(self._model.email.column == address)
+        user = self._find(sa.select(self._model.cls).where(self._model.email.column == address))
         # MariaDB finds 'cafe@' by 'café@': that mailbox is somebody else's.
         return user if user is not None and self._model.address_of(user) == address else None
-
-    def find_by_key(self, key: tuple[Any, ...]) -> Any | None:
-        """SELECT the account with a primary key, as it is now.
-
-        :param key: as a collision has it.
-        :returns: the account, or None.
-        :raises DatabaseUnavailable: if the database is out of reach.
-        """
-        columns = (attribute.column for attribute in self._model.keys)
-        return self._find_where(*(column == value for column, value in zip(columns, key, strict=True)))
-
-    def _find_where(self, *conditions: sa.ColumnElement[bool]) -> Any | None:
-        return self._find(sa.select(self._model.cls).where(*conditions))
 
     def _find(self, statement: sa.Select[Any], parameters: Mapping[str, object] | None = None) -> Any | None:
         self.flush_pending()
@@ -170,89 +168,38 @@ class Accounts(Transactions):
             return None
 
     def activate(self, user: object, *, at: int) -> bool:
-        """Set an account's flag, and make it no claim any more, as :meth:`change` does.
-
-        :param user: the account as it was found.
-        :param at: the time of the verification, seconds since the epoch.
-        :returns: as :meth:`change`; also False if the account is verified by now.
-        :raises DatabaseFault: as :meth:`change`.
-        :raises DatabaseUnavailable: as :meth:`change`.
-        """
-        return self._activation is not None and self._apply(self._activation, user, self._model.verified_values(at))
-
-    def _prepare_activation(self) -> AccountUpdate | None:
-        flag = self._model.flag
-        if flag is None:
-            return None
-        return self._prepare(flag.column.table, self._model.verified_values(0), flag.condition_unset())
-
-    def change(
-        self, user: object, table: sa.Table, values: Mapping[str, Any], *conditions: sa.ColumnElement[bool]
-    ) -> bool:
-        """Change an account by one conditional UPDATE and COMMIT: of any number of requests at once, one succeeds.
+        """Set an account's flag by one conditional UPDATE and COMMIT: of any number of requests at once, one succeeds.
 
         :param user: the account as it was found; it is the one that is changed only while it has this address.
-        :param table: the table of the model that has the columns.
-        :param values: the new values by the attribute's name; the account has them afterwards.
-        :param conditions: what must hold besides, in SQL.
-        :returns: False if the account changed its address or vanished meanwhile, or a condition does not hold.
+        :param at: the time of the verification, seconds since the epoch.
+        :returns: False if the account is verified by now, changed its address or vanished meanwhile.
         :raises TransactionConflict: if another transaction is in the way.
         :raises ValueRefused: if a column cannot hold its value.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
-        return self._apply(self._prepare(table, values, *conditions), user, values)
-
-    def _prepare(self, table: sa.Table, names: Iterable[str], *conditions: sa.ColumnElement[bool]) -> AccountUpdate:
-        columns = self._model.attributes
-        changed = list(names)
-        statement = (
-            sa.update(table)
-            .where(*self.is_row_of(self._any, table), self.has_address_of(self._any, table), *conditions)
-            .values({columns[name]: sa.bindparam(_NEW + name, type_=columns[name].type) for name in changed})
-        )
-        on_update = {name for name, column in columns.items() if _changes_on_update(column, table)}
-        keys = [*table.primary_key, *self._model.email.column.table.primary_key]
-        account = {self._name_of(column) for column in keys} | {self._model.email.name}
-        return AccountUpdate(statement, frozenset(account), frozenset(on_update.difference(changed)))
-
-    def _apply(self, update: AccountUpdate, user: object, values: Mapping[str, Any]) -> bool:
-        made = {name: value for name, value in values.items() if isinstance(value, sa.ClauseElement)}
-        statement = update.statement
-        if made:  # such as crypt(...), which is no parameter
-            statement = statement.values({self._model.attributes[name]: value for name, value in made.items()})
-        parameters = {_ACCOUNT + name: getattr(user, name) for name in update.account}
-        parameters.update({_NEW + name: value for name, value in values.items() if name not in made})
-        if not self.commit_if_one_changes(statement, parameters):
+        activation, flag = self._activation, self._activation.flag
+        value = flag.value_at(at)
+        parameters = {_ACCOUNT + name: getattr(user, name) for name in activation.account}
+        if not self.commit_if_one_changes(activation.statement, {**parameters, _FLAG: value}):
             return False
-        for name in values.keys() - made.keys():
-            set_committed_value(user, name, values[name])
-        if reloaded := update.reloaded | made.keys():
-            self._session.expire(user, reloaded)
+        set_committed_value(user, flag.name, value)
+        if activation.reloaded:
+            self._session.expire(user, activation.reloaded)
         return True
 
-    def collect_changes(self, user: object, change: Callable[[], object]) -> dict[str, Any]:
-        """Let code of the application change an account, and take the changes back from the unit of work.
-
-        That one would write them by an UPDATE of its own, which has no conditions.
-
-        :param user: a stored account.
-        :param change: changes it.
-        :returns: the new values of columns, by the attribute's name; the account has its old ones again.
-        """
-        state = sa.inspect(user, raiseerr=True)
-        before = dict(state.dict)
-        with self._session.no_autoflush:
-            change()
-        columns = self._model.attributes
-        changes = {
-            name: state.dict[name] for name in columns if name in state.dict and state.attrs[name].history.has_changes()
-        }
-        for name in changes:
-            if name in before:
-                set_committed_value(user, name, before[name])
-            else:  # a deferred column
-                self._session.expire(user, [name])
-        return changes
+    @cached_property
+    def _activation(self) -> Activation:
+        flag = cast(Flag, self._model.flag)  # without one nothing is verified
+        table = flag.column.table
+        statement = (
+            sa.update(table)
+            .where(*self.is_row_of(self._any, table), self.has_address_of(self._any, table), flag.condition_unset())
+            .values({flag.column: sa.bindparam(_FLAG, type_=flag.column.type)})
+        )
+        on_update = {name for name, column in self._model.attributes.items() if _changes_on_update(column, table)}
+        keys = [*table.primary_key, *self._model.email.column.table.primary_key]
+        account = {self._name_of(column) for column in keys} | {self._model.email.name}
+        return Activation(flag, statement, frozenset(account), frozenset(on_update - {flag.name}))
 
     def is_row_of(self, user: object, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """Return the SQL condition that names the account's row in one of the model's tables.

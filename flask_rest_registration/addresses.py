@@ -32,6 +32,18 @@ def normalize_email(address: str) -> str:
     return lowered if lowered.isascii() or lowered == normalized else _validate(lowered)
 
 
+def is_same_address(given: object, address: str) -> bool:
+    """Tell whether something is another spelling of an address.
+
+    :param given: what a client sent or a model stored.
+    :param address: as :func:`normalize_email` gives it.
+    """
+    try:
+        return isinstance(given, str) and normalize_email(given) == address
+    except ValueError:
+        return False
+
+
 def _validate(address: str) -> str:
     checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
     return checked.normalized

@@ -59,7 +59,9 @@ class Flag(Attribute):
         """
         if not self.is_time:
             return True
-        return _time(seconds, self.column)
+        time = datetime.fromtimestamp(seconds, timezone.utc)
+        # A TypeDecorator hands on its implementation's attributes.
+        return time if getattr(self.column.type, "timezone", False) else time.replace(tzinfo=None)
 
     def clear(self, user: object) -> None:
         """Mark a new account as not verified, whatever its input or its constructor said.
@@ -68,90 +70,13 @@ class Flag(Attribute):
         """
         setattr(user, self.name, _explicit_null(self.column) if self.is_time else False)
 
-
-@dataclass(frozen=True)
-class Moment(Attribute):
-    """A nullable DateTime in UTC and whole seconds, which registration writes and no stranger does."""
-
-    def value_at(self, seconds: int) -> datetime:
-        """Return what the column stores for a time.
-
-        :param seconds: the time, since the epoch, UTC.
-        :returns: that time, with a time zone if the column has one.
-        """
-        return _time(seconds, self.column)
-
-    def seconds_of(self, user: object) -> int | None:
-        """Return an account's moment.
-
-        :param user: a loaded account.
-        :returns: seconds since the epoch, UTC; None if it is not set.
-        """
-        time: datetime | None = getattr(user, self.name)
-        if time is None:
-            return None
-        return int((time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp())
-
-    def clear(self, user: object) -> None:
-        """Leave the moment of a new account unset, whatever its input or its constructor said.
-
-        :param user: an account that is not stored yet.
-        """
-        setattr(user, self.name, _explicit_null(self.column))
-
     def set(self, user: object, seconds: int) -> None:
-        """Set the moment of a new account.
+        """Mark a new account as verified.
 
         :param user: an account that is not stored yet.
-        :param seconds: the time, since the epoch, UTC.
+        :param seconds: the time of verification, since the epoch, UTC.
         """
         setattr(user, self.name, self.value_at(seconds))
-
-    def before(self, seconds: int) -> sa.ColumnElement[bool]:
-        """Return the SQL condition "set, and earlier than this".
-
-        :param seconds: the time, since the epoch, UTC.
-        """
-        return self.column < self.value_at(seconds)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What makes an account a claim: it is not verified, and a link was sent for it.
-
-    An account that was verified once, or was made by hand or while verification was off, is none, whatever becomes
-    of its flag: the moment is set by a sign-up and by a resend, and taken back by the verification.
-
-    :param flag: the verification flag.
-    :param sent_at: when the last link was sent; it is the link's own timestamp.
-    """
-
-    flag: Flag
-    sent_at: Moment
-
-    def is_one(self, user: object) -> bool:
-        """Tell whether a loaded account is a claim.
-
-        :param user: the account, as it was read.
-        """
-        return not self.flag.is_set(user) and self.sent_at.seconds_of(user) is not None
-
-    def condition(self) -> sa.ColumnElement[bool]:
-        """Return the SQL condition "a claim"."""
-        return sa.and_(self.flag.condition_unset(), self.sent_at.column.is_not(None))
-
-    def sent_before(self, seconds: int) -> sa.ColumnElement[bool]:
-        """Return the SQL condition "a claim whose last link was sent before this time".
-
-        :param seconds: the time, since the epoch, UTC.
-        """
-        return sa.and_(self.flag.condition_unset(), self.sent_at.before(seconds))
-
-
-def _time(seconds: int, column: sa.Column[Any]) -> datetime:
-    time = datetime.fromtimestamp(seconds, timezone.utc)
-    # A TypeDecorator hands on its implementation's attributes.
-    return time if getattr(column.type, "timezone", False) else time.replace(tzinfo=None)
 
 
 def _explicit_null(column: sa.Column[Any]) -> sa.Null | None:

@@ -12,7 +12,6 @@ from flask import Flask
 from jinja2 import BaseLoader, TemplateNotFound, TemplateSyntaxError, nodes
 
 from .attributes import Attribute
-from .claim_rules import claim_warnings
 from .exceptions import ConfigurationError
 from .messages import EXISTING_ACCOUNT_TEMPLATES, complete_templates, mail_state, sender_address
 from .model_inspection import model_warnings
@@ -37,7 +36,7 @@ def check_app(app: Flask) -> Report:
     No mail is sent, and neither database nor mail server is asked.
 
     :param app: an app that the extension is initialised on.
-    :returns: errors and warnings, each with its mend.
+    :returns: errors and warnings, each with its fix.
     """
     report = Report()
     try:
@@ -45,8 +44,7 @@ def check_app(app: Flask) -> Report:
     except ConfigurationError as error:
         report.errors += error.faults
         return report
-    report.warnings += model_warnings(registration.model)
-    report.warnings += claim_warnings(registration.settings, registration.model, registration.serializers)
+    report.warnings += model_warnings(registration.settings, registration.model)
     for check in (_check_keys, _check_hash, _check_validators, _check_mail, _check_templates, _check_url):
         try:
             check(registration, report)
@@ -164,14 +162,12 @@ def _referred_to(name: str, app: Flask) -> Iterator[str]:
 
 
 def _check_url(registration: Registration, report: Report) -> None:
-    settings = registration.settings
-    for name in ("register_verification_url", "register_rejection_url"):
-        url = getattr(settings, name) or ""
-        parts = urlsplit(url)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-            report.warnings.append(
-                f"{name.upper()} is {url!r}: over http everybody on the way reads the link. Use https."
-            )
+    url = registration.settings.register_verification_url or ""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        report.warnings.append(
+            f"REGISTER_VERIFICATION_URL is {url!r}: over http everybody on the way reads the link. Use https."
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import sys
 from pathlib import Path
 
 import click
 from flask import Blueprint, current_app
 
-from .claims import Purge
 from .exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable
 from .state import app_state
 
@@ -44,33 +43,37 @@ def _check() -> None:
         raise SystemExit(1)
 
 
-@click.option("--older-than", type=click.IntRange(1, 36500), required=True, metavar="DAYS")
 @click.option("--dry-run", is_flag=True, help="Count them and delete nothing.")
-def _purge(older_than: int, dry_run: bool) -> None:
-    """Delete the accounts that nobody verified since their last link was sent, DAYS ago or longer.
+def _purge(dry_run: bool) -> None:
+    """Delete the pending registrations whose next message would start anew.
 
-    Accounts that were verified once, made by hand or locked are no claims and stay.
+    No link of theirs works any more. Accounts are never touched. It is safe at any time, and need never be run.
     """
     try:
-        purge = Purge(app_state(current_app).registration(), timedelta(days=older_than))
+        state = app_state(current_app).registration()
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--older-than") from None
-    deleted = kept = 0
+    if (pending := state.pending) is None:
+        raise click.ClickException(
+            "This app has no pending registrations: neither REGISTER_EMAIL_FIRST nor"
+            " REGISTER_VERIFICATION_RESEND_ENABLED is on."
+        )
+    deleted = 0
     try:
-        found = purge.count()
-        if dry_run:
-            click.echo(f"{found} claims would be deleted")
-            return
-        with click.progressbar(purge.run(), length=found, label="Deleting claims") as batches:
-            for batch in batches:
-                deleted, kept = deleted + batch.deleted, kept + batch.refused
-                batches.update(batch.deleted + batch.refused - 1)  # the loop itself counts one
+        with state.accounts.rolled_back_on_failure():
+            found = pending.count_stale()
+            if dry_run:
+                click.echo(f"{found} pending registrations would be deleted")
+                return
+            with click.progressbar(pending.delete_stale(), length=found, label="Deleting", file=sys.stderr) as batches:
+                for batch in batches:
+                    deleted += batch
+                    batches.update(batch - 1)  # the loop itself counts one
     except (ServiceUnavailable, DatabaseFault) as error:
-        reason = error.reason if isinstance(error, ServiceUnavailable) else str(error)
-        raise click.ClickException(f"{deleted} claims deleted, then the database failed: {reason}") from None
-    click.echo(f"{deleted} claims deleted, {kept} kept because other rows refer to them")
+        raise click.ClickException(
+            f"{deleted} pending registrations deleted, then the database failed: {error}"
+        ) from None
+    click.echo(f"{deleted} pending registrations deleted")
 
 
 def _settings() -> None:

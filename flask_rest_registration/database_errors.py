@@ -24,7 +24,8 @@ _CONFLICTS: set[str | int] = {
     *(_SQLITE_BUSY, 6),  # SQLite: busy, locked
 }
 _CONSTRAINTS: set[str | int] = {
-    *(3819, 4025),  # a CHECK in MySQL and in MariaDB, which PyMySQL raises as an OperationalError
+    # A CHECK in MySQL and in MariaDB, and a NOT NULL column that is not named: PyMySQL's OperationalErrors.
+    *(3819, 4025, 1364),
     19,  # SQLite
 }
 _VALUES: set[str | int] = {

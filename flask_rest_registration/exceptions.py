@@ -20,7 +20,7 @@ class RestRegistrationError(Exception):
 class ConfigurationError(RestRegistrationError):
     """The application is set up wrongly; the message says what to change.
 
-    :param faults: one sentence for each fault, naming the setting or column and the mend.
+    :param faults: one sentence for each fault, naming the setting or column and the fix.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -30,7 +30,7 @@ class ConfigurationError(RestRegistrationError):
 
 
 class DatabaseFault(RestRegistrationError):
-    """A statement failed for a reason that is the application's to mend.
+    """A statement failed for a reason that is the application's to fix.
 
     It stands in for SQLAlchemy's error, whose text quotes parameters and, on PostgreSQL, the whole failing row
     with the password hash in it.
@@ -109,12 +109,11 @@ class SignatureExpired(RequestRefused):
     detail = gettext_noop("The link has expired.")
 
 
-class ClaimInUse(RequestRefused):
-    """The database keeps the claim that was rejected, because other rows refer to it (no ON DELETE)."""
+class CodeInvalid(RequestRefused):
+    """The code is not the one that was sent last to this address, was tried too often, or is too old."""
 
-    status = 409
-    code = "claim-in-use"
-    detail = gettext_noop("This account cannot be deleted, because other data refers to it.")
+    code = "code-invalid"
+    detail = gettext_noop("The code is not valid.")
 
 
 class UserWithoutEmailNonverifiable(RequestRefused):
@@ -125,7 +124,7 @@ class UserWithoutEmailNonverifiable(RequestRefused):
 
 
 class ServiceUnavailable(RequestRefused):
-    """Something that registration needs is out of reach; nothing is stored, and the request may be repeated.
+    """Something that registration needs is out of reach; no account is stored, and the request may be repeated.
 
     :param reason: for the log, without addresses, links and the texts of servers.
     """
@@ -136,12 +135,15 @@ class ServiceUnavailable(RequestRefused):
         super().__init__()
         self.reason = reason
 
+    def __str__(self) -> str:
+        return self.reason
+
 
 class EmailNotSent(ServiceUnavailable):
-    """The verification mail could not be handed over."""
+    """A mail could not be handed over."""
 
     code = "email-not-sent"
-    detail = gettext_noop("The verification e-mail could not be sent. Nothing was stored; please try again later.")
+    detail = gettext_noop("The e-mail could not be sent. Please try again later.")
 
 
 class RecipientRefused(EmailNotSent):

@@ -34,7 +34,7 @@ class RestRegistration:
 
     @property
     def blueprint(self) -> Blueprint:
-        """The blueprint with the two endpoints, for other extensions, before and after :meth:`init_app`."""
+        """The blueprint with the endpoints, for other extensions, before and after :meth:`init_app`."""
         return self._blueprint
 
     def init_app(self, app: Flask) -> None:

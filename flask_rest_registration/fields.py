@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -100,6 +101,26 @@ class LinkValue(fields.String):
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise ValidationError(gettext("Not a string or an integer."))
         return str(value)
+
+
+class Code(fields.String):
+    """A code as people type or paste it: blanks and dashes are dropped, and digits of ASCII must be left.
+
+    It is text, since a number has no leading zeros.
+
+    :param length: how many digits a code has.
+    """
+
+    def __init__(self, *, length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = length
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        digits = re.sub(r"[\s\-\u2010-\u2015]", "", text)
+        if len(digits) != self.length or not (digits.isascii() and digits.isdigit()):
+            raise ValidationError(gettext("A code has %(length)s digits.", length=self.length))
+        return digits
 
 
 def not_blank(text: str) -> None:

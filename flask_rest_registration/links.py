@@ -7,7 +7,7 @@ from typing import Any
 
 from .exceptions import SignatureExpired, SignatureInvalid
 from .serializers import VerifyRegistrationSerializer, load
-from .signers import LinkSigner
+from .signers import RegisterSigner
 from .state import Registration
 
 _serializer = VerifyRegistrationSerializer()  # without fields of any app, and without state
@@ -18,24 +18,23 @@ def load_link(sent: Any) -> Mapping[str, str]:
 
     :param sent: the parsed JSON.
     :returns: ``user_id``, ``timestamp`` and ``signature`` as the client sent them.
-    :raises InvalidInput: if one is missing or of the wrong kind, or there is more.
+    :raises InvalidInput: if one is missing or of the wrong kind.
     """
     loaded: Mapping[str, str] = load(_serializer, sent)
     return loaded
 
 
-def account_behind(registration: Registration, kind: type[LinkSigner], link: Mapping[str, str]) -> object:
+def account_behind(registration: Registration, link: Mapping[str, str]) -> object:
     """Return the account that a true link names; unknown accounts and wrong signatures are one answer.
 
     :param registration: the app's state.
-    :param kind: what the link must have been signed for.
     :param link: as :func:`load_link` gives it.
     :returns: the account as it is now, read in a transaction that is still open.
     :raises SignatureInvalid: if the link is not true for an account as it is now.
     :raises SignatureExpired: if it is true but too old.
     """
     user = registration.accounts.find(link["user_id"])
-    signer = kind(registration, user, timestamp=link["timestamp"])
+    signer = RegisterSigner(registration, user, timestamp=link["timestamp"])
     if not signer.accepts(link["signature"]) or user is None:
         raise SignatureInvalid
     if signer.has_expired():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,8 +13,9 @@ from jinja2 import Template
 
 from .addresses import to_recipient
 from .exceptions import ConfigurationError, RecipientRefused
+from .pending import PendingRegistrationMixin
 from .settings import MailAddress, Templates, parse_templates
-from .signers import RegisterSigner, RejectionSigner
+from .signers import RegisterSigner, make_code
 from .state import Registration
 from .texts import current_language, in_language, parse_locale
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from babel import Locale
 
 _FOLDER = "rest_registration/register"
+_MINUTE = timedelta(minutes=1)
 
 #: The templates of the verification mail and of the notice to an account's owner, unless settings name others.
 VERIFICATION_TEMPLATES: Templates = {
@@ -51,16 +54,46 @@ def mail_state(registration: Registration) -> Any:
     return state
 
 
-def build_verification_message(registration: Registration, request: Request | None, *, user: object) -> Message:
-    """Render the mail that asks an account's owner to verify the address.
+def build_verification_message(registration: Registration, request: Request | None, user: object) -> Message:
+    """Render the mail that asks its reader to verify the address.
 
     :param registration: the app's state.
     :param request: handed to the hooks.
-    :param user: a stored account.
+    :param user: a stored account, or a pending registration.
     :returns: a message to exactly one recipient.
     :raises RecipientRefused: if the account's address is no single address.
     :raises ConfigurationError: if there is no sender's address or no URL.
     """
+    message = _link(registration, request, user)
+    if _needs_both(registration, user):
+        _notice(registration, request, user)
+    return message
+
+
+def build_existing_account_message(registration: Registration, request: Request | None, user: object) -> Message:
+    """Render the notice that tells an account's owner that somebody signed up with the address.
+
+    It has no signed link and nothing of the request: whoever causes it is a stranger.
+
+    :param registration: the app's state.
+    :param request: handed to VERIFICATION_LOCALE_SELECTOR.
+    :param user: the pending registration with the account's address, or the account.
+    :returns: a message to exactly one recipient.
+    :raises RecipientRefused: if the account's address is no single address.
+    :raises ConfigurationError: if there is no sender's address or no URL.
+    """
+    if _needs_both(registration, user):
+        _link(registration, request, user)
+    return _notice(registration, request, user)
+
+
+def _needs_both(registration: Registration, user: object) -> bool:
+    """Tell whether both messages are rendered and one is sent: hooks and templates would tell who has an account."""
+    settings = registration.settings
+    return isinstance(user, PendingRegistrationMixin) and settings.renders_link and settings.renders_notice
+
+
+def _link(registration: Registration, request: Request | None, user: object) -> Message:
     build_context = registration.settings.verification_template_context_builder
     with in_language(_locale(registration, request, user)):
         context: Mapping[str, object] = _verification_context(registration, user)
@@ -69,18 +102,7 @@ def build_verification_message(registration: Registration, request: Request | No
         return _render(registration, _verification_templates(registration, request, user), context, user=user)
 
 
-def build_existing_account_message(registration: Registration, request: Request | None, *, user: object) -> Message:
-    """Render the notice that tells an account's owner that somebody signed up with the address.
-
-    It has no signed link and nothing of the request: whoever causes it is a stranger.
-
-    :param registration: the app's state.
-    :param request: handed to VERIFICATION_LOCALE_SELECTOR.
-    :param user: a stored account.
-    :returns: a message to exactly one recipient.
-    :raises RecipientRefused: if the account's address is no single address.
-    :raises ConfigurationError: if there is no sender's address or no URL.
-    """
+def _notice(registration: Registration, request: Request | None, user: object) -> Message:
     given = registration.settings.register_existing_email_templates
     templates = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
     with in_language(_locale(registration, request, user)):
@@ -105,7 +127,7 @@ def _render(
 ) -> Message:
     settings = registration.settings
     try:
-        recipient = to_recipient(registration.model.address_of(user))
+        recipient = to_recipient(_address_of(registration, user))
     except ValueError:
         raise RecipientRefused("not exactly one address") from None
     parts = _render_templates(registration.app, templates, context)
@@ -193,27 +215,37 @@ def sender_address(registration: Registration) -> MailAddress:
 
 
 def _common_context(registration: Registration, user: object, signer: RegisterSigner) -> dict[str, object]:
-    gettext = current_language().gettext
+    language = current_language()
     return {
         "user": user,
-        "user_address": registration.model.address_of(user),
+        "user_address": _address_of(registration, user),
         "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
-        "translate": gettext,
+        "translate": language.gettext,
+        "translate_number": language.ngettext,
         # Translators: this is to become the BCP 47 tag of your language.
-        "language": gettext("en"),
+        "language": language.gettext("en"),
         # Translators: this becomes "rtl" where your language is written from the right.
-        "direction": gettext("ltr"),
+        "direction": language.gettext("ltr"),
     }
+
+
+def _address_of(registration: Registration, user: object) -> str:
+    return user.email if isinstance(user, PendingRegistrationMixin) else registration.model.address_of(user)
 
 
 def _verification_context(registration: Registration, user: object) -> dict[str, object]:
     signer = RegisterSigner.for_user(user)
-    rejects = registration.settings.register_rejection_url is not None
+    pending, minutes = registration.pending, -(-registration.settings.register_verification_code_period // _MINUTE)
+    code = None
+    if isinstance(user, PendingRegistrationMixin) and pending is not None and pending.carries_code(user):
+        code = make_code(registration, user)
     return {
         **_common_context(registration, user, signer),
         "verification_url": signer.get_url(),
-        "rejection_url": RejectionSigner.for_user(user).get_url() if rejects else None,
         "valid_until": signer.get_valid_until(),
+        "email_first": isinstance(user, PendingRegistrationMixin),
+        "code": code,
+        "code_minutes": minutes,
     }
 
 

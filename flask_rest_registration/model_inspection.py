@@ -14,9 +14,9 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.hybrid import hybrid_property
 
-from .attributes import Attribute, Claim, Flag, Moment, PasswordTarget
+from .attributes import Attribute, Flag, PasswordTarget
 from .exceptions import ConfigurationError
-from .settings import FLAG_FIELDS, LOCK_OUT_FIELDS, NOTICE_SENT_AT_FIELD, SENT_AT_FIELD, Settings
+from .settings import FLAG_FIELDS, LOCK_OUT_FIELDS, Settings
 from .unique import find_unique_rules
 from .user_model import UserModel, mapped_columns, python_type
 
@@ -27,7 +27,7 @@ def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
     :param db: the application's Flask-SQLAlchemy extension.
     :param settings: the app's settings.
     :returns: the model's description.
-    :raises ConfigurationError: naming all that it lacks, with the mend.
+    :raises ConfigurationError: naming all that it lacks, with the fix.
     """
     cls = settings.user_model or _find_user_class(db)
     try:
@@ -38,12 +38,11 @@ def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
         ) from None
     finder = _Finder(cls, mapper, settings)
     email, link_id, flag = finder.email(), finder.link_id(), finder.flag()
-    password, claim, notice_at = finder.password(), finder.claim(flag), finder.notice_at()
-    finder.refuse_shared_columns(flag, claim, notice_at)
+    password = finder.password()
     if finder.faults or email is None or link_id is None or password is None:
         raise ConfigurationError(*finder.faults)
     rules = tuple(find_unique_rules(mapper))
-    return UserModel(cls, mapper, email, finder.keys(), link_id, flag, password, rules, claim, notice_at)
+    return UserModel(cls, mapper, email, finder.keys(), link_id, flag, password, rules)
 
 
 def _find_user_class(db: SQLAlchemy) -> type[Any]:
@@ -166,56 +165,6 @@ class _Finder:
             f"{seen}"
         )
 
-    def claim(self, flag: Flag | None) -> Claim | None:
-        """Return what makes an account a claim, where the model has a column for it."""
-        sent_at = self._moment(
-            self._settings.user_verification_sent_at_field, SENT_AT_FIELD, "USER_VERIFICATION_SENT_AT_FIELD"
-        )
-        if flag is None or sent_at is None:
-            return None
-        if sent_at.column.table is not flag.column.table:
-            self.faults.append(
-                f"{self._cls.__name__}.{sent_at.name} and {flag.name} stand in two tables, and one UPDATE has to change"
-                " both: move one of them."
-            )
-        return Claim(flag, sent_at)
-
-    def notice_at(self) -> Moment | None:
-        """Return when the last notice was sent, where the model has a column for it."""
-        return self._moment(self._settings.user_notice_sent_at_field, NOTICE_SENT_AT_FIELD, "USER_NOTICE_SENT_AT_FIELD")
-
-    def refuse_shared_columns(self, flag: Flag | None, claim: Claim | None, notice_at: Moment | None) -> None:
-        """Refuse one column for two purposes: a sign-up that notes its link in the flag would verify the account."""
-        used = [flag.column] if flag else []
-        sent_at = claim.sent_at if claim else None
-        for moment, setting in (
-            (sent_at, "USER_VERIFICATION_SENT_AT_FIELD"),
-            (notice_at, "USER_NOTICE_SENT_AT_FIELD"),
-        ):
-            if moment is None:
-                continue
-            if any(moment.column is column for column in used):
-                self.faults.append(
-                    f"{setting} is {moment.name!r}, which says something else of an account already: name another"
-                    " column."
-                )
-            used.append(moment.column)
-
-    def _moment(self, given: str | None, default: str, setting: str) -> Moment | None:
-        if given is None and default not in self._columns:
-            return None
-        attribute = self._attribute(given or default, setting)
-        if attribute is None:
-            return None
-        if python_type(attribute.column) is not datetime or not attribute.column.nullable:
-            self.faults.append(
-                f"{self._cls.__name__}.{attribute.name}, where registration notes when it sent a mail ({setting}), must"
-                f" be a nullable DateTime, not {attribute.column.type!r}"
-                f"{'' if attribute.column.nullable else ' NOT NULL'}: change the column, or name another one with"
-                f" {setting}."
-            )
-        return Moment(attribute.name, attribute.column)
-
     def password(self) -> PasswordTarget | None:
         """Return where a password goes."""
         given = self._settings.user_password_field
@@ -242,13 +191,22 @@ def _has_setter(attribute: object) -> bool:
     return isinstance(attribute, property) and attribute.fset is not None
 
 
-def model_warnings(model: UserModel) -> list[str]:
+def locks_people_out(flag: Flag) -> bool:
+    """Tell whether a verification flag has a name that applications also use to lock people out.
+
+    :param flag: the flag.
+    """
+    return not flag.known_names.isdisjoint(LOCK_OUT_FIELDS)
+
+
+def model_warnings(settings: Settings, model: UserModel) -> list[str]:
     """Return what is dangerous about a user model though it works.
 
+    :param settings: the app's settings.
     :param model: the user model.
     :returns: sentences for the developer.
     """
-    if model.flag is None or model.flag.name not in LOCK_OUT_FIELDS:
+    if settings.register_email_first or model.flag is None or not locks_people_out(model.flag):
         return []
     warning = (
         f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
@@ -263,7 +221,7 @@ def refuse_unfilled_key(model: UserModel, *, dialect: str) -> None:
 
     :param model: the user model.
     :param dialect: SQLAlchemy's name of the database.
-    :raises ConfigurationError: with the mend.
+    :raises ConfigurationError: with the fix.
     """
     key = model.keys[0]
     counted = key.column.table.autoincrement_column

@@ -1,17 +1,18 @@
-"""Making the user object of a registration, and giving it its password: nothing here touches the database."""
+"""From the fields of a registration to the new account: nothing here touches the database."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from marshmallow import Schema
 from sqlalchemy.orm import RelationshipDirection
 
-from .exceptions import WHOLE_OBJECT, ConfigurationError, InvalidInput
+from .addresses import is_same_address
+from .exceptions import WHOLE_OBJECT, ConfigurationError, FieldErrors, InvalidInput
 from .passwords import password_faults
-from .serializers import client_name
+from .serializers import DefaultRegisterUserSerializer, client_name, join_errors, load
 from .settings import Settings
 from .state import Registration
 from .texts import gettext
@@ -20,14 +21,52 @@ from .user_model import UserModel
 PASSWORD = "password"  # noqa: S105  # the name of the field
 
 
+def load_account(
+    registration: Registration, schema: Schema, sent: Any, *, more_errors: FieldErrors | None = None
+) -> Any:
+    """Load the fields of an account and judge its password: all that is wrong is told at once.
+
+    :param registration: the app's state.
+    :param schema: the register serializer.
+    :param sent: the parsed JSON.
+    :param more_errors: what is wrong with it besides.
+    :returns: a dict, or the serializer's own new user object; nothing is hashed yet.
+    :raises InvalidInput: if a field or the password is refused.
+    :raises ConfigurationError: if the serializer changes what the database already has.
+    """
+    validators = registration.settings.password_validators
+    name = client_name(schema, PASSWORD) or PASSWORD
+
+    def judge(fields: Mapping[str, Any]) -> FieldErrors:
+        password = fields[PASSWORD]
+        if not isinstance(password, str) or not password:
+            return {name: [gettext("A password is needed.")]}
+        others = {field: value for field, value in fields.items() if field != PASSWORD}
+        faults = password_faults(password, others, validators=validators)
+        return {name: faults} if faults else {}
+
+    def judge_valid(valid: Mapping[str, Any]) -> FieldErrors:
+        """Judge the password where other fields are refused; a schema of another kind may make an object of it."""
+        others = {field: value for field, value in valid.items() if field != "password_confirm"}
+        judged = judge(others) if PASSWORD in valid and isinstance(schema, DefaultRegisterUserSerializer) else {}
+        return join_errors(more_errors or {}, judged)
+
+    loaded = registration.accounts.refuse_changes(lambda: load(schema, sent, judge=judge_valid))
+    errors = judge(loaded) if isinstance(loaded, Mapping) and PASSWORD in loaded else {}
+    errors = join_errors(more_errors or {}, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return loaded
+
+
 def make_user(registration: Registration, loaded: object, *, password_name: str) -> Any:
-    """Make a new user of what the register serializer gave, its flag cleared and its password hashed.
+    """Make a new user of what :func:`load_account` gave, its flag cleared and its password hashed.
 
     :param registration: the app's state.
     :param loaded: a dict, or the serializer's own new user object, which is used as it is.
     :param password_name: the name under which the client sent the password.
     :returns: an object that is not stored yet.
-    :raises InvalidInput: if the password is refused.
+    :raises InvalidInput: if the model refuses the password or another value.
     :raises ConfigurationError: if the serializer and the model do not fit together.
     """
     model, settings = registration.model, registration.settings
@@ -35,8 +74,6 @@ def make_user(registration: Registration, loaded: object, *, password_name: str)
         user = _user_from_dict(model, settings, loaded, password_name=password_name)
     else:
         user = _new_object(registration, loaded)
-    if settings.password_at_verification:
-        _receive_random_password(model, settings, user)
     registration.accounts.forget(user)  # an __init__ may add it to the session, where it would pass for the app's
     _refuse_stored_children(model, user)
     flag = model.flag
@@ -44,36 +81,32 @@ def make_user(registration: Registration, loaded: object, *, password_name: str)
         flag.clear(user)
         if not settings.register_verification_enabled and not flag.is_time:
             setattr(user, flag.name, True)
-    for moment in model.moments:
-        moment.clear(user)
     _check_hash_fits(model, vars(user))
     return user
 
 
-def choose_password(registration: Registration, user: object, password: str) -> dict[str, Any]:
-    """Judge and hash the password that whoever opened a link has chosen.
+def set_proven_address(registration: Registration, user: object, address: str) -> None:
+    """Give a new account the address that was proven, whatever the serializer made of it.
 
     :param registration: the app's state.
-    :param user: the stored account; it stays as it is.
-    :param password: the password as it was sent.
-    :returns: the new values of columns, by the attribute's name.
-    :raises InvalidInput: if the password is refused.
-    :raises ConfigurationError: if the model's own code stores the password in no column of the model.
+    :param user: an object that is not stored yet.
+    :param address: as ``normalize_email`` gives it.
+    :raises InvalidInput: if the model refuses the address, or changes it to one that nobody has proven.
     """
-    model, settings = registration.model, registration.settings
-    schema = registration.serializers.register()
-    read = {name: getattr(user, name) for name in model.attributes if client_name(schema, name) is not None}
-    _judge(settings, password, read, password_name=PASSWORD)
-    changes = registration.accounts.collect_changes(
-        user, lambda: _receive(model, settings, user, password, password_name=PASSWORD)
-    )
-    if not changes:
-        raise ConfigurationError(
-            f"{model.name}.{model.password.name} changed no column of {model.name}, so that the password cannot be"
-            " stored together with the verification: REGISTER_PASSWORD_AT 'verify' needs a column for its hash."
+    model, text = registration.model, gettext("This data cannot be used.")
+    try:
+        setattr(user, model.email.name, address)
+        if is_same_address(model.address_of(user), address):
+            return
+        registration.app.logger.error(
+            "A registration was refused: %s.%s changes the address that was proven. Fix: change addresses before the"
+            " message is sent, in a serializer for REGISTER_EMAIL_SERIALIZER_CLASS.",
+            model.name,
+            model.email.name,
         )
-    _check_hash_fits(model, changes)
-    return changes
+    except ValueError as error:
+        text = _own_words(error, otherwise=text)
+    raise InvalidInput({WHOLE_OBJECT: [text]})
 
 
 def _new_object(registration: Registration, loaded: object) -> object:
@@ -112,21 +145,10 @@ def _user_from_dict(model: UserModel, settings: Settings, loaded: Mapping[str, A
             f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have:"
             " remove it in the serializer's @post_load, or add it to the model."
         )
-    if PASSWORD not in loaded or settings.password_at_verification:
-        return _construct(model, others)
-    password = loaded[PASSWORD]
-    _judge(settings, password, others, password_name=password_name)
     user = _construct(model, others)
-    _receive(model, settings, user, password, password_name=password_name)
+    if PASSWORD in loaded:
+        _receive(model, settings, user, loaded[PASSWORD], password_name=password_name)
     return user
-
-
-def _judge(settings: Settings, password: object, others: Mapping[str, Any], *, password_name: str) -> None:
-    if not isinstance(password, str) or not password:
-        raise InvalidInput({password_name: [gettext("A password is needed.")]})
-    faults = password_faults(password, others, validators=settings.password_validators)
-    if faults:
-        raise InvalidInput({password_name: faults})
 
 
 def _receive(model: UserModel, settings: Settings, user: object, password: str, *, password_name: str) -> None:
@@ -140,31 +162,13 @@ def _receive(model: UserModel, settings: Settings, user: object, password: str, 
     raise InvalidInput({password_name: [text]})
 
 
-def _receive_random_password(model: UserModel, settings: Settings, user: object) -> None:
-    """Keep everybody out until the password is chosen, by a hash like any other.
-
-    A mark such as "!" or NULL would make an application's own check of passwords raise.
-    """
-    try:
-        _receive(model, settings, user, secrets.token_urlsafe(32), password_name=PASSWORD)
-    except InvalidInput:
-        fault = (
-            f"{model.name}.{model.password.name} refused a random password of 43 letters, digits, - and _, which"
-            " registration gives while REGISTER_PASSWORD_AT is 'verify': move the rule that refused it to"
-            " PASSWORD_VALIDATORS."
-        )
-    else:
-        return
-    raise ConfigurationError(fault)
-
-
 def _own_words(error: ValueError, *, otherwise: str) -> str:
     # Subclasses such as UnicodeEncodeError quote what they were given.
     return str(error) if type(error) is ValueError and str(error) else otherwise
 
 
 def _construct(model: UserModel, values: Mapping[str, Any]) -> object:
-    """Call the model's constructor; what it demands and registration fills afterwards is None for the moment."""
+    """Call the model's constructor; what it demands and registration fills afterwards is None until then."""
     placeholders = {name: None for name in model.constructor_placeholders if name not in values}
     try:
         return model.cls(**values, **placeholders)

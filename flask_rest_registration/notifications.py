@@ -61,7 +61,7 @@ class ConnectingSender:
     """A sender that connects before the INSERT, so that only the transfer itself lies inside the transaction.
 
     :param connect: gives what hands over the messages, while the context lasts.
-    :param build: renders the message to the owner of an account.
+    :param build: renders the message to an account or a pending registration.
     """
 
     connect: Callable[[Registration], AbstractContextManager[Deliver]]
@@ -83,9 +83,7 @@ def link_sender(connect: Callable[[Registration], AbstractContextManager[Deliver
 
     :param connect: how it is handed over.
     """
-    return ConnectingSender(
-        connect, lambda registration, request, user: build_verification_message(registration, request, user=user)
-    )
+    return ConnectingSender(connect, build_verification_message)
 
 
 def notice_sender(connect: Callable[[Registration], AbstractContextManager[Deliver]]) -> ConnectingSender:
@@ -93,9 +91,7 @@ def notice_sender(connect: Callable[[Registration], AbstractContextManager[Deliv
 
     :param connect: how it is handed over.
     """
-    return ConnectingSender(
-        connect, lambda registration, request, user: build_existing_account_message(registration, request, user=user)
-    )
+    return ConnectingSender(connect, build_existing_account_message)
 
 
 _send_link = link_sender(Delivery)
@@ -106,7 +102,7 @@ def send_register_verification_email_notification(request: Request | None, user:
     """Render the verification mail and deliver it; the default REGISTER_VERIFICATION_EMAIL_SENDER.
 
     :param request: the request that caused it, or None in a script.
-    :param user: a stored account.
+    :param user: a stored account, or a pending registration.
     :raises EmailNotSent: if the mail server did not accept it within VERIFICATION_EMAIL_TIMEOUT;
         ``RecipientRefused``, a subclass, if it refused the recipient for good.
     :raises ConfigurationError: if the app lacks a setting for it.
@@ -118,7 +114,7 @@ def send_existing_account_email_notification(request: Request | None, user: obje
     """Tell an account's owner that somebody signed up with the address; the default REGISTER_EXISTING_EMAIL_SENDER.
 
     :param request: the request that caused it, or None in a script; nothing of it is in the mail.
-    :param user: a stored account.
+    :param user: the pending registration with the address, or a stored account.
     :raises EmailNotSent: as :func:`send_register_verification_email_notification`.
     :raises ConfigurationError: if the app lacks a setting for it.
     """
@@ -129,30 +125,42 @@ class Mailer:
     """A context in which a mail can be sent: what can fail or wait without a transaction does so at its start.
 
     The senders of the package connect, secure and log in there, so that only the transfer itself lies inside the
-    transaction. With a silent mail server 18 sign-ups would otherwise hold every database connection, or SQLite's
-    only lock. Whether a link or a notice is to be sent is not known yet: one connection serves for either.
+    transaction of a sign-up. With a silent mail server 18 sign-ups would otherwise hold every database connection, or
+    SQLite's only lock.
 
     :param registration: the app's state.
+    :param sender: what sends the mail.
     """
 
-    def __init__(self, registration: Registration) -> None:
-        settings = registration.settings
+    def __init__(self, registration: Registration, sender: Send) -> None:
         self._registration = registration
-        self._link_sender = _send_link if settings.sends_by_default else settings.register_verification_email_sender
-        self._notice_sender = _send_notice if settings.notifies_by_default else settings.register_existing_email_sender
-        self._connections = ExitStack()
-        self._delivers: dict[object, Deliver] = {}
+        self._sender = sender
+        self._connection = ExitStack()
+        self._deliver: Deliver | None = None
+
+    @classmethod
+    def of_links(cls, registration: Registration) -> Mailer:
+        """Make the one that sends verification mails."""
+        settings = registration.settings
+        return cls(
+            registration, _send_link if settings.sends_by_default else settings.register_verification_email_sender
+        )
+
+    @classmethod
+    def of_notices(cls, registration: Registration) -> Mailer:
+        """Make the one that tells owners of accounts that somebody signed up with their address."""
+        settings = registration.settings
+        return cls(
+            registration, _send_notice if settings.notifies_by_default else settings.register_existing_email_sender
+        )
 
     def __enter__(self) -> Mailer:
         """Connect.
 
         :raises EmailNotSent: if the mail server, or the broker, is out of reach.
         """
-        with self._connections:
-            self._connect(self._link_sender)
-            if self._registration.settings.register_hide_existing_email:
-                self._connect(self._notice_sender)
-            self._connections = self._connections.pop_all()
+        if isinstance(self._sender, ConnectingSender):
+            self._deliver = self._connection.enter_context(self._sender.connect(self._registration))
         return self
 
     def __exit__(
@@ -161,32 +169,22 @@ class Mailer:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The connections are told of the failure: a broker that is silent by then gets no good-bye.
-        self._connections.__exit__(exc_type, exc_value, traceback)
+        # The connection is told of the failure: a broker that is silent by then gets no good-bye.
+        self._connection.__exit__(exc_type, exc_value, traceback)
 
-    def _connect(self, sender: Send) -> None:
-        if isinstance(sender, ConnectingSender) and sender.connect not in self._delivers:
-            self._delivers[sender.connect] = self._connections.enter_context(sender.connect(self._registration))
-
-    def send_link(self, request: Request | None, user: object) -> None:
-        """Send the verification mail.
+    def send(self, request: Request | None, user: object, *, when_built: Callable[[], object] = lambda: None) -> None:
+        """Send the mail.
 
         :param request: the request that caused it.
-        :param user: a stored account.
+        :param user: a stored account, or a pending registration.
+        :param when_built: called between rendering and delivery: templates and hooks may have read the database.
         :raises EmailNotSent: if it was not sent.
         :raises ConfigurationError: if the app lacks a setting for it.
         """
-        self._send(self._link_sender, request, user)
-
-    def send_notice(self, request: Request | None, user: object) -> None:
-        """Tell an account's owner that somebody signed up with the address; as :meth:`send_link`."""
-        self._send(self._notice_sender, request, user)
-
-    def _send(self, sender: Send, request: Request | None, user: object) -> None:
+        sender, deliver = self._sender, self._deliver
         try:
-            if isinstance(sender, ConnectingSender):
-                deliver = self._delivers[sender.connect]
-                deliver(lambda: sender.build(self._registration, request, user))
+            if isinstance(sender, ConnectingSender) and deliver is not None:
+                deliver(lambda: self._build(sender, request, user, when_built))
             else:
                 sender(request, user)
         except (ConfigurationError, EmailNotSent):
@@ -196,6 +194,13 @@ class Mailer:
         else:
             return
         raise failure
+
+    def _build(
+        self, sender: ConnectingSender, request: Request | None, user: object, when_built: Callable[[], object]
+    ) -> Message:
+        message = sender.build(self._registration, request, user)
+        when_built()
+        return message
 
 
 def _hand_over(app: Flask, connection: DeliveryConnection, message: Message) -> None:

@@ -1,32 +1,35 @@
-"""The two workflows, in the order in which a request does its work."""
+"""The two workflows of an account that is made at sign-up, in the order in which a request does its work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from blinker import NamedSignal
 from flask import Request
 
-from . import clock
+from . import clock, email_first
 from .attributes import Flag
-from .database_errors import without_text
-from .exceptions import NotFound, SignatureInvalid
+from .exceptions import (
+    WHOLE_OBJECT,
+    EmailNotSent,
+    InvalidInput,
+    NotFound,
+    RecipientRefused,
+    SignatureInvalid,
+    UserWithoutEmailNonverifiable,
+)
 from .links import account_behind, load_link
 from .login import log_in
-from .new_users import PASSWORD, choose_password, make_user
-from .serializers import client_name, load
-from .settings import propagates_exceptions
-from .signals import send_signal, user_activated, user_registered
-from .signers import RegisterSigner
+from .mail_rule import REFUSED
+from .new_users import PASSWORD, load_account, make_user
+from .notifications import Mailer
+from .serializers import client_name
+from .signals import announce, user_activated, user_registered
 from .state import Registration
-from .storing import NewAccount, store
+from .storing import SignUp
 from .texts import gettext, gettext_noop
 
 ReadJson = Callable[[], Any]
-
-#: What every accepted sign-up is answered while the existence of accounts is hidden.
-HIDDEN = gettext_noop("If this address can be used, a message is on its way to it.")
 
 #: What a verification is answered.
 VERIFIED = gettext_noop("User verified successfully")
@@ -38,7 +41,7 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
     :param registration: the app's state.
     :param read_json: reads and parses the request's body.
     :param request: the request that it came with.
-    :returns: the output serializer's dump of the new account; one fixed body while REGISTER_HIDE_EXISTING_EMAIL is on.
+    :returns: the output serializer's dump of the new account.
     :raises RequestRefused: as section "Errors" of the documentation lists them; nothing is stored then.
     :raises ConfigurationError: if the app is set up wrongly.
     """
@@ -47,88 +50,80 @@ def register(registration: Registration, read_json: ReadJson, *, request: Reques
     with registration.accounts.rolled_back_on_failure():
         sent = read_json()
         schema = registration.serializers.register()
-        loaded = registration.accounts.refuse_changes(lambda: load(schema, sent))
+        loaded = load_account(registration, schema, sent)
         user = make_user(registration, loaded, password_name=client_name(schema, PASSWORD) or PASSWORD)
-        is_new = store(NewAccount(registration, schema, sent, user), request)
+        _store(registration, SignUp(registration, schema, sent, user), user, request)
     try:
-        hides = registration.settings.register_hide_existing_email
-        return {"detail": gettext(HIDDEN)} if hides else registration.serializers.profile().dump(user)
+        return registration.serializers.profile().dump(user)
     finally:
-        if is_new:
-            _tell(registration, user_registered, user=user, request=request)
+        rollback = registration.accounts.rollback
+        announce(user_registered, app=registration.app, user=user, request=request, rollback=rollback)
 
 
-def verify(registration: Registration, read_json: ReadJson, *, request: Request) -> dict[str, Any]:
-    """Activate the account of a link, once.
+def _store(registration: Registration, sign_up: SignUp, user: object, request: Request) -> None:
+    if not registration.settings.register_verification_enabled:
+        sign_up.store()
+        return
+    if not registration.model.address_of(user):
+        raise UserWithoutEmailNonverifiable
+
+    def send() -> None:
+        mailer.send(request, user)
+        if not registration.accounts.is_stored(user):
+            raise EmailNotSent("the sender rolled the session back")
+
+    try:
+        with Mailer.of_links(registration) as mailer:
+            sign_up.store(send=send)
+    except RecipientRefused as error:
+        registration.app.logger.warning("A verification mail was not sent: %s", error.reason)
+        field = sign_up.field_of(registration.model.email.name) or WHOLE_OBJECT
+        raise InvalidInput({field: [gettext(REFUSED)]}) from None
+
+
+def verify(registration: Registration, read_json: ReadJson, *, request: Request) -> tuple[Any, int]:
+    """Activate the account of a link, once; with REGISTER_EMAIL_FIRST, make the account of a pending registration.
 
     :param registration: the app's state.
     :param read_json: reads and parses the request's body.
     :param request: the request that it came with.
-    :returns: the answer's body: ``detail`` and what the login handler added.
+    :returns: the answer's body (``detail`` and what the login handler added) and its status; of a pending
+        registration the account, and 201.
     :raises RequestRefused: as section "Errors" of the documentation lists them.
     :raises ConfigurationError: if the app is set up wrongly.
     """
-    flag = registration.model.flag
+    flag, pending = registration.model.flag, registration.pending
     if flag is None or not registration.settings.register_verification_enabled:
         raise NotFound
     with registration.accounts.rolled_back_on_failure():
-        link, chosen = _split(registration, read_json())
-        user, activated = registration.accounts.retry_conflicts(lambda: _activate(registration, link, chosen, flag))
+        sent = read_json()
+        if registration.settings.register_email_first and pending is not None:
+            shown = email_first.verify(registration, pending, sent, flag=flag, request=request)
+            if shown is not email_first.NOT_PENDING:
+                return shown, 201
+        link = load_link(sent)
+        user, activated = registration.accounts.retry_conflicts(lambda: _activate(registration, link, flag))
     extra: Mapping[str, object] = {}
     if activated:
-        _tell(registration, user_activated, user=user, request=request)
-        if registration.settings.register_verification_auto_login:
-            extra = log_in(
-                registration.app,
-                registration.settings.login_handler,
-                request=request,
-                user=user,
-                rollback=registration.accounts.rollback,
-            )
-    return {**extra, "detail": gettext(VERIFIED)}
+        rollback = registration.accounts.rollback
+        announce(user_activated, app=registration.app, user=user, request=request, rollback=rollback)
+        extra = log_in(registration, request=request, user=user)
+    return {**extra, "detail": gettext(VERIFIED)}, 200
 
 
-def _split(registration: Registration, sent: Any) -> tuple[Mapping[str, str], dict[str, Any]]:
-    """Load what belongs to the link, and set aside what is looked at only when the link has been found true."""
-    names = registration.serializers.chosen_password.fields if registration.settings.password_at_verification else {}
-    if not names or not isinstance(sent, Mapping):
-        return load_link(sent), {}
-    chosen = {name: value for name, value in sent.items() if name in names}
-    return load_link({name: value for name, value in sent.items() if name not in names}), chosen
-
-
-def _activate(
-    registration: Registration, link: Mapping[str, str], chosen: Mapping[str, Any], flag: Flag
-) -> tuple[object, bool]:
+def _activate(registration: Registration, link: Mapping[str, str], flag: Flag) -> tuple[object, bool]:
     """Find the account, check its link, set the flag: two transactions, the second one decides.
 
     Sharing one would make the UPDATE fail on a stale snapshot, which no repetition helps.
     """
-    accounts, settings, model = registration.accounts, registration.settings, registration.model
-    claim = model.claim
-    user = account_behind(registration, RegisterSigner, link)
+    accounts = registration.accounts
+    user = account_behind(registration, link)
     accounts.commit()  # also where nothing is left to do: what the application left pending goes with it
-    if settings.password_at_verification and claim is not None:
-        if not claim.is_one(user):  # else an old link would be a password reset
-            raise SignatureInvalid
-        password = load(registration.serializers.chosen_password, chosen)[PASSWORD]
-        changes = choose_password(registration, user, password) | model.verified_values(clock.now())
-        activated = accounts.change(user, flag.column.table, changes, claim.condition())
-    elif flag.is_set(user):
+    if flag.is_set(user):
         return user, False
-    else:
-        activated = accounts.activate(user, at=clock.now())
-    if activated:
+    if accounts.activate(user, at=clock.now()):
         return user, True
-    user = account_behind(registration, RegisterSigner, link)
-    if settings.password_at_verification or not flag.is_set(user):
+    user = account_behind(registration, link)
+    if not flag.is_set(user):
         raise SignatureInvalid
     return user, False
-
-
-def _tell(registration: Registration, signal: NamedSignal, *, user: object, request: Request) -> None:
-    app = registration.app
-    keywords = {"user": user, "request": request}
-    failure = send_signal(signal, app, keywords, rollback=registration.accounts.rollback)
-    if failure is not None and propagates_exceptions(app.config):
-        raise without_text(failure)

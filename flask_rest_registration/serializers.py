@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from .attributes import PASSWORD_NAMES, Attribute
 from .column_fields import is_plain_text, read_field, shown_field
-from .exceptions import ConfigurationError, InvalidInput
-from .fields import EmailAddress, LinkValue
+from .exceptions import ConfigurationError, FieldErrors, InvalidInput
+from .fields import Code, EmailAddress, LinkValue
 from .library_texts import translate_text
 from .settings import Settings
 from .texts import gettext
@@ -21,13 +21,21 @@ from .user_model import UserModel, cannot_be_omitted
 _LONGEST_ADDRESS = 254
 
 
-class _PasswordSerializer(Schema):
-    """Compares ``password_confirm`` with ``password`` where it has it."""
+class DefaultRegisterUserSerializer(Schema):
+    """Read a registration.
 
-    @validates_schema
+    For each app a subclass of this class is made with the fields that its settings and its user model ask for: the
+    e-mail address, ``password``, ``password_confirm`` and USER_EDITABLE_FIELDS. A subclass of yours adds or
+    overrides fields as with any schema.
+    """
+
+    @validates_schema(skip_on_field_errors=False)
     def check_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> None:
-        """Refuse two passwords that differ."""
-        if "password_confirm" in self.fields and data.get("password") != data.get("password_confirm"):
+        """Refuse two passwords that differ, also where another field is refused."""
+        confirm = self.fields.get("password_confirm")
+        if confirm is None or "password" not in data or (confirm.required and "password_confirm" not in data):
+            return
+        if data["password"] != data.get("password_confirm"):
             raise ValidationError(gettext("The two passwords are not the same."), "password_confirm")
 
     @post_load
@@ -36,21 +44,27 @@ class _PasswordSerializer(Schema):
         return {name: value for name, value in data.items() if name != "password_confirm"}
 
 
-class DefaultRegisterUserSerializer(_PasswordSerializer):
-    """Read a registration.
-
-    For each app a subclass of this class is made with the fields that its settings and its user model ask for: the
-    e-mail address, ``password``, ``password_confirm`` and USER_EDITABLE_FIELDS. A subclass of yours adds or
-    overrides fields as with any schema.
-    """
-
-
 class DefaultUserProfileSerializer(Schema):
     """Show an account: USER_PUBLIC_FIELDS, by default the primary key and what registration reads."""
 
 
+class RegisterEmailSerializer(Schema):
+    """Read the address that somebody signs up with while REGISTER_EMAIL_FIRST is on.
+
+    A subclass of yours may ask for more, such as a captcha or a consent, and refuse it: of what it loads, only the
+    address is used.
+    """
+
+    email = EmailAddress(required=True)
+
+
 class VerifyRegistrationSerializer(Schema):
-    """Read what the page behind the link sends back."""
+    """Read what the page behind the link sends back; what mail services append to the link is ignored."""
+
+    class Meta:
+        """marshmallow's options."""
+
+        unknown = EXCLUDE
 
     user_id = LinkValue(required=True)
     timestamp = LinkValue(required=True)
@@ -59,6 +73,17 @@ class VerifyRegistrationSerializer(Schema):
 
 class ResendVerificationSerializer(Schema):
     """Read the address that a link is wanted for."""
+
+    email = EmailAddress(required=True)
+
+
+class VerifyCodeSerializer(Schema):
+    """Read the address that a code was sent to; for each app a subclass adds the code."""
+
+    class Meta:
+        """marshmallow's options."""
+
+        unknown = EXCLUDE
 
     email = EmailAddress(required=True)
 
@@ -79,15 +104,17 @@ class Serializers:
         self.profile = _schema_source(
             settings.register_output_serializer_class, DefaultUserProfileSerializer, generator.profile_fields
         )
-        #: Reads what is sent along with a link where the password is chosen there.
-        self.chosen_password = _PasswordSerializer.from_dict(_password_fields(settings))()
+        self.register_email = settings.register_email_serializer_class
+        code = Code(required=True, length=settings.register_verification_code_length)
+        self.verify_code = VerifyCodeSerializer.from_dict({"code": code})
 
 
-def load(schema: Schema, sent: Any) -> Any:
+def load(schema: Schema, sent: Any, *, judge: Callable[[Mapping[str, Any]], FieldErrors] = lambda valid: {}) -> Any:
     """Load a request's body.
 
     :param schema: any marshmallow schema.
     :param sent: the parsed JSON.
+    :param judge: finds more faults in those fields that are valid where others are not, so that one answer tells all.
     :returns: what the schema makes of it.
     :raises InvalidInput: with what the schema reports.
     """
@@ -100,7 +127,18 @@ def load(schema: Schema, sent: Any) -> Any:
     except ValidationError as error:
         messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = {str(field): _texts(found) for field, found in messages.items()}
-    raise InvalidInput(errors)
+        valid = error.valid_data
+        more = judge(valid) if isinstance(valid, Mapping) else {}
+    raise InvalidInput(join_errors(errors, more))
+
+
+def join_errors(first: FieldErrors, second: FieldErrors) -> FieldErrors:
+    """Put the faults of two checks together.
+
+    :param first: texts by field.
+    :param second: more of them.
+    """
+    return {name: list(dict.fromkeys([*first.get(name, ()), *second.get(name, ())])) for name in {**first, **second}}
 
 
 def _may_load_instances(schema: Schema) -> bool:
@@ -129,6 +167,23 @@ def client_name(schema: Schema, attribute: str) -> str | None:
     return None
 
 
+def field_faults(schema: Schema, attribute: str, value: object) -> list[str]:
+    """Judge a value by the field that reads an attribute.
+
+    :param schema: the register serializer.
+    :param attribute: the model's attribute.
+    :param value: what a client would send.
+    :returns: what is wrong with it; nothing where the schema does not read the attribute.
+    """
+    for name, field in schema.load_fields.items():
+        if (field.attribute or name) == attribute:
+            try:
+                field.deserialize(value, name, {name: value})
+            except ValidationError as error:
+                return _texts(error.messages)
+    return []
+
+
 def _schema_source(
     cls: type[Schema], default: type[Schema], generate: Callable[[], dict[str, fields.Field[Any]]]
 ) -> Callable[[], Schema]:
@@ -154,9 +209,7 @@ class _FieldGenerator:
         generated: dict[str, fields.Field[Any]] = {self._model.email.name: self._email_field()}
         for attribute in self._read_attributes():
             generated[attribute.name] = read_field(self._model, attribute)
-        return (
-            generated if self._settings.password_at_verification else {**generated, **_password_fields(self._settings)}
-        )
+        return {**generated, **_password_fields(self._settings)}
 
     def profile_fields(self) -> dict[str, fields.Field[Any]]:
         """Return the fields of the profile serializer, by name; all are for reading only."""
@@ -219,7 +272,7 @@ class _FieldGenerator:
 
     def _never_read(self) -> set[str]:
         flag = [self._model.flag] if self._model.flag else []
-        return self._password_names() | {each.name for each in (*flag, *self._model.moments, *self._model.keys)}
+        return self._password_names() | {each.name for each in (*flag, *self._model.keys)}
 
     def _is_readable(self, name: str) -> bool:
         return self._model.has(name)

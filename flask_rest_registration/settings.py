@@ -9,14 +9,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from email.utils import getaddresses
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Request
 from marshmallow import Schema
 from werkzeug.utils import import_string
 
-from .contradictions import CLAIM_SWITCHES, CONFIG_KEY, contradictions, is_switched_on
+from .contradictions import CONFIG_KEY, PENDING_SWITCHES, contradictions, gone
 from .exceptions import ConfigurationError
 
 #: Where a model's verification flag is looked for, in this order.
@@ -33,9 +34,6 @@ FLAG_FIELDS = (
 
 #: Flags that applications also use to lock people out.
 LOCK_OUT_FIELDS = ("is_active", "active")
-
-#: Where a model's moments are looked for.
-SENT_AT_FIELD, NOTICE_SENT_AT_FIELD = "verification_sent_at", "notice_sent_at"
 
 _HIDDEN_FIELDS = (
     "is_active",
@@ -56,10 +54,15 @@ _HIDDEN_FIELDS = (
 )
 
 _DEFAULT_SENDER = "flask_rest_registration.notifications.send_register_verification_email_notification"
+_DEFAULT_LOGIN = "flask_rest_registration.login.log_in_with_flask_login"
 _DEFAULT_NOTICE_SENDER = "flask_rest_registration.notifications.send_existing_account_email_notification"
 
 _LONGEST_DURATION = timedelta(days=100 * 365)  # far from where dates cannot be computed any more
 _LONGEST_TIMEOUT = timedelta(days=1)  # sockets take 24 days
+
+#: The longest time between two messages to one address, however many were sent in a row.
+LONGEST_COOLDOWN = timedelta(hours=12)
+
 _ONE_ADDRESS = re.compile(r"[^\s,;<>\"@]+@[^\s,;<>\"@]+")
 
 #: Settings of others that keys and log-ins stand in.
@@ -86,10 +89,10 @@ def _shown(value: object) -> str:
 def _switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    mend = ""
+    fix = ""
     if isinstance(value, str) and value.lower() in {"true", "false"}:
-        mend = f": write {value.lower()} in the environment, which is read as JSON, or {value.title()} in Python"
-    raise ValueError(f"must be True or False, not {_shown(value)}{mend}")
+        fix = f": write {value.lower()} in the environment, which is read as JSON, or {value.title()} in Python"
+    raise ValueError(f"must be True or False, not {_shown(value)}{fix}")
 
 
 def _text(value: object) -> str:
@@ -132,6 +135,13 @@ def _timeout(value: object) -> timedelta:
     return _duration(value, longest=_LONGEST_TIMEOUT)
 
 
+def _cooldown(value: object) -> timedelta:
+    cooldown = _duration(value)
+    if cooldown <= LONGEST_COOLDOWN:
+        return cooldown
+    raise ValueError(f"must be at most 12 hours, since it doubles with each message up to that, not {_shown(value)}")
+
+
 def _names(value: object) -> tuple[str, ...]:
     if isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(name, str) for name in value):
         return tuple(value)
@@ -148,10 +158,10 @@ def _address(value: object) -> MailAddress:
     raise ValueError(f"must be one e-mail address or a pair (name, address), not {_shown(value)}")
 
 
-def _password_at(value: object) -> str:
-    if isinstance(value, str) and value in {"register", "verify"}:
+def _code_length(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 6 <= value <= 10:
         return value
-    raise ValueError(f"must be 'register' or 'verify', not {_shown(value)}")
+    raise ValueError(f"must be a whole number from 6 to 10, not {_shown(value)}")
 
 
 def _dotted_path(value: object) -> bool:
@@ -252,19 +262,6 @@ class Settings:
         "A Boolean, or a nullable DateTime that is set at the time of verification; by default the first that the"
         f" model has of {', '.join(FLAG_FIELDS)}.",
     )
-    user_verification_sent_at_field: str | None = _setting(
-        None,
-        _text,
-        "A nullable DateTime, in UTC: when the last link was sent to an account that was never verified; by default"
-        f" `{SENT_AT_FIELD}` when the model has it. An account whose flag is unset and which has this time is a claim,"
-        " and only claims are resent, replaced, rejected or purged.",
-    )
-    user_notice_sent_at_field: str | None = _setting(
-        None,
-        _text,
-        "A nullable DateTime, in UTC: when an account's owner was last told that somebody signed up with the address;"
-        f" by default `{NOTICE_SENT_AT_FIELD}` when the model has it.",
-    )
     register_flow_enabled: bool = _setting(True, _switch, "Whether strangers can register.")
     register_serializer_class: type[Schema] = _setting(
         "flask_rest_registration.serializers.DefaultRegisterUserSerializer",
@@ -312,42 +309,54 @@ class Settings:
         _switch,
         "Whether the request that verifies an account logs in; needs Flask-Login or LOGIN_HANDLER.",
     )
+    pending_registration_model: type[Any] | None = _setting(
+        None,
+        _class,
+        "The model of pending registrations: the addresses that a message was sent to. REGISTER_EMAIL_FIRST and"
+        " REGISTER_VERIFICATION_RESEND_ENABLED need it; by default the one subclass of `PendingRegistrationMixin` in"
+        " `db.Model`'s registry.",
+    )
+    register_email_first: bool = _setting(
+        False,
+        _switch,
+        "Whether `register/` takes the address alone, answers everybody alike and sends a message; the account is made"
+        " by `verify-registration/`, with password and fields, by whoever reads it.",
+    )
+    register_email_serializer_class: type[Schema] = _setting(
+        "flask_rest_registration.serializers.RegisterEmailSerializer",
+        _class,
+        "The marshmallow schema that reads `register/` while REGISTER_EMAIL_FIRST is on; its field `email` is the"
+        " address.",
+    )
     register_verification_resend_enabled: bool = _setting(
-        False, _switch, "Whether `resend-verification/` sends a claim its link again."
+        False,
+        _switch,
+        "Whether `resend-verification/` sends the link again for an account that was made at sign-up and waits for its"
+        " verification.",
     )
     register_verification_resend_cooldown: timedelta = _setting(
+        timedelta(minutes=1),
+        _cooldown,
+        "The shortest time between two messages that a stranger can cause to one address: a timedelta or whole seconds."
+        " It doubles with each message in a row, to 12 hours at most.",
+    )
+    register_verification_code_enabled: bool = _setting(
+        False,
+        _switch,
+        "Whether the message has a short code beside the link, to be typed where the sign-up began; needs"
+        " REGISTER_EMAIL_FIRST.",
+    )
+    register_verification_code_length: int = _setting(6, _code_length, "How many digits a code has: 6 to 10.")
+    register_verification_code_period: timedelta = _setting(
         timedelta(minutes=15),
         _duration,
-        "The shortest time between two mails to one address, links and notices, that a stranger can cause: a timedelta"
-        " or whole seconds, shorter than REGISTER_VERIFICATION_PERIOD.",
-    )
-    register_reclaim_enabled: bool = _setting(
-        False,
-        _switch,
-        "Whether a registration replaces claims whose last link has expired, if they are all that it collides with.",
-    )
-    register_hide_existing_email: bool = _setting(
-        False,
-        _switch,
-        "Whether `register/` answers alike for free and for taken addresses; needs REGISTER_PASSWORD_AT `verify`.",
-    )
-    register_password_at: Literal["register", "verify"] = _setting(
-        "register",
-        _password_at,
-        "`register`, or `verify`: the password is chosen by whoever opens the link, so that nobody can prepare one for"
-        " somebody else's address.",
-    )
-    register_rejection_url: str | None = _setting(
-        None,
-        _url,
-        'The page of the front-end behind the second link of each mail, "this was not me", http or https; with it'
-        " `reject-registration/` deletes the claim.",
+        "How long a code lives: a timedelta or whole seconds, at most REGISTER_VERIFICATION_PERIOD.",
     )
     register_existing_email_sender: Callable[[Request | None, object], object] = _setting(
         _DEFAULT_NOTICE_SENDER,
         _function,
-        "`sender(request, user)`: tells an account's owner that somebody signed up with the address, while"
-        " REGISTER_HIDE_EXISTING_EMAIL is on.",
+        "`sender(request, pending)`: tells the owner of an account that somebody signed up with its address, while"
+        " REGISTER_EMAIL_FIRST is on.",
     )
     register_existing_email_templates: Templates | None = _setting(
         None,
@@ -356,7 +365,7 @@ class Settings:
         " `rest_registration/register/existing_subject.txt`, `existing_body.txt` and `existing_body.html`.",
     )
     login_handler: Callable[[Request, object], Mapping[str, object] | None] = _setting(
-        "flask_rest_registration.login.log_in_with_flask_login",
+        _DEFAULT_LOGIN,
         _function,
         "`handler(request, user)` returning a dict that is merged into the answer (a token, say), or None; by"
         " default Flask-Login's `login_user`.",
@@ -384,8 +393,9 @@ class Settings:
         None,
         _function,
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
-        " REGISTER_VERIFICATION_URL), `verification_url`, `rejection_url`, `valid_until`, `translate`, `language` and"
-        " `direction`, and the bodies' templates get the `subject` besides.",
+        " REGISTER_VERIFICATION_URL), `verification_url`, `valid_until`, `email_first`, `code`, `code_minutes`,"
+        " `translate`, `translate_number`, `language` and `direction`, and the bodies' templates get the `subject`"
+        " besides.",
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _setting(
         None,
@@ -420,19 +430,17 @@ class Settings:
         " loaded fields. By default 8 to 256 characters and a zxcvbn score of at least 3.",
     )
 
-    @property
+    @cached_property
     def sends_by_default(self) -> bool:
         """Whether verification mails are sent, and by the default sender."""
         return self.register_verification_enabled and _is_default(
             self.register_verification_email_sender, _DEFAULT_SENDER
         )
 
-    @property
+    @cached_property
     def notifies_by_default(self) -> bool:
         """Whether notices to the owners of accounts are sent, and by the default sender."""
-        return self.register_hide_existing_email and _is_default(
-            self.register_existing_email_sender, _DEFAULT_NOTICE_SENDER
-        )
+        return self.register_email_first and _is_default(self.register_existing_email_sender, _DEFAULT_NOTICE_SENDER)
 
     @property
     def renders_link(self) -> bool:
@@ -442,22 +450,17 @@ class Settings:
     @property
     def renders_notice(self) -> bool:
         """Whether notices to the owners of accounts are the package's own, whoever carries them."""
-        return self.register_hide_existing_email and _is_ours(self.register_existing_email_sender)
+        return self.register_email_first and _is_ours(self.register_existing_email_sender)
 
     @property
-    def password_at_verification(self) -> bool:
-        """Whether the password is chosen by whoever opens the link."""
-        return self.register_password_at == "verify"  # noqa: S105  # the name of an endpoint
+    def logs_in_by_default(self) -> bool:
+        """Whether the log-in after a verification is Flask-Login's."""
+        return _is_default(self.login_handler, _DEFAULT_LOGIN)
 
     @property
-    def deletes_claims(self) -> bool:
-        """Whether a request may delete a claim."""
-        return self.register_reclaim_enabled or self.register_rejection_url is not None
-
-    @property
-    def claim_settings(self) -> list[str]:
-        """The names of the settings in use that are about claims."""
-        return [name for name in CLAIM_SWITCHES if is_switched_on(getattr(self, name.lower()))]
+    def uses_pending_registrations(self) -> bool:
+        """Whether anything that is switched on needs the table of pending registrations."""
+        return self.register_email_first or self.register_verification_resend_enabled
 
 
 _DEFINITIONS = {field.name.upper(): field for field in dataclasses.fields(Settings)}
@@ -507,7 +510,9 @@ def read_settings(config: Mapping[str, object]) -> dict[str, object]:
         given,
         renders_link=_is_ours(values["REGISTER_VERIFICATION_EMAIL_SENDER"]),
         renders_notice=_is_ours(values["REGISTER_EXISTING_EMAIL_SENDER"]),
-        logs_in_by_default=values["LOGIN_HANDLER"] == _DEFINITIONS["LOGIN_HANDLER"].default,
+        own_link_sender=not _is_default(values["REGISTER_VERIFICATION_EMAIL_SENDER"], _DEFAULT_SENDER),
+        own_notice_sender=not _is_default(values["REGISTER_EXISTING_EMAIL_SENDER"], _DEFAULT_NOTICE_SENDER),
+        logs_in_by_default=_is_default(values["LOGIN_HANDLER"], _DEFAULT_LOGIN),
     )
     if faults:
         raise ConfigurationError(*faults)
@@ -526,7 +531,7 @@ def _given(config: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
     for source in (nested, {key[len(prefix) :]: value for key, value in config.items() if key.startswith(prefix)}):
         for name, value in source.items():
             if name not in _DEFINITIONS:
-                faults.append(_unknown_name(str(name)))
+                faults.append(gone(str(name)) or _unknown_name(str(name)))
             elif value is not None:
                 given[name] = value
     return given, faults
@@ -563,7 +568,9 @@ def _unknown_name(name: str) -> str:
 
 
 def _is_default(sender: object, path: str) -> bool:
-    return f"{getattr(sender, '__module__', '')}.{getattr(sender, '__qualname__', '')}" == path
+    if isinstance(sender, str):  # the package's own module, or the package, which has the public names
+        return sender in {path, f"{__package__}.{path.rpartition('.')[2]}"}
+    return sender is import_string(path)  # a wrapper has the name of what it wraps
 
 
 def _is_ours(sender: object) -> bool:
@@ -584,7 +591,9 @@ def resolve_settings(values: Mapping[str, object]) -> Settings:
     for name, value in values.items():
         parse = _DEFINITIONS[name].metadata["parse"]
         try:
-            if parse in {_class, _function}:
+            if name == "PENDING_REGISTRATION_MODEL" and not any(values[switch] for switch in PENDING_SWITCHES):
+                pass  # nothing of pending registrations is imported unless something needs it
+            elif parse in {_class, _function}:
                 value = _imported(value, parse)
             elif parse is _functions and isinstance(value, Sequence):
                 value = tuple(_imported(item, _function) for item in value)
@@ -616,7 +625,7 @@ def _imported(value: object, parse: Callable[[object], object]) -> object:
 
 
 def _not_schemas(resolved: Mapping[str, object]) -> list[str]:
-    names = ("register_serializer_class", "register_output_serializer_class")
+    names = ("register_serializer_class", "register_output_serializer_class", "register_email_serializer_class")
     return [
         f"{CONFIG_KEY} setting {name.upper()} must be a subclass of marshmallow.Schema, not {_shown(resolved[name])}."
         for name in names

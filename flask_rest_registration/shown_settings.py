@@ -64,8 +64,7 @@ def _found(registration: Registration) -> Iterator[tuple[str, object]]:
     yield "USER_PASSWORD_FIELD", model.password.name
     yield "USER_VERIFICATION_ID_FIELD", model.link_id.name
     yield "USER_VERIFICATION_FLAG_FIELD", model.flag and model.flag.name
-    yield "USER_VERIFICATION_SENT_AT_FIELD", model.claim and model.claim.sent_at.name
-    yield "USER_NOTICE_SENT_AT_FIELD", model.notice_at and model.notice_at.name
+    yield "PENDING_REGISTRATION_MODEL", registration.pending and registration.pending.model.cls
     yield "REGISTER_VERIFICATION_EMAIL_TEMPLATES", VERIFICATION_TEMPLATES
     yield "REGISTER_EXISTING_EMAIL_TEMPLATES", EXISTING_ACCOUNT_TEMPLATES
     if registration.settings.register_serializer_class is DefaultRegisterUserSerializer:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from blinker import NamedSignal, Namespace
 from flask import Flask
 
+from .database_errors import without_text
 from .safe_logging import log_exception
+from .settings import propagates_exceptions
 
 _namespace = Namespace()
 
@@ -17,6 +19,24 @@ user_registered: NamedSignal = _namespace.signal("user-registered")
 #: Sent once per account, after the COMMIT of its activation: ``sender`` is the app, ``user`` and ``request``
 #: are keywords.
 user_activated: NamedSignal = _namespace.signal("user-activated")
+
+
+def announce(*signals: NamedSignal, app: Flask, user: object, request: object, rollback: Callable[[], None]) -> None:
+    """Tell all receivers of some signals what has happened to an account; then raise what the first one raised.
+
+    It is raised only where Flask propagates exceptions, as in tests; elsewhere it is logged.
+
+    :param signals: the signals, in their order.
+    :param app: the sender.
+    :param user: the account.
+    :param request: the request that it happened in.
+    :param rollback: cleans the session after a receiver that raised.
+    """
+    keywords = {"user": user, "request": request}
+    failures = [send_signal(signal, app, keywords, rollback=rollback) for signal in signals]
+    first = next((failure for failure in failures if failure is not None), None)
+    if first is not None and propagates_exceptions(app.config):
+        raise without_text(first)
 
 
 def send_signal(

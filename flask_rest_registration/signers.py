@@ -1,4 +1,4 @@
-"""The links: what is signed, how it is checked, and the URL that carries it."""
+"""Links and codes: what is signed, how it is checked, and the URL that carries it."""
 
 from __future__ import annotations
 
@@ -6,66 +6,63 @@ import hashlib
 import hmac
 import json
 from datetime import datetime, timedelta, timezone
-from typing import ClassVar, TypeVar
 from urllib.parse import quote
 
 from itsdangerous import Signer
+from itsdangerous.encoding import base64_decode
 
 from . import clock
 from .exceptions import ConfigurationError
+from .pending import PendingRegistrationMixin
 from .state import Registration, current_registration
 
-Kind = TypeVar("Kind", bound="LinkSigner")
+# A signature made for one purpose is accepted for no other.
+_SALT_OF_ACCOUNTS = "flask_rest_registration.register_verification"
+_SALT_OF_PENDING = "flask_rest_registration.pending_registration"
+_SALT_OF_CODES = "flask_rest_registration.code"
 
 
-class LinkSigner:
-    """Sign and check a link that proves control of an account's e-mail address; the base of the two kinds.
+class RegisterSigner:
+    """Sign and check a link that proves control of an e-mail address.
 
-    The signature covers the account's id, the time and the address that the account has now: a link proves control
-    of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY and the salt.
+    The signature covers the id, the time and the address of an account as it is now, or of a pending registration: a
+    link proves control of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY and
+    a salt, which is another one for accounts and for pending registrations.
 
     :param registration: the app's state.
-    :param user: the account, or None to spend the time of a check on an account that does not exist.
+    :param user: the account or the pending registration; None to spend the time of a check where there is none.
     :param timestamp: when the link is or was made: seconds since the epoch, as text.
     """
-
-    #: Keeps a signature made for one purpose from being accepted for another.
-    salt: ClassVar[str]
-    #: The setting with the front-end's page for this purpose.
-    url_setting: ClassVar[str]
 
     def __init__(self, registration: Registration, user: object | None, *, timestamp: str) -> None:
         self._registration = registration
         self._timestamp = timestamp
-        model, settings = registration.model, registration.settings
-        self._user_id = model.link_id_of(user) if user is not None else ""
-        address = model.address_of(user).lower() if user is not None else ""
-        signed = [self._user_id, timestamp, address]
-        if settings.register_verification_one_time_use:
-            verified = user is not None and model.flag is not None and model.flag.is_set(user)
-            signed.append("verified" if verified else "unverified")
+        self._salt, self._user_id, signed = _SALT_OF_ACCOUNTS, "", ["", timestamp, ""]
+        if isinstance(user, PendingRegistrationMixin):
+            self._salt, self._user_id = _SALT_OF_PENDING, str(user.id)
+            signed = [self._user_id, timestamp, user.email]
+        elif user is not None:
+            model = registration.model
+            self._user_id = model.link_id_of(user)
+            signed = [self._user_id, timestamp, model.address_of(user).lower()]
+        if registration.settings.register_verification_one_time_use and self._salt == _SALT_OF_ACCOUNTS:
+            flag = registration.model.flag
+            signed.append("verified" if user is not None and flag is not None and flag.is_set(user) else "unverified")
         # A JSON array of texts is unambiguous: no value can be moved into its neighbour.
         self._message = json.dumps(signed)
 
     @classmethod
-    def for_user(cls: type[Kind], user: object) -> Kind:
-        """Make the signer of a stored account, for the current app.
+    def for_user(cls, user: object) -> RegisterSigner:
+        """Make the signer of a stored account or of a pending registration, for the current app.
 
-        A claim's links have the time that the claim has, so that it is stale exactly when its last link has expired;
-        any other account's have the time of now.
+        The link of a pending registration has the time of its last message, any other one has the time of now.
 
-        :param user: the account.
+        :param user: the account or the pending registration.
         :returns: a signer whose time does not change any more.
         :raises ConfigurationError: if the app is not set up.
         """
-        registration = current_registration()
-        now, claim = clock.now(), registration.model.claim
-        if claim is not None and claim.is_one(user):
-            signer = cls(registration, user, timestamp=str(claim.sent_at.seconds_of(user)))
-            # A script that writes to an old claim must not send a link that is dead already.
-            if not signer.has_expired():
-                return signer
-        return cls(registration, user, timestamp=str(now))
+        made = user.sent_at if isinstance(user, PendingRegistrationMixin) else clock.now()
+        return cls(current_registration(), user, timestamp=str(made))
 
     def get_signed_data(self) -> dict[str, str]:
         """Return what a front-end has to send back.
@@ -82,13 +79,13 @@ class LinkSigner:
     def get_base_url(self) -> str:
         """Return the front-end's page.
 
-        :returns: the setting that :attr:`url_setting` names.
+        :returns: REGISTER_VERIFICATION_URL.
         :raises ConfigurationError: if it is not set.
         """
-        url: str | None = getattr(self._registration.settings, self.url_setting.lower())
+        url = self._registration.settings.register_verification_url
         if url is None:
             raise ConfigurationError(
-                f"REST_REGISTRATION setting {self.url_setting} is missing: give the URL of the page that the"
+                "REST_REGISTRATION setting REGISTER_VERIFICATION_URL is missing: give the URL of the page that the"
                 " link in the mail leads to, such as 'https://example.com/verify-user/'."
             )
         return url
@@ -130,25 +127,47 @@ class LinkSigner:
         return age > self._registration.settings.register_verification_period
 
     def _signature(self, key: str | bytes) -> str:
-        signer = Signer(key, salt=self.salt, key_derivation="hmac", digest_method=hashlib.sha256)
-        return signer.get_signature(self._message).decode()
+        return _signature(key, self._salt, self._message)
 
 
-class RegisterSigner(LinkSigner):
-    """Sign and check the link that verifies an account's e-mail address."""
+def make_code(registration: Registration, row: PendingRegistrationMixin) -> str:
+    """Return the code of a pending registration's last message.
 
-    salt = "flask_rest_registration.register_verification"
-    url_setting = "REGISTER_VERIFICATION_URL"
+    It is made, not stored: of its id, its address and the time of the message.
+
+    :param registration: the app's state.
+    :param row: the pending registration.
+    :returns: REGISTER_VERIFICATION_CODE_LENGTH digits.
+    :raises ConfigurationError: if there is no SECRET_KEY.
+    """
+    return _code(registration, row, registration.secret_keys[-1])
 
 
-class RejectionSigner(LinkSigner):
-    """Sign and check the link "this was not me", which deletes a claim; as long-lived as the other one."""
+def accepts_code(registration: Registration, row: PendingRegistrationMixin, code: str) -> bool:
+    """Check a code against SECRET_KEY and SECRET_KEY_FALLBACKS, in constant time.
 
-    salt = "flask_rest_registration.register_rejection"
-    url_setting = "REGISTER_REJECTION_URL"
+    :param registration: the app's state.
+    :param row: the pending registration of the address that the code was sent with.
+    :param code: what the client sent, digits only.
+    :returns: whether one of the keys made it.
+    """
+    matches = [hmac.compare_digest(_code(registration, row, key), code) for key in registration.secret_keys]
+    return any(matches)
 
 
-def build_url(signer: LinkSigner) -> str:
+def _code(registration: Registration, row: PendingRegistrationMixin, key: str | bytes) -> str:
+    length = registration.settings.register_verification_code_length
+    signature = _signature(key, _SALT_OF_CODES, json.dumps([str(row.id), row.sent_at, row.email]))
+    number = int.from_bytes(base64_decode(signature), "big")  # of 256 bits: no remainder is likelier than another
+    return str(number % 10**length).zfill(length)
+
+
+def _signature(key: str | bytes, salt: str, message: str) -> str:
+    signer = Signer(key, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
+    return signer.get_signature(message).decode()
+
+
+def build_url(signer: RegisterSigner) -> str:
     """Append the signed data to the base URL as a query string; the default VERIFICATION_URL_BUILDER.
 
     :param signer: gives base URL and data.

@@ -12,11 +12,10 @@ from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
 from .accounts import Accounts
-from .claim_rules import refuse_unfit_for_claims
-from .claim_statements import ClaimStatements
 from .exceptions import ConfigurationError
-from .login import require_login_manager
 from .model_inspection import inspect_user_model, model_warnings, refuse_unfilled_key
+from .pending import inspect_pending_model
+from .pending_statements import PendingRegistrations
 from .serializers import Serializers
 from .settings import Settings, resolve_settings, secret_keys, setting_origins
 from .smtp import DeadlineTLSContext
@@ -35,7 +34,7 @@ class Registration:
     :param model: its user model.
     :param serializers: its schemas.
     :param accounts: its statements.
-    :param claims: its statements about claims, where the model tells claims from other accounts.
+    :param pending: its statements about pending registrations, while something needs them.
     """
 
     app: Flask
@@ -43,7 +42,7 @@ class Registration:
     model: UserModel
     serializers: Serializers
     accounts: Accounts
-    claims: ClaimStatements | None
+    pending: PendingRegistrations | None
 
     @cached_property
     def tls_context(self) -> DeadlineTLSContext:
@@ -100,17 +99,27 @@ class AppState:
                 "Flask-SQLAlchemy is not initialised on this app: call SQLAlchemy(app) or db.init_app(app)."
             )
         settings = resolve_settings(self._values)
-        require_login_manager(self._app, settings)
+        _require_login_manager(self._app, settings)
         _require_babel(self._app, settings)
         model = inspect_user_model(db, settings)
         accounts = Accounts(db, model)
         refuse_unfilled_key(model, dialect=accounts.dialect)
         serializers = Serializers(settings, model)
-        refuse_unfit_for_claims(settings, model, serializers, dialect=accounts.dialect)
-        claims = ClaimStatements(accounts, model, model.claim) if model.claim else None
-        for warning in model_warnings(model):
+        pending = None
+        if settings.uses_pending_registrations:
+            pending_model = inspect_pending_model(db, settings, model, serializers)
+            pending = PendingRegistrations(accounts, pending_model, settings)
+        for warning in model_warnings(settings, model):
             self._app.logger.warning(warning)
-        return Registration(self._app, settings, model, serializers, accounts, claims)
+        return Registration(self._app, settings, model, serializers, accounts, pending)
+
+
+def _require_login_manager(app: Flask, settings: Settings) -> None:
+    if settings.register_verification_auto_login and settings.logs_in_by_default and not hasattr(app, "login_manager"):
+        raise ConfigurationError(
+            "REGISTER_VERIFICATION_AUTO_LOGIN is True, which needs Flask-Login's LoginManager, and that is not"
+            " initialised on this app: call LoginManager(app), or give a LOGIN_HANDLER."
+        )
 
 
 def _require_babel(app: Flask, settings: Settings) -> None:

@@ -17,7 +17,11 @@ from .exceptions import ConfigurationError, DatabaseUnavailable
 
 Result = TypeVar("Result")
 
-_RETRIES = 3
+#: How often a conflict is tried again.
+RETRIES = 3
+
+#: How often a statement is tried again to whose row many requests write at once, such as the guesses of one code.
+HOT_ROW_RETRIES = 8
 
 # Set in a session's info while its transaction has written something.
 _HAS_WRITTEN = "flask_rest_registration.has_written"
@@ -141,19 +145,20 @@ class Transactions:
         self.commit()
         return True
 
-    def retry_conflicts(self, action: Callable[[], Result]) -> Result:
-        """Run a transaction, and up to three times more in a new one when the database refuses it as a conflict.
+    def retry_conflicts(self, action: Callable[[], Result], *, retries: int = RETRIES) -> Result:
+        """Run a transaction, and a few times more in a new one when the database refuses it as a conflict.
 
         A conflict in a transaction in which the application has written is not tried again: what it wrote there would
         be lost without a word.
 
         :param action: the statements; it must bear repetition.
+        :param retries: how often it is repeated at most.
         :returns: what it returns.
         :raises DatabaseUnavailable: after the last try.
         """
         session = self._session
         written_in = session.get_transaction() if _has_written(session) else None
-        tries_left = _RETRIES
+        tries_left = retries
         while True:
             try:
                 return action()
@@ -163,6 +168,23 @@ class Transactions:
                 if lost or not tries_left:
                     raise DatabaseUnavailable(str(conflict)) from None
                 tries_left -= 1
+
+    def read(self, action: Callable[[], Result]) -> Result:
+        """Run statements that only read, in a transaction that is over afterwards.
+
+        What the application left pending goes with its COMMIT.
+
+        :param action: the statements; it must bear repetition.
+        :returns: what it returns.
+        :raises DatabaseUnavailable: as :meth:`retry_conflicts`.
+        """
+
+        def read_and_commit() -> Result:
+            found = action()
+            self.commit()
+            return found
+
+        return self.retry_conflicts(read_and_commit)
 
     def flush_pending(self) -> None:
         """Write what the application left pending, so that its faults are told from ours: they are its own.
@@ -188,16 +210,22 @@ class Transactions:
         """Tell whether the session has changes that are not written yet."""
         return _has_pending(self._session)
 
+    def end_reading(self) -> None:
+        """End a transaction in which nothing was written, so that no connection is held by it."""
+        if not self.has_application_written():
+            self.commit()
+
     def rolled_back_on_failure(self) -> RollbackOnFailure:
         """Leave the session clean, whatever is raised inside."""
         return RollbackOnFailure(self)
 
-    def refuse_changes(self, load: Callable[[], Result]) -> Result:
+    def refuse_changes(self, load: Callable[[], Result], *, setting: str = "REGISTER_SERIALIZER_CLASS") -> Result:
         """Keep a serializer from changing rows that the database already has.
 
         A nested schema that loads instances finds them by the keys in the body, and overwrites them.
 
         :param load: runs the serializer.
+        :param setting: names the serializer.
         :returns: what it returns.
         :raises ConfigurationError: if there are changes that were not there before.
         """
@@ -208,7 +236,7 @@ class Transactions:
         if changed:
             names = ", ".join(sorted({type(each).__name__ for each in changed}))
             raise ConfigurationError(
-                f"REGISTER_SERIALIZER_CLASS changed rows that the database already has ({names}), so that a stranger"
+                f"{setting} changed rows that the database already has ({names}), so that a stranger"
                 " could overwrite them: load nested schemas without load_instance, or with transient=True."
             )
         return loaded

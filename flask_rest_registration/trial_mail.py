@@ -15,7 +15,7 @@ This mail was sent by the command "flask rest-registration send-test-mail".
 It came the way that verification mails take. It has no link, and there is nothing to do.
 """
 
-_MENDS = {
+_FIXES = {
     Step.CONNECTING: (
         "look at MAIL_SERVER and MAIL_PORT, at a firewall between, and at MAIL_USE_SSL, which belongs to port 465"
     ),
@@ -78,7 +78,7 @@ def send_trial_mail(registration: Registration, address: str) -> None:
         failure = TrialFailed(
             connection.step,
             f"The mail server {mail.server!r}, port {mail.port or 25}, failed at the step {connection.step.value!r}:"
-            f" {reason}. Mend: {_MENDS[connection.step]}.",
+            f" {reason}. Fix: {_FIXES[connection.step]}.",
         )
     else:
         return

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapper
 
-from .attributes import PASSWORD_NAMES, Attribute, Claim, Flag, Moment, PasswordTarget
+from .attributes import PASSWORD_NAMES, Attribute, Flag, PasswordTarget
 from .unique import UniqueRule
 
 
@@ -27,8 +27,6 @@ class UserModel:
     :param flag: the verification flag; None only while verification is off.
     :param password: where a password goes.
     :param unique_rules: what the database keeps unique.
-    :param claim: what makes an account a claim, where the model has a column for it.
-    :param notice_at: when the last notice was sent to the account's owner, where the model has a column for it.
     """
 
     cls: type[Any]
@@ -39,35 +37,6 @@ class UserModel:
     flag: Flag | None
     password: PasswordTarget
     unique_rules: tuple[UniqueRule, ...]
-    claim: Claim | None
-    notice_at: Moment | None
-
-    @property
-    def moments(self) -> tuple[Moment, ...]:
-        """What registration notes about its mails."""
-        sent_at = self.claim.sent_at if self.claim is not None else None
-        return tuple(moment for moment in (sent_at, self.notice_at) if moment is not None)
-
-    @cached_property
-    def nulls(self) -> set[str]:
-        """The times that a new account does not have."""
-        times = [*self.moments, *([self.flag] if self.flag and self.flag.is_time else [])]
-        return {time.name for time in times}
-
-    def verified_values(self, seconds: int) -> dict[str, Any]:
-        """Return what a verification changes, by the attribute's name.
-
-        :param seconds: the time of the verification, since the epoch.
-        """
-        flag = {self.flag.name: self.flag.value_at(seconds)} if self.flag is not None else {}
-        return {**flag, self.claim.sent_at.name: None} if self.claim is not None else flag
-
-    def is_claim(self, user: object) -> bool:
-        """Tell whether an account is a claim: never verified, and made by a sign-up.
-
-        :param user: the account, as it was read.
-        """
-        return self.claim is not None and self.claim.is_one(user)
 
     @cached_property
     def constructor_placeholders(self) -> tuple[str, ...]:

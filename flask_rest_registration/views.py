@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, default_exceptions
 from werkzeug.local import LocalProxy
 
-from . import claims, registration
+from . import email_first, registration, resend
 from .exceptions import (
     WHOLE_OBJECT,
     InvalidInput,
@@ -41,8 +41,8 @@ def add_views(blueprint: Blueprint) -> None:
     routes: dict[str, Callable[[], ResponseReturnValue]] = {
         "register": _register,
         "verify-registration": _verify_registration,
+        "check-link": _check_link,
         "resend-verification": _resend_verification,
-        "reject-registration": _reject_registration,
     }
     for path, view in routes.items():
         # Two rules, since one with strict_slashes=False answers other methods without the slash by 404.
@@ -58,20 +58,22 @@ def add_views(blueprint: Blueprint) -> None:
 
 def _register() -> tuple[Response, int]:
     state = current_registration()
-    body = registration.register(state, _read_json, request=_real_request())
-    return jsonify(body), 202 if state.settings.register_hide_existing_email else 201
+    if state.settings.register_email_first:
+        return jsonify(email_first.register(state, _read_json, request=_real_request())), 202
+    return jsonify(registration.register(state, _read_json, request=_real_request())), 201
 
 
-def _verify_registration() -> Response:
-    return jsonify(registration.verify(current_registration(), _read_json, request=_real_request()))
+def _verify_registration() -> tuple[Response, int]:
+    body, status = registration.verify(current_registration(), _read_json, request=_real_request())
+    return jsonify(body), status
+
+
+def _check_link() -> Response:
+    return jsonify(email_first.check_link(current_registration(), _read_json))
 
 
 def _resend_verification() -> tuple[Response, int]:
-    return jsonify(claims.resend(current_registration(), _read_json, request=_real_request())), 202
-
-
-def _reject_registration() -> Response:
-    return jsonify(claims.reject(current_registration(), _read_json))
+    return jsonify(resend.resend(current_registration(), _read_json, request=_real_request())), 202
 
 
 def _real_request() -> Request:

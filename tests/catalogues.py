@@ -21,7 +21,10 @@ FOLDER: Final = PACKAGE / "translations"
 LANGUAGES: Final = ["de", "fr", "es", "pt_BR", "it", "nl", "pl", "uk", "tr", "id", "ja", "ko", "zh_Hans", "ar", "he"]
 
 _METHODS: Final = [("**/templates/**", "jinja2"), ("**.py", "python")]
-_KEYWORDS: Final = {"gettext": None, "gettext_noop": None, "translate": None, "ngettext": (1, 2)}
+_KEYWORDS: Final = {
+    **dict.fromkeys(("gettext", "gettext_noop", "translate")),
+    **dict.fromkeys(("ngettext", "translate_number"), (1, 2)),
+}
 
 # One date for all, so that a catalogue in which nothing has changed stays as it is.
 _DATE: Final = datetime(2026, 11, 29, tzinfo=timezone.utc)

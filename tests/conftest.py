@@ -45,11 +45,14 @@ CORE_ALONE = not ON_SQLITE and os.environ.get("TEST_SELECTION") == "core"
 
 #: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
 CORE = {
-    "test_claim_races",
+    "test_codes",
     "test_concurrency",
+    "test_email_first",
     "test_hostile_input",
+    "test_pending_races",
     "test_processes",
     "test_register",
+    "test_resend",
     "test_user_models",
     "test_verify",
 }

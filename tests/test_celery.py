@@ -28,25 +28,26 @@ from flask_rest_registration.contrib.celery import (
     send_later,
 )
 
-from .support import models
 from .support.answers import refused
-from .support.apps import OMITTED, VERIFICATION_URL, Builder, Built, HasPort
+from .support.apps import CHECK_LINK, PASSWORD, REGISTER, RESEND, VERIFICATION_URL, Builder, Built, HasPort
 from .support.celery_app import Worker, celery_init_app
+from .support.clock import Clock
 from .support.concurrency import until
-from .support.links import link_in, values_of
+from .support.links import code_of, link_in, values_of
 from .support.mail_servers import DroppingServer, RecordingServer, SilentServer
 from .support.services import RedisServer, Relay, accepts_connections, free_port, missing
 from .support.statements import recorded
 
 TIMEOUT = 4  # seconds, of VERIFICATION_EMAIL_TIMEOUT where a test waits for its end
 
-HIDING = {
-    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-    "REGISTER_HIDE_EXISTING_EMAIL": True,
-    "REGISTER_PASSWORD_AT": "verify",
+RESENDING = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+EMAIL_FIRST = {
+    "REGISTER_EMAIL_FIRST": True,
+    "REGISTER_VERIFICATION_CODE_ENABLED": True,
     "REGISTER_EXISTING_EMAIL_SENDER": send_existing_account_later,
 }
-NO_PASSWORD = {"password": OMITTED, "password_confirm": OMITTED}
+ADDRESS = {"email": "ann@example.com"}
+ACCOUNT = {"username": "ann", "password": PASSWORD, "password_confirm": PASSWORD}
 
 
 class Queued:
@@ -105,7 +106,7 @@ class Build:
         }
         options: dict[str, Any] = {"mail": mail} if mail else {}
         built = self._build(
-            models.claiming,
+            pending=True,
             registration=settings,
             config={"CELERY": config, **more.pop("config", {})},
             **options,
@@ -145,7 +146,7 @@ def test_a_sign_up_queues_the_rendered_mail_and_sends_nothing(queueing: Build, s
     assert smtp.conversations == []
 
 
-def test_what_is_queued_is_json_whatever_the_app_prefers_and_names_no_account_but_by_the_mail(
+def test_what_is_queued_is_json_and_names_no_account_but_by_the_mail(
     queueing: Build,
 ) -> None:
     queued = queueing(celery={"task_serializer": "pickle"})
@@ -182,7 +183,7 @@ def test_the_mail_is_rendered_in_the_request_in_its_language(queueing: Build) ->
     assert (mail["subject"], mail["body"]) == ("Velkommen", "shop.example")
 
 
-def test_a_mail_that_comes_twice_has_one_message_id_and_a_sender_with_a_name_keeps_it(
+def test_a_mail_that_comes_twice_has_one_message_id_and_the_name_of_its_sender(
     queueing: Build, smtp: RecordingServer
 ) -> None:
     names = {
@@ -223,22 +224,47 @@ def test_each_app_uses_its_own_celery(queueing: Build) -> None:
     assert (len(second.messages()), len(first.messages())) == (0, 1)
 
 
-def test_a_link_that_is_sent_again_and_the_notice_to_an_owner_are_queued_too(queueing: Build, clock: Any) -> None:
-    queued = queueing(registration=HIDING)
+def link_of(mail: dict[str, Any]) -> dict[str, str]:
+    """Return what the link of a queued mail carries."""
+    return values_of(next(word for word in mail["body"].split() if word.startswith(VERIFICATION_URL)))
+
+
+def test_a_link_that_is_sent_again_is_queued_too(queueing: Build) -> None:
+    queued = queueing(registration=RESENDING)
     built = queued.built
-    assert built.register(**NO_PASSWORD).status_code == 202
+    built.register()
     (mail,) = queued.mails()
-    clock.move(16 * 60)
-    assert built.post("resend-verification/", {"email": "ann@example.com"}).status_code == 202
+    assert built.post(RESEND, ADDRESS).status_code == 202
     (again,) = queued.mails()
-    assert again["subject"] == mail["subject"]
-    link = next(word for word in again["body"].split() if word.startswith(VERIFICATION_URL))
-    password = {"password": "violet-anchor-47-tundra", "password_confirm": "violet-anchor-47-tundra"}
-    assert built.verify({**values_of(link), **password}).status_code == 200
-    assert built.register(username="other", **NO_PASSWORD).status_code == 202
+    assert (again["subject"], again["recipients"]) == (mail["subject"], ["ann@example.com"])
+    assert built.verify(link_of(again)).status_code == 200
+
+
+def test_with_email_first_a_link_with_its_code_and_a_notice_are_queued(queueing: Build, clock: Clock) -> None:
+    queued = queueing(registration=EMAIL_FIRST)
+    built = queued.built
+    assert built.post(REGISTER, ADDRESS).status_code == 202
+    (mail,) = queued.mails()
+    assert (mail["recipients"], mail["subject"][:6].isdigit()) == (["ann@example.com"], True)
+    assert mail["subject"][:6] in mail["body"]
+    assert built.post(CHECK_LINK, link_of(mail)).get_json() == ADDRESS
+    assert built.verify({**link_of(mail), **ACCOUNT}).status_code == 201
+    clock.move(3600)
+    assert built.post(REGISTER, ADDRESS).status_code == 202
     (notice,) = queued.mails()
     assert notice["recipients"] == ["ann@example.com"]
     assert "signature" not in notice["body"]
+
+
+def test_with_email_first_what_is_queued_names_no_row_but_by_the_link(queueing: Build) -> None:
+    queued = queueing(registration=EMAIL_FIRST)
+    queued.built.post(REGISTER, ADDRESS)
+    (message,) = queued.messages()
+    row_id = str(queued.built.pending_row()["id"])
+    (mail,) = message.payload[0]
+    assert link_of(mail)["user_id"] == row_id
+    others = {name: value for name, value in mail.items() if name not in {"body", "html"}}
+    assert row_id not in json.dumps([others, message.headers])
 
 
 def test_a_script_queues_without_a_request(queueing: Build) -> None:
@@ -282,7 +308,19 @@ def test_a_link_that_is_queued_needs_its_url_from_the_start_too(sender: object) 
         RestRegistration(app)
 
 
-def test_what_has_the_task_is_imported_when_the_app_is_made_since_a_worker_serves_no_request(
+def test_with_email_first_a_queued_link_beside_a_notice_that_is_not_queued_is_refused(queueing: Build) -> None:
+    with pytest.raises(ConfigurationError, match="REGISTER_EXISTING_EMAIL_SENDER too"):
+        queueing(registration={"REGISTER_EMAIL_FIRST": True})
+
+
+def test_with_email_first_an_app_without_celery_puts_the_row_back(build: Builder) -> None:
+    built = build(pending=True, registration={**EMAIL_FIRST, "REGISTER_VERIFICATION_EMAIL_SENDER": send_later})
+    with pytest.raises(ConfigurationError, match=r'app\.extensions\["celery"\]'):
+        built.post(REGISTER, ADDRESS)
+    assert built.pending_row()["next_mail_at"] == 0
+
+
+def test_what_has_the_task_is_imported_when_the_app_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = "flask_rest_registration.contrib.celery"
@@ -301,7 +339,7 @@ def test_check_looks_at_the_templates_of_mails_that_are_queued(queueing: Build) 
         "REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "no/such.txt"},
         "REGISTER_EXISTING_EMAIL_TEMPLATES": {"body": "no/notice.txt"},
     }
-    queued = queueing(registration={**HIDING, **templates})
+    queued = queueing(registration={**EMAIL_FIRST, **templates})
     printed = queued.built.command("check").output
     assert "'no/such.txt'" in printed
     assert "'no/notice.txt'" in printed
@@ -378,15 +416,25 @@ def test_the_second_broker_is_asked_within_the_time_too(queueing: Build, fault: 
         assert time.monotonic() - before < TIMEOUT
 
 
-def test_a_broker_out_of_reach_does_not_tell_who_has_an_account(queueing: Build) -> None:
-    queued = queueing(registration=HIDING, celery={"broker_transport_options": {"polling_interval": 0}})
+def test_a_broker_out_of_reach_does_not_tell_who_has_an_account(queueing: Build, clock: Clock) -> None:
+    queued = queueing(registration=EMAIL_FIRST)
     built = queued.built
-    assert built.register(**NO_PASSWORD).status_code == 202
+    built.post(REGISTER, ADDRESS)
+    (mail,) = queued.mails()
+    assert built.verify({**link_of(mail), **ACCOUNT}).status_code == 201
+    clock.move(3600)
     queued.celery.conf.broker_url = queued.celery.conf.broker_write_url = f"redis://127.0.0.1:{free_port()}/0"
     for address in ("ann@example.com", "nobody@example.com"):
-        refused(built.register(email=address, username="new", **NO_PASSWORD), 503, "email-not-sent")
-        refused(built.post("resend-verification/", {"email": address}), 503, "email-not-sent")
+        refused(built.post(REGISTER, {"email": address}), 503, "email-not-sent")
     assert len(built.rows()) == 1
+
+
+def test_a_broker_out_of_reach_does_not_tell_who_waits_for_a_link(queueing: Build) -> None:
+    queued = queueing(registration=RESENDING)
+    queued.built.register()
+    queued.celery.conf.broker_url = queued.celery.conf.broker_write_url = f"redis://127.0.0.1:{free_port()}/0"
+    for address in ("ann@example.com", "nobody@example.com"):
+        refused(queued.built.post(RESEND, {"email": address}), 503, "email-not-sent")
 
 
 def test_a_request_works_again_when_the_broker_is_back(queueing: Build, tmp_path: Path) -> None:
@@ -398,6 +446,36 @@ def test_a_request_works_again_when_the_broker_is_back(queueing: Build, tmp_path
         assert len(queued.mails()) == 1
     refused(queued.built.register(email="b@example.com", username="b"), 503, "email-not-sent")
     assert len(queued.built.rows()) == 1
+
+
+@pytest.mark.parametrize(("path", "settings"), [(REGISTER, EMAIL_FIRST), (RESEND, RESENDING)])
+def test_a_broker_that_is_down_puts_the_row_back_so_that_the_request_works_at_once(
+    queueing: Build, tmp_path: Path, clock: Clock, path: str, settings: dict[str, object]
+) -> None:
+    server = RedisServer(tmp_path)
+    queued = queueing(broker=server.url, registration=settings)
+    built = queued.built
+    if path == RESEND:
+        with server:
+            built.register()
+            queued.mails()
+    refused(built.post(path, ADDRESS), 503, "email-not-sent")
+    row = built.pending_row()
+    assert (row["mails"], row["next_mail_at"]) == (0, 0)
+    with server:
+        assert built.post(path, ADDRESS).status_code == 202
+        assert len(queued.mails()) == 1
+        assert built.post(path, ADDRESS).status_code == 202
+        assert queued.mails() == []  # the cooldown has begun
+    row = built.pending_row()
+    clock.move(3600)
+    refused(built.post(path, ADDRESS), 503, "email-not-sent")
+    assert built.pending_row() == row
+    with server:
+        assert built.post(path, ADDRESS).status_code == 202
+        (mail,) = queued.mails()
+    assert built.verify({**link_of(mail), **ACCOUNT}).status_code in {200, 201}
+    assert len(built.rows()) == 1
 
 
 def rabbitmq() -> str:
@@ -426,31 +504,40 @@ def queue_name(broker_url: str) -> Iterator[str]:
         Queue(name)(connection.default_channel).delete()
 
 
+@pytest.mark.parametrize(("settings", "status"), [({}, 201), (EMAIL_FIRST, 202)])
 def test_a_broker_that_falls_silent_before_the_message_is_a_503_within_the_time(
-    queueing: Build, broker_url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+    queueing: Build,
+    broker_url: str,
+    queue_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
+    status: int,
 ) -> None:
     port = Connection(broker_url).port
     good_byes: list[object] = []
     with Relay(port, freezes_at=TASK_NAME.encode()) as relay, monkeypatch.context() as patch:
         patch.setattr(Connection, "release", lambda connection: good_byes.append(connection))
         queued = queueing(
-            broker=broker_url.replace(f":{port}", f":{relay.port}"), celery={"task_default_queue": queue_name}
+            broker=broker_url.replace(f":{port}", f":{relay.port}"),
+            celery={"task_default_queue": queue_name},
+            registration=settings,
         )
+        body = ADDRESS if status == 202 else queued.built.body()
         before = time.monotonic()
-        refused(queued.built.register(), 503, "email-not-sent")
+        refused(queued.built.post(REGISTER, body), 503, "email-not-sent")
         took = time.monotonic() - before
         assert relay.has_frozen
     assert took < TIMEOUT
     assert good_byes == []  # a silent broker would not answer them
     assert queued.built.rows() == []
     queued.celery.conf.broker_url = queued.celery.conf.broker_write_url = broker_url
-    assert queued.built.register().status_code == 201
+    assert queued.built.post(REGISTER, body).status_code == status
 
 
 # The task, without a worker
 
 
-def test_a_mail_server_that_does_not_take_a_mail_is_asked_again_until_the_mail_is_given_up(
+def test_a_mail_server_is_asked_again_until_it_takes_a_mail_or_the_mail_is_given_up(
     queueing: Build, given_up: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with RecordingServer(rcpt_reply="451 later") as server:
@@ -659,6 +746,33 @@ def test_a_worker_sends_what_is_queued_and_logs_nothing_of_it(
     )
 
 
+def test_with_email_first_a_worker_sends_the_link_with_its_code_and_the_notice(
+    queueing: Build, broker_url: str, queue_name: str, smtp: RecordingServer, clock: Clock, tmp_path: Path
+) -> None:
+    clock.time = int(time.time())  # as the worker's
+    settings = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_LENGTH": 10}  # no number of the log is like it
+    queued = queueing(broker=broker_url, registration=settings, celery={"task_default_queue": queue_name})
+    built = queued.built
+    assert built.post(REGISTER, ADDRESS).status_code == 202
+    worker = Workers(queued, smtp, tmp_path).worker
+    with worker:
+        wait_for_mails(smtp, worker)
+        (mail,) = smtp.messages
+        assert built.post(CHECK_LINK, values_of(link_in(mail))).get_json() == ADDRESS
+        assert built.verify({**ADDRESS, "code": code_of(mail), **ACCOUNT}).status_code == 201
+        clock.move(3600)
+        assert built.post(REGISTER, ADDRESS).status_code == 202
+        wait_for_mails(smtp, worker, at_least=2)
+        worker.wait_for("succeeded in")
+    notice = smtp.messages[1]
+    assert notice["To"] == "ann@example.com"
+    assert "signature" not in notice.as_string()
+    # Also at the level DEBUG, at which the worker runs here.
+    link = values_of(link_in(mail))
+    secrets = ("ann@example.com", code_of(mail), link["user_id"], link["signature"])
+    assert not any(text in worker.output for text in secrets)
+
+
 class StuckMail:
     """The first mail does not come to its end, until it is let go and refused; the next ones are accepted."""
 
@@ -742,15 +856,15 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.mark.parametrize("moment", ["before the worker starts", "in the middle of a send"])
+@pytest.mark.parametrize("when", ["before the worker starts", "in the middle of a send"])
 def test_a_broker_that_is_killed_and_started_again_loses_no_mail(
-    queueing: Build, redis: RedisServer, smtp: RecordingServer, tmp_path: Path, moment: str
+    queueing: Build, redis: RedisServer, smtp: RecordingServer, tmp_path: Path, when: str
 ) -> None:
     options = {"broker_transport_options": RETURNED_SOON}
     queued = queueing(broker=redis.url, task={**SOON, "max_retries": 20}, celery=options)
     worker = Workers(queued, smtp, tmp_path).worker
     assert queued.built.register().status_code == 201
-    if moment == "in the middle of a send":
+    if when == "in the middle of a send":
         stuck = StuckMail(smtp)
         with worker:
             assert stuck.arrived.wait(60), worker.output

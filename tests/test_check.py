@@ -1,4 +1,4 @@
-"""``flask rest-registration check``: what is otherwise found out on first use, each with its mend."""
+"""``flask rest-registration check``: what is otherwise found out on first use, each with its fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import DictLoader
 from marshmallow import Schema
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, SmallInteger, String
+from sqlalchemy import BigInteger, Column, DateTime, Integer, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rest_registration import ConfigurationError
@@ -146,6 +146,7 @@ def test_it_tries_a_password_where_nothing_has_used_the_models_yet(tmp_path: Pat
         "USER_MODEL",
         "REGISTER_SERIALIZER_CLASS",
         "REGISTER_OUTPUT_SERIALIZER_CLASS",
+        "REGISTER_EMAIL_SERIALIZER_CLASS",
         "REGISTER_VERIFICATION_EMAIL_SENDER",
         "REGISTER_EXISTING_EMAIL_SENDER",
         "LOGIN_HANDLER",
@@ -164,7 +165,9 @@ def test_every_dotted_path_is_followed(build: Builder, name: str, path: str) -> 
     assert lacking(the_error(build(registration={name: value})), name, repr(path)) == []
 
 
-@pytest.mark.parametrize("name", ["REGISTER_SERIALIZER_CLASS", "REGISTER_OUTPUT_SERIALIZER_CLASS"])
+@pytest.mark.parametrize(
+    "name", ["REGISTER_SERIALIZER_CLASS", "REGISTER_OUTPUT_SERIALIZER_CLASS", "REGISTER_EMAIL_SERIALIZER_CLASS"]
+)
 @pytest.mark.parametrize("value", [dict, "collections.OrderedDict"])
 def test_a_class_that_is_no_schema_is_an_error(build: Builder, name: str, value: object) -> None:
     message = the_error(build(registration={name: value}))
@@ -472,32 +475,42 @@ def test_the_command_changes_nothing(build: Builder) -> None:
     assert built.register().get_json() == {}
 
 
-# Claims
+# Pending registrations
 
 
-REJECTION_URL = "https://frontend.example/reject-user/"
-AT_VERIFICATION: dict[str, object] = {"REGISTER_PASSWORD_AT": "verify"}
-HIDING: dict[str, object] = {**AT_VERIFICATION, "REGISTER_HIDE_EXISTING_EMAIL": True}
+EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True}
+RESEND: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
 
 
-def telling(**attributes: Any) -> models.Model:
-    """Return the smallest model that tells claims from other accounts, with attributes replaced or added."""
-    return models.declared(
-        **{
-            "verification_sent_at": mapped_column(DateTime),
-            "notice_sent_at": mapped_column(DateTime),
-            **attributes,
-        }
-    )
+@pytest.mark.parametrize("name", models.ALL)
+def test_of_an_app_with_e_mail_first_that_is_fine_it_finds_nothing(build: Builder, name: str) -> None:
+    """Nor of is_active as the flag: nobody who is locked out has a link that would let them in."""
+    settings = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_ENABLED": True, "PASSWORD_HASHER": None}
+    assert check(build(models.ALL[name], pending=True, registration=settings)) == (0, [], [])
 
 
-@pytest.mark.parametrize(("url", "warned"), [("http://frontend.example/no/", True), ("http://localhost/no/", False)])
-def test_a_rejection_over_http_is_a_warning(build: Builder, url: str, warned: bool) -> None:
-    built = build(telling(__table_args__={"sqlite_autoincrement": True}), registration={"REGISTER_REJECTION_URL": url})
-    if not warned:
+@pytest.mark.parametrize("name", [name for name in models.ALL if name != "is_active_flag"])
+def test_of_an_app_with_resend_that_is_fine_it_finds_nothing(build: Builder, name: str) -> None:
+    settings = {**RESEND, "PASSWORD_HASHER": None}
+    assert check(build(models.ALL[name], pending=True, registration=settings)) == (0, [], [])
+
+
+@pytest.mark.parametrize("settings", [EMAIL_FIRST, RESEND])
+def test_of_pending_registrations_it_asks_neither_the_database_nor_the_mail_server(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object]
+) -> None:
+    built = build(tables=False, pending=True, registration=settings)
+    with recorded(built.engine) as statements:
         assert check(built) == (0, [], [])
-    else:
-        assert lacking(the_warning(built), "REGISTER_REJECTION_URL", repr(url), "https") == []
+    assert (statements.kinds, smtp.conversations) == ([], [])
+
+
+@pytest.mark.parametrize("settings", [EMAIL_FIRST, RESEND])
+def test_no_model_of_pending_registrations_is_an_error_where_one_is_needed(
+    build: Builder, settings: dict[str, object]
+) -> None:
+    words = ("no model of pending registrations", *settings, "Fix: ", "PendingRegistrationMixin", "migration")
+    assert lacking(the_error(build(registration=settings)), *words) == []
 
 
 @pytest.mark.parametrize(
@@ -507,23 +520,27 @@ def test_a_rejection_over_http_is_a_warning(build: Builder, url: str, warned: bo
 def test_a_template_of_the_notice_that_is_not_there_is_an_error(build: Builder, name: str, key: str) -> None:
     setting, _, public = name.partition(" ")
     sender = "flask_rest_registration.send_existing_account_email_notification" if public else None
-    settings = {**HIDING, setting: sender, "REGISTER_EXISTING_EMAIL_TEMPLATES": {key: "none.txt"}}
-    message = the_error(build(telling(), registration=settings))
+    settings = {**EMAIL_FIRST, setting: sender, "REGISTER_EXISTING_EMAIL_TEMPLATES": {key: "none.txt"}}
+    message = the_error(build(pending=True, registration=settings))
     assert lacking(message, "REGISTER_EXISTING_EMAIL_TEMPLATES", "'none.txt'", repr(key), "not found") == []
 
 
 def test_a_template_of_the_notice_that_is_broken_is_an_error(build: Builder) -> None:
-    name = "rest_registration/register/existing_body.txt"
-    message = the_error(build(telling(), registration=HIDING, before_init=use_templates({name: "{% if %}"})))
-    assert lacking(message, "REGISTER_EXISTING_EMAIL_TEMPLATES", name, "'body'", "broken") == []
+    templates = use_templates({"rest_registration/register/existing_body.txt": "{% if %}"})
+    message = the_error(build(pending=True, registration=EMAIL_FIRST, before_init=templates))
+    words = ("REGISTER_EXISTING_EMAIL_TEMPLATES", "rest_registration/register/existing_body.txt", "'body'", "broken")
+    assert lacking(message, *words) == []
 
 
-@pytest.mark.parametrize("settings", [AT_VERIFICATION, {**HIDING, "REGISTER_EXISTING_EMAIL_SENDER": own_sender}])
+OWN_SENDERS = dict.fromkeys(("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER"), own_sender)
+
+
+@pytest.mark.parametrize("settings", [{}, RESEND, {**EMAIL_FIRST, **OWN_SENDERS}])
 def test_templates_of_a_notice_that_nobody_sends_by_default_are_not_looked_for(
     build: Builder, settings: dict[str, object]
 ) -> None:
     templates = {"REGISTER_EXISTING_EMAIL_TEMPLATES": {"body": "none.txt"}}
-    assert check(build(telling(), registration={**settings, **templates})) == (0, [], [])
+    assert check(build(pending=True, registration={**settings, **templates})) == (0, [], [])
 
 
 def test_templates_of_a_link_that_the_application_sends_by_itself_are_not_looked_for(build: Builder) -> None:
@@ -531,102 +548,24 @@ def test_templates_of_a_link_that_the_application_sends_by_itself_are_not_looked
     assert check(build(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": own_sender, **templates})) == (0, [], [])
 
 
-def test_a_notice_by_the_default_sender_needs_the_mail_though_links_are_sent_otherwise(build: Builder) -> None:
-    settings = {**HIDING, "REGISTER_VERIFICATION_EMAIL_SENDER": own_sender}
-    message = the_error(build(telling(), registration=settings, config={"MAIL_DEFAULT_SENDER": None}))
-    assert "MAIL_DEFAULT_SENDER" in message
-
-
-@pytest.mark.parametrize("name", ["alias", "username"])
-def test_hiding_with_a_unique_name_that_registration_reads_is_a_warning(build: Builder, name: str) -> None:
-    model = telling(**{name: mapped_column(String(80), unique=True)})
-    message = the_warning(build(model, registration={**HIDING, "USER_EDITABLE_FIELDS": [name]}))
-    words = ("REGISTER_HIDE_EXISTING_EMAIL", f"also reads {name}, which is unique", "two sign-ups", "Ask for it after")
-    assert lacking(message, *words) == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "editable"),
-    [(AT_VERIFICATION, ["username"]), (HIDING, [])],
-    ids=["not hiding", "a name that is not read"],
-)
-def test_without_hiding_or_without_reading_the_name_there_is_no_warning(
-    build: Builder, settings: dict[str, object], editable: list[str]
-) -> None:
-    model = telling(username=mapped_column(String(80), unique=True))
-    assert check(build(model, registration={**settings, "USER_EDITABLE_FIELDS": editable})) == (0, [], [])
+def test_with_own_senders_of_both_mails_nothing_of_flask_mail_is_asked_for(build: Builder) -> None:
+    built = build(pending=True, registration={**EMAIL_FIRST, **OWN_SENDERS}, config={"MAIL_DEFAULT_SENDER": None})
+    del built.app.extensions["mail"]
+    assert check(built) == (0, [], [])
 
 
 def test_a_unique_rule_over_a_column_that_is_not_mapped_is_passed_over(build: Builder) -> None:
     def model(db: SQLAlchemy) -> type[Any]:
         columns: dict[str, Any] = {"id": Integer, "email": String(254), "password_hash": String(256), "code": String(9)}
-        moments = ("email_verified_at", "verification_sent_at", "notice_sent_at")
         table = db.Table(
             "user",
             *(Column(name, kind, primary_key=name == "id", unique=name != "id") for name, kind in columns.items()),
-            *(Column(name, DateTime) for name in moments),
+            Column("email_verified_at", DateTime),
         )
         excluding = {"exclude_properties": ["code"]}
         return type("User", (db.Model,), {"__table__": table, "__mapper_args__": excluding})
 
-    assert check(build(model, registration=HIDING)) == (0, [], [])
-
-
-def referring(target: str, on_delete: str | None) -> models.Model:
-    """Return a model, with or without the column of claims, that another one refers to."""
-
-    def model(db: SQLAlchemy) -> type[Any]:
-        type(
-            "Profile",
-            (db.Model,),
-            {
-                "id": mapped_column(Integer, primary_key=True),
-                "user_id": mapped_column(ForeignKey(target, ondelete=on_delete)),
-            },
-        )
-        return telling(invited_by=mapped_column(ForeignKey("user.id", ondelete="set null")))(db)
-
-    return model
-
-
-@pytest.mark.parametrize(
-    ("on_delete", "warned"),
-    [
-        (None, True),
-        ("RESTRICT", True),
-        ("NO ACTION", True),
-        ("CASCADE", False),
-        ("cascade", False),
-        ("SET NULL", False),
-    ],
-)
-def test_a_foreign_key_that_keeps_a_claim_is_a_warning(build: Builder, on_delete: str | None, warned: bool) -> None:
-    built = build(referring("user.id", on_delete))
-    if not warned:
-        assert check(built) == (0, [], [])
-    else:
-        words = ("profile.user_id", "refers to User without ON DELETE CASCADE or SET NULL", "kept by purge")
-        assert lacking(the_warning(built), *words) == []
-
-
-def test_foreign_keys_to_a_model_without_claims_are_nobodys_business(build: Builder) -> None:
-    def model(db: SQLAlchemy) -> type[Any]:
-        return models.declared(invited_by=mapped_column(ForeignKey("user.id")))(db)
-
-    assert check(build(model)) == (0, [], [])
-
-
-def test_a_foreign_key_to_a_table_that_is_not_there_does_not_stop_the_command(build: Builder) -> None:
-    assert check(build(referring("gone.id", None), tables=False, registration={"PASSWORD_HASHER": None}))[2] == []
-
-
-@pytest.mark.only_on("sqlite")
-def test_each_thing_that_claims_lack_is_an_error(build: Builder) -> None:
-    settings = {**HIDING, "REGISTER_REJECTION_URL": REJECTION_URL}
-    code, errors, warnings = check(build(models.declared(), registration=settings))
-    assert (code, warnings) == (1, [])
-    for word in ("verification_sent_at", "notice_sent_at", "sqlite_autoincrement"):
-        assert len([text for text in errors if word in text]) == 1
+    assert check(build(model, pending=True, registration=EMAIL_FIRST)) == (0, [], [])
 
 
 def test_a_hash_that_goes_to_no_column_that_can_be_told_is_not_tried(build: Builder) -> None:

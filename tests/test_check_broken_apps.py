@@ -1,6 +1,6 @@
 """``check`` on applications that are broken as they are in the wild: each message has all that a developer needs.
 
-It names the setting (or the column), shows the value, says what is wrong with it and how to mend it.
+It names the setting (or the column), shows the value, says what is wrong with it and how to fix it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Broken:
     :param names: the setting or column that the message has to name.
     :param shows: the value.
     :param wrong: what is wrong with it.
-    :param mend: how to mend it.
+    :param fix: how to fix it.
     """
 
     good: str
@@ -71,7 +71,7 @@ class Broken:
     names: str
     shows: str
     wrong: str
-    mend: str
+    fix: str
     templates: tuple[tuple[str, str], ...] = ()
 
 
@@ -85,7 +85,7 @@ REFUSED = {
         names="REST_REGISTRATION",
         shows="REGISTER_VERIFICATION_LINK",
         wrong="has no setting",
-        mend="Did you mean REGISTER_VERIFICATION_URL?",
+        fix="Did you mean REGISTER_VERIFICATION_URL?",
     ),
     "a switch that is text": Broken(
         URL,
@@ -93,7 +93,7 @@ REFUSED = {
         names="REGISTER_FLOW_ENABLED",
         shows="'False' (str)",
         wrong="must be True or False",
-        mend="write false in the environment",
+        fix="write false in the environment",
     ),
     "a URL without a host": Broken(
         URL,
@@ -101,15 +101,25 @@ REFUSED = {
         names="REGISTER_VERIFICATION_URL",
         shows="'/verify-user/'",
         wrong="must be an absolute http or https URL",
-        mend="such as 'https://example.com/verify/'",
+        fix="such as 'https://example.com/verify/'",
     ),
     "a cooldown as long as the link lives": Broken(
         URL,
-        URL + '        "REGISTER_VERIFICATION_RESEND_COOLDOWN": 7 * 24 * 3600,\n',
+        URL
+        + '        "REGISTER_VERIFICATION_RESEND_COOLDOWN": 3600,\n'
+        + '        "REGISTER_VERIFICATION_PERIOD": 3600,\n',
         names="REGISTER_VERIFICATION_RESEND_COOLDOWN",
-        shows="7 days, 0:00:00",
+        shows="1:00:00",
         wrong="not shorter than REGISTER_VERIFICATION_PERIOD",
-        mend="Give a shorter cooldown or a longer period",
+        fix="Fix: give a shorter cooldown or a longer period",
+    ),
+    "a setting that is gone": Broken(
+        URL,
+        URL + '        "REGISTER_PASSWORD_AT": "verify",\n',
+        names="REST_REGISTRATION setting",
+        shows="REGISTER_PASSWORD_AT",
+        wrong="is gone: with REGISTER_EMAIL_FIRST the password is chosen by whoever reads the mail",
+        fix="Fix: remove it",
     ),
 }
 
@@ -121,7 +131,7 @@ FOUND = {
         names="SECRET_KEY",
         shows="has 3 characters",  # not the key itself
         wrong="can be guessed",
-        mend="python -c 'import secrets; print(secrets.token_hex())'",
+        fix="python -c 'import secrets; print(secrets.token_hex())'",
     ),
     "an address that two may have": Broken(
         "unique=True, ",
@@ -129,7 +139,7 @@ FOUND = {
         names="USER_EMAIL_FIELD",
         shows="'email'",
         wrong="User.email is not unique",
-        mend="add unique=True to its column",
+        fix="add unique=True to its column",
     ),
     "a column too short for the hash": Broken(
         "db.String(255)",
@@ -137,7 +147,7 @@ FOUND = {
         names="User.password_hash",
         shows="holds 128 characters",
         wrong="the password's hash has 162",
-        mend="make the column db.String(255)",
+        fix="make the column db.String(255)",
     ),
     "no flag": Broken(
         "    email_verified_at = db.Column(db.DateTime)\n",
@@ -145,7 +155,7 @@ FOUND = {
         names="USER_VERIFICATION_FLAG_FIELD",
         shows="User",
         wrong="has no column that says whether the address is verified",
-        mend="add email_verified_at = db.Column(db.DateTime)",
+        fix="add email_verified_at = db.Column(db.DateTime)",
     ),
     "a field that the model lacks": Broken(
         URL,
@@ -153,7 +163,7 @@ FOUND = {
         names="USER_EMAIL_FIELD",
         shows="'mail'",
         wrong="User has no such column",
-        mend="It has: id, email, password_hash, email_verified_at. Name one of the model's columns.",
+        fix="It has: id, email, password_hash, email_verified_at. Name one of the model's columns.",
     ),
     "a path that leads nowhere": Broken(
         URL,
@@ -161,7 +171,7 @@ FOUND = {
         names="REGISTER_SERIALIZER_CLASS",
         shows="'shop.serializers.SignUp'",
         wrong="cannot be imported (No module named 'shop')",
-        mend="correct the path, or give the class or function itself",
+        fix="correct the path, or give the class or function itself",
     ),
     "a password that strangers may write": Broken(
         URL,
@@ -169,7 +179,7 @@ FOUND = {
         names="USER_EDITABLE_FIELDS",
         shows="'password_hash'",
         wrong="never read from a stranger",
-        mend="remove it",
+        fix="remove it",
     ),
     "a mail from nobody": Broken(
         '    MAIL_DEFAULT_SENDER="no-reply@example.com",\n',
@@ -177,7 +187,7 @@ FOUND = {
         names="VERIFICATION_FROM_EMAIL",
         shows="MAIL_DEFAULT_SENDER is not set",
         wrong="the verification mail has no sender",
-        mend="set one of them, such as to 'no-reply@example.com'",
+        fix="set one of them, such as to 'no-reply@example.com'",
     ),
     "two kinds of TLS": Broken(
         '    MAIL_SERVER="localhost",\n',
@@ -185,21 +195,21 @@ FOUND = {
         names="MAIL_USE_TLS and MAIL_USE_SSL",
         shows="both true",
         wrong="keep MAIL_USE_SSL for a server that speaks TLS from the start (port 465)",
-        mend="MAIL_USE_TLS for one that has STARTTLS (port 587)",
+        fix="MAIL_USE_TLS for one that has STARTTLS (port 587)",
     ),
     "a template that is not there": Broken(
         *BODY,
         names="REGISTER_VERIFICATION_EMAIL_TEMPLATES",
         shows="'mail/verify.txt' for 'body'",
         wrong="was not found",
-        mend="put it into the app's templates folder or correct its name",
+        fix="put it into the app's templates folder or correct its name",
     ),
     "a template whose footer is broken": Broken(
         *BODY,
         names="REGISTER_VERIFICATION_EMAIL_TEMPLATES",
         shows="'mail/footer.txt' for 'body', which 'mail/verify.txt' refers to",
         wrong="is broken in line 2: Unexpected end of template",
-        mend="Correct that line",
+        fix="Correct that line",
         templates=(
             ("mail/verify.txt", "{{ verification_url }}\n{% include 'mail/footer.txt' %}\n"),
             ("mail/footer.txt", "Bye\n{% if site %}"),
@@ -211,15 +221,15 @@ FOUND = {
         names="REGISTER_VERIFICATION_AUTO_LOGIN",
         shows="is True",
         wrong="LoginManager, and that is not initialised on this app",
-        mend="call LoginManager(app), or give a LOGIN_HANDLER",
+        fix="call LoginManager(app), or give a LOGIN_HANDLER",
     ),
-    "claims that cannot be told from other accounts": Broken(
+    "e-mail first without its table": Broken(
         URL,
-        URL + '        "REGISTER_VERIFICATION_RESEND_ENABLED": True,\n',
-        names="REGISTER_VERIFICATION_RESEND_ENABLED",
+        URL + '        "REGISTER_EMAIL_FIRST": True,\n',
+        names="REGISTER_EMAIL_FIRST",
         shows="is True",
-        wrong="needs a column that tells claims from other accounts",
-        mend="add verification_sent_at = db.Column(db.DateTime) to User",
+        wrong="there is no model of pending registrations",
+        fix="Fix: add class PendingRegistration(PendingRegistrationMixin, db.Model), with a migration",
     ),
 }
 
@@ -258,14 +268,14 @@ def test_the_application_that_the_broken_ones_are_made_of_is_good(load: Callable
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_check_finds_has_setting_value_fault_and_mend_in_one_message(
+def test_what_check_finds_has_setting_value_fault_and_fix_in_one_message(
     load: Callable[[Broken | None], Any], name: str
 ) -> None:
     broken = FOUND[name]
     code, printed = check(load(broken))
     message, summary = printed.splitlines()
     assert (code, summary) == (1, "1 errors, 0 warnings")
-    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == [], message
+    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.fix) == [], message
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -273,7 +283,7 @@ def test_what_init_app_refuses_has_them_too(load: Callable[[Broken | None], Any]
     broken = REFUSED[name]
     with pytest.raises(ConfigurationError) as caught:
         load(broken)
-    assert lacking(str(caught.value), broken.names, broken.shows, broken.wrong, broken.mend) == []
+    assert lacking(str(caught.value), broken.names, broken.shows, broken.wrong, broken.fix) == []
 
 
 def test_the_command_ends_with_what_init_app_refuses(tmp_path: Path) -> None:
@@ -282,4 +292,4 @@ def test_the_command_ends_with_what_init_app_refuses(tmp_path: Path) -> None:
     done = run_python("-m", "flask", "--app", "shop_app", "rest-registration", "check", folder=tmp_path)
     assert (done.returncode != 0, done.stdout) == (True, "")
     message = done.stderr[done.stderr.rindex("ConfigurationError: ") :]
-    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.mend) == [], message
+    assert lacking(message, broken.names, broken.shows, broken.wrong, broken.fix) == [], message

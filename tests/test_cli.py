@@ -21,7 +21,6 @@ from flask_rest_registration import DefaultRegisterUserSerializer
 from flask_rest_registration.contrib.openapi import openapi
 from flask_rest_registration.settings import describe_settings
 
-from .support import models
 from .support.apps import Builder, Built, fast_hasher
 from .support.links import text_of
 from .support.mail_servers import (
@@ -65,10 +64,15 @@ def test_every_setting_is_shown_once_and_in_the_order_of_the_definition(build: B
     assert len(set(names)) == len(names)
 
 
-def test_the_times_are_a_week_a_quarter_of_an_hour_and_ten_seconds_unless_told_otherwise(build: Builder) -> None:
+def test_the_times_are_as_the_contract_says_unless_told_otherwise(build: Builder) -> None:
     found = shown(build())
-    names = ("REGISTER_VERIFICATION_PERIOD", "REGISTER_VERIFICATION_RESEND_COOLDOWN", "VERIFICATION_EMAIL_TIMEOUT")
-    assert [found[name][0] for name in names] == ["7 days, 0:00:00", "0:15:00", "0:00:10"]
+    times = {
+        "REGISTER_VERIFICATION_PERIOD": "7 days, 0:00:00",
+        "REGISTER_VERIFICATION_RESEND_COOLDOWN": "0:01:00",
+        "REGISTER_VERIFICATION_CODE_PERIOD": "0:15:00",
+        "VERIFICATION_EMAIL_TIMEOUT": "0:00:10",
+    }
+    assert {name: found[name][0] for name in times} == times
 
 
 def test_each_value_says_where_it_came_from(build: Builder) -> None:
@@ -105,20 +109,21 @@ def test_what_is_in_force_is_shown_and_not_what_the_configuration_says_by_now(bu
 
 
 def test_what_was_found_for_settings_that_were_not_given_is_shown(build: Builder) -> None:
-    built = build(models.claiming)
+    built = build(pending=True, registration={"REGISTER_VERIFICATION_RESEND_ENABLED": True})
     found = shown(built)
     assert found["USER_MODEL"] == (f"{built.User.__module__}.{built.User.__qualname__}", "found")
     assert found["USER_PASSWORD_FIELD"] == ("'password_hash'", "found")
     assert found["USER_VERIFICATION_ID_FIELD"] == ("'id'", "found")
     assert found["USER_VERIFICATION_FLAG_FIELD"] == ("'email_verified_at'", "found")
-    assert found["USER_VERIFICATION_SENT_AT_FIELD"] == ("'verification_sent_at'", "found")
-    assert found["USER_NOTICE_SENT_AT_FIELD"] == ("'notice_sent_at'", "found")
+    assert built.Pending is not None
+    pending = f"{built.Pending.__module__}.{built.Pending.__qualname__}"
+    assert found["PENDING_REGISTRATION_MODEL"] == (pending, "found")
     assert found["USER_EDITABLE_FIELDS"] == ("['username']", "found")
     assert found["USER_PUBLIC_FIELDS"] == ("['id', 'email', 'username']", "found")
     assert found["VERIFICATION_FROM_EMAIL"] == ("'no-reply@app.example'", "found")
     assert found["REGISTER_VERIFICATION_EMAIL_TEMPLATES"][0].startswith("subject: 'rest_registration/register/subject")
     assert found["VERIFICATION_TEMPLATES_SELECTOR"] == ("none", "default")
-    assert shown(build())["USER_NOTICE_SENT_AT_FIELD"] == ("none", "found")
+    assert shown(build(pending=True))["PENDING_REGISTRATION_MODEL"] == ("none", "found")
 
 
 def test_fields_are_not_said_to_be_found_where_serializers_of_ones_own_decide(build: Builder) -> None:
@@ -289,7 +294,7 @@ def failed_at(built: Built, step: str) -> str:
     """Run the command, which fails at a step, and return what it says."""
     outcome = run(built, "send-test-mail", ADDRESS)
     assert outcome.exit_code == 1
-    assert lacking(outcome.output, "Error: The mail server '", f"failed at the step '{step}': ", "Mend: ") == []
+    assert lacking(outcome.output, "Error: The mail server '", f"failed at the step '{step}': ", "Fix: ") == []
     assert "Traceback" not in outcome.output
     return outcome.output
 

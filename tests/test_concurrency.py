@@ -1,4 +1,4 @@
-"""Requests at the same moment: one wins, the others get the answer that a repetition gets."""
+"""Requests at the same time: one wins, the others get the answer that a repetition gets."""
 
 from __future__ import annotations
 

@@ -30,15 +30,17 @@ from flask_rest_registration import (
     ConfigurationError,
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
+    PendingRegistrationMixin,
     RegisterSigner,
     RestRegistration,
 )
 
 from .support import models
-from .support.apps import OMITTED, PASSWORD, VERIFICATION_URL, Builder, Built
+from .support.apps import CHECK_LINK, OMITTED, PASSWORD, REGISTER, RESEND, VERIFICATION_URL, VERIFY, Builder, Built
 from .support.clock import Clock
-from .support.links import html_of, link_in, text_of, values_of
+from .support.links import code_of, html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
+from .support.statements import recorded
 from .test_settings import VALUES
 
 PACKAGE = Path(flask_rest_registration.__file__).parent
@@ -449,16 +451,16 @@ SECOND: dict[str, object] = {
     "PASSWORD_VALIDATORS": [not_oslo],
 }
 
-#: They change which endpoints there are and what these read: see test_what_happens_to_claims_is_each_apps_own.
-ABOUT_CLAIMS = {
-    "USER_VERIFICATION_SENT_AT_FIELD",
-    "USER_NOTICE_SENT_AT_FIELD",
+#: They change what the endpoints read: see test_pending_registrations_are_each_apps_own.
+ABOUT_PENDING = {
+    "PENDING_REGISTRATION_MODEL",
+    "REGISTER_EMAIL_FIRST",
+    "REGISTER_EMAIL_SERIALIZER_CLASS",
     "REGISTER_VERIFICATION_RESEND_ENABLED",
     "REGISTER_VERIFICATION_RESEND_COOLDOWN",
-    "REGISTER_RECLAIM_ENABLED",
-    "REGISTER_HIDE_EXISTING_EMAIL",
-    "REGISTER_PASSWORD_AT",
-    "REGISTER_REJECTION_URL",
+    "REGISTER_VERIFICATION_CODE_ENABLED",
+    "REGISTER_VERIFICATION_CODE_LENGTH",
+    "REGISTER_VERIFICATION_CODE_PERIOD",
     "REGISTER_EXISTING_EMAIL_SENDER",
     "REGISTER_EXISTING_EMAIL_TEMPLATES",
 }
@@ -517,7 +519,7 @@ class TestTwoAppsThatDifferInEverySetting:
 
     def test_every_setting_differs(self) -> None:
         switches = {"REGISTER_FLOW_ENABLED", "REGISTER_VERIFICATION_ENABLED", "USER_MODEL"}
-        assert set(FIRST) == set(SECOND) == set(VALUES) - switches - ABOUT_CLAIMS
+        assert set(FIRST) == set(SECOND) == set(VALUES) - switches - ABOUT_PENDING
         assert [name for name in FIRST if FIRST[name] == SECOND[name]] == []
 
     def test_each_registers_with_its_own(
@@ -603,30 +605,57 @@ def test_one_app_may_switch_off_what_another_has_on(build: Builder) -> None:
     assert [app.verify(no_link).status_code for app in (on, off)] == [400, 404]
 
 
-def test_what_happens_to_claims_is_each_apps_own(build: Builder, smtp: RecordingServer) -> None:
+def test_pending_registrations_are_each_apps_own(build: Builder, smtp: RecordingServer, clock: Clock) -> None:
     extension = RestRegistration()
-    usual = build(models.claiming, extension=extension)
-    claiming = build(
-        models.claiming,
+    plain = build(extension=extension)
+    resending = build(
         extension=extension,
+        pending=True,
         registration={
             "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-            "REGISTER_PASSWORD_AT": "verify",
-            "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
+            "REGISTER_VERIFICATION_RESEND_COOLDOWN": 300,
         },
     )
-    both = (usual, claiming)
-    assert [app.register().status_code for app in both] == [201, 400]
-    answers = [
-        app.register(email="b@example.com", username="b", password=OMITTED, password_confirm=OMITTED) for app in both
-    ]
-    assert [answer.status_code for answer in answers] == [400, 201]
-    assert [app.post("resend-verification/", {"email": "b@example.com"}).status_code for app in both] == [404, 202]
+    asking = build(
+        extension=extension,
+        pending=True,
+        registration={"REGISTER_EMAIL_FIRST": True, "REGISTER_VERIFICATION_CODE_ENABLED": True},
+    )
+    all_three = (plain, resending, asking)
+    address = {"email": "ann@example.com"}
     no_link = {"user_id": "1", "timestamp": "1", "signature": "x"}
-    assert [app.post("reject-registration/", no_link).get_json()["code"] for app in both] == [
-        "not-found",
-        "signature-invalid",
-    ]
+    assert [app.register().status_code for app in (plain, resending)] == [201, 201]
+    assert [app.post(REGISTER, address).status_code for app in all_three] == [400, 400, 202]
+    assert [app.post(RESEND, address).status_code for app in all_three] == [404, 202, 404]
+    assert [app.post(CHECK_LINK, no_link).status_code for app in all_three] == [404, 404, 400]
+    waits = [row["next_mail_at"] - clock.time for app in (resending, asking) for row in app.pending_rows()]
+    assert waits == [300, 60]
+    code = code_of(smtp.messages[2])
+    answer = asking.post(VERIFY, {**asking.body(), "code": code})
+    assert (answer.status_code, len(asking.rows())) == (201, 1)
+    assert [app.post(VERIFY, {**address, "code": code}).status_code for app in (plain, resending)] == [400, 400]
+
+
+@pytest.mark.parametrize("settings", [{}, {"REGISTER_VERIFICATION_ENABLED": False}])
+def test_nothing_of_pending_registrations_is_imported_or_asked_unless_it_is_on(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object]
+) -> None:
+    """Not even a model that is there is looked at, which may have columns that nobody fills."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        user = models.typed(db)
+        columns = {"campaign": mapped_column(String(9), nullable=False)}
+        user.waiting = type("Waiting", (PendingRegistrationMixin, db.Model), columns)
+        return user
+
+    built = build(model, registration={"PENDING_REGISTRATION_MODEL": "no.such.Model", **settings})
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+        for message in smtp.messages:
+            assert built.verify(link_in(message)).status_code == 200
+    assert "waiting" not in "".join(statements.sql)
+    assert built.command("check").output == "0 errors, 0 warnings\n"
+    assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 404
 
 
 def test_a_request_to_one_app_inside_the_context_of_another_stays_with_its_own(
@@ -657,23 +686,24 @@ STOREYS = (
     "trial_mail",
     "checks",
     "views",
-    "claims",
     "registration",
+    "email_first",
+    "resend",
+    "mail_rule",
     "storing",
-    "owners",
-    "links",
     "new_users",
+    "links",
+    "login",
     "notifications",
     "messages",
     "signers",
     "state",
-    "claim_rules",
-    "claim_statements",
+    "pending_statements",
+    "pending",
     "serializers",
     "library_texts",
     "column_fields",
     "fields",
-    "login",
     "smtp",
     "html_to_text",
     "accounts",
@@ -682,12 +712,12 @@ STOREYS = (
     "user_model",
     "attributes",
     "unique",
-    "database_errors",
     "passwords",
+    "signals",
+    "database_errors",
     "settings",
     "contradictions",
     "addresses",
-    "signals",
     "safe_logging",
     "exceptions",
     "texts",

@@ -39,11 +39,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 from werkzeug.test import TestResponse
 
+from flask_rest_registration import RegisterSigner
 from flask_rest_registration.passwords import hash_password, validate_length, validate_strength
 
 from .support import databases, models
 from .support.answers import field_errors, is_proper
-from .support.apps import PASSWORD, REGISTER, VERIFY, Built, make_app
+from .support.apps import CHECK_LINK, OMITTED, PASSWORD, REGISTER, VERIFY, Built, make_app
 
 BOTH = [REGISTER, VERIFY]
 APPLICATION_JSON = "application/json"
@@ -51,6 +52,9 @@ FIELDS = {
     REGISTER: ["email", "username", "password", "password_confirm"],
     VERIFY: ["user_id", "timestamp", "signature"],
 }
+#: What all endpoints read together with e-mail first.
+EMAIL_FIRST_PATH = "with e-mail first"
+FIELDS[EMAIL_FIRST_PATH] = [*FIELDS[REGISTER], *FIELDS[VERIFY], "code"]
 
 
 class Colour(enum.Enum):
@@ -118,13 +122,33 @@ class Target:
             new["username"] = f"user{self._sent}"
         return self.post(REGISTER, {**self.built.body(**new), **fields})
 
+    def complete(self, **fields: object) -> TestResponse:
+        """Make the account of somebody else each time by a true link, with some fields changed."""
+        self._sent += 1
+        assert self.built.Pending is not None
+        row = self.built.Pending(
+            id=uuid.uuid4(),
+            email=f"user{self._sent}@example.com",
+            sent_at=int(time.time()),
+            **dict.fromkeys(("mails", "next_mail_at", "code_attempts"), 0),
+        )
+        with self.built.app.app_context():
+            self.built.db.session.add(row)
+            self.built.db.session.commit()
+            link = RegisterSigner.for_user(row).get_signed_data()
+        account = self.built.body(email=OMITTED, username=f"user{self._sent}")
+        return self.post(VERIFY, {**account, **link, **fields})
 
-def new_target(store: databases.Store, model: models.Model, **settings_of_app: object) -> Iterator[Target]:
+
+def new_target(
+    store: databases.Store, model: models.Model, *, pending: bool = False, **settings_of_app: object
+) -> Iterator[Target]:
     # As in production: an exception that comes through would be a 500.
     uri = store.take()
     built = make_app(
         model,
         database_uri=uri,
+        pending=pending,
         registration=settings_of_app,
         config={"TESTING": False, "MAIL_SUPPRESS_SEND": True},
     )
@@ -154,6 +178,13 @@ def with_uuid(store: databases.Store) -> Iterator[Target]:
 def wide_open(store: databases.Store) -> Iterator[Target]:
     """A model that lets strangers fill columns of every type."""
     yield from new_target(store, wide, USER_EDITABLE_FIELDS=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def email_first(store: databases.Store) -> Iterator[Target]:
+    """The usual model, with e-mail first and codes."""
+    switches = {"REGISTER_EMAIL_FIRST": True, "REGISTER_VERIFICATION_CODE_ENABLED": True}
+    yield from new_target(store, models.typed, pending=True, **switches)
 
 
 # Tables
@@ -234,6 +265,29 @@ def test_no_value_of_a_link_makes_a_5xx(request: pytest.FixtureRequest, app: str
     target_app: Target = request.getfixturevalue(app)
     link = {"user_id": "1", "timestamp": "1700000000", "signature": "x" * 43}
     assert improper(lambda value: target_app.post(VERIFY, {**link, field: value}), HOSTILE) == []
+
+
+LINK: dict[str, object] = {"user_id": str(uuid.uuid4()), "timestamp": "1700000000", "signature": "x" * 43}
+CODE: dict[str, object] = {"email": "ann@example.com", "code": "123456"}
+EMAIL_FIRST_BODIES: dict[str, tuple[str, dict[str, object]]] = {
+    "address": (REGISTER, {"email": "ann@example.com"}),
+    "link": (VERIFY, LINK),
+    "link to look at": (CHECK_LINK, LINK),
+    "code": (VERIFY, CODE),
+}
+EMAIL_FIRST_VALUES = [(name, field) for name, (_, body) in EMAIL_FIRST_BODIES.items() for field in body]
+
+
+@pytest.mark.parametrize(("name", "field"), EMAIL_FIRST_VALUES)
+def test_no_value_of_address_link_or_code_makes_a_5xx(email_first: Target, name: str, field: str) -> None:
+    path, body = EMAIL_FIRST_BODIES[name]
+    account = email_first.built.body(email=OMITTED) if path == VERIFY else {}
+    assert improper(lambda value: email_first.post(path, {**account, **body, field: value}), HOSTILE) == []
+
+
+@pytest.mark.parametrize("field", [*FIELDS[REGISTER], "code", "id", "sent_at"])
+def test_no_value_of_a_field_beside_a_true_link_makes_a_5xx(email_first: Target, field: str) -> None:
+    assert improper(lambda value: email_first.complete(**{field: value}), HOSTILE) == []
 
 
 @pytest.mark.parametrize("path", BOTH)
@@ -349,6 +403,20 @@ def objects(draw: st.DrawFn, path: str) -> dict[str, object]:
 def test_no_json_makes_a_5xx(usual: Target, path: str, data: st.DataObject) -> None:
     body = data.draw(objects(path) | any_json)
     assert is_proper(usual.post(path, body))
+
+
+@pytest.mark.parametrize("path", [*BOTH, CHECK_LINK])
+@given(data=st.data())
+def test_no_json_with_e_mail_first_makes_a_5xx(email_first: Target, path: str, data: st.DataObject) -> None:
+    body = data.draw(objects(EMAIL_FIRST_PATH) | any_json)
+    assert is_proper(email_first.post(path, body))
+
+
+@given(changes=objects(REGISTER))
+def test_no_change_of_what_comes_with_a_true_link_makes_a_5xx(email_first: Target, changes: dict[str, object]) -> None:
+    if "password" in changes:
+        changes["password_confirm"] = changes["password"]
+    assert is_proper(email_first.complete(**changes))
 
 
 @given(changes=objects(REGISTER))

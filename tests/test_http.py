@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from .support.answers import field_errors, refused
-from .support.apps import OMITTED, REGISTER, VERIFY, Builder, Built
+from .support.apps import CHECK_LINK, OMITTED, REGISTER, RESEND, VERIFY, Builder, Built
 from .support.clock import Clock
 from .support.links import changed, link_in, values_of, with_other_character
 from .support.mail_servers import RecordingServer
@@ -28,9 +28,29 @@ LIMIT = 64 * 1024
 JSON = "application/json"
 
 
+EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True, "REGISTER_VERIFICATION_CODE_ENABLED": True}
+
+#: Every endpoint, with the settings by which it is there or works in another way.
+ENDPOINTS: dict[str, tuple[str, dict[str, object]]] = {
+    "register": (REGISTER, {}),
+    "verify-registration": (VERIFY, {}),
+    "register, e-mail first": (REGISTER, EMAIL_FIRST),
+    "verify-registration, e-mail first": (VERIFY, EMAIL_FIRST),
+    "check-link": (CHECK_LINK, EMAIL_FIRST),
+    "resend-verification": (RESEND, {"REGISTER_VERIFICATION_RESEND_ENABLED": True}),
+}
+
+
 @pytest.fixture(name="built")
 def usual_app(build: Builder) -> Built:
     return build()
+
+
+@pytest.fixture(params=ENDPOINTS)
+def endpoint(request: pytest.FixtureRequest, build: Builder) -> tuple[Built, str]:
+    """An app and one of its endpoints."""
+    path, settings = ENDPOINTS[request.param]
+    return build(pending=True, registration=settings), path
 
 
 def padded(body: dict[str, object], length: int) -> bytes:
@@ -76,6 +96,11 @@ def _without_database(build: Builder, smtp: RecordingServer, clock: Clock) -> Te
     return build(database_uri="sqlite:////no/such/folder/app.db", tables=False).register()
 
 
+def _wrong_code(build: Builder, smtp: RecordingServer, clock: Clock) -> TestResponse:
+    built = build(pending=True, registration=EMAIL_FIRST)
+    return built.post(VERIFY, {**built.body(), "code": "123456"})
+
+
 PROVOKED: dict[str, tuple[int, Callable[[Builder, RecordingServer, Clock], TestResponse]]] = {
     "invalid": (400, lambda build, smtp, clock: build().post(REGISTER, {"email": "no address"})),
     "parse-error": (400, lambda build, smtp, clock: build().post(REGISTER, data=b"{", content_type=JSON)),
@@ -88,6 +113,7 @@ PROVOKED: dict[str, tuple[int, Callable[[Builder, RecordingServer, Clock], TestR
         lambda build, smtp, clock: build().post(REGISTER, data=b" " * 99_999, content_type=JSON),
     ),
     "unsupported-media-type": (415, lambda build, smtp, clock: build().post(REGISTER, data={"email": "a@b.example"})),
+    "code-invalid": (400, _wrong_code),
     "email-not-sent": (503, _without_mail_server),
     "database-unavailable": (503, _without_database),
 }
@@ -110,16 +136,19 @@ def test_successes_are_json_that_is_not_stored(built: Built, smtp: RecordingServ
 # The body: its length
 
 
-@pytest.mark.parametrize("path", BOTH)
+@pytest.mark.parametrize("name", ENDPOINTS)
 @pytest.mark.parametrize(
     ("configured", "limit"), [(None, LIMIT), (200, 200), (LIMIT + 1, LIMIT), (16 * 1024 * 1024, LIMIT)]
 )
 def test_a_body_may_have_64_kib_or_the_applications_limit_whichever_is_smaller(
-    build: Builder, path: str, configured: int | None, limit: int
+    build: Builder, name: str, configured: int | None, limit: int
 ) -> None:
-    built = build(config={"MAX_CONTENT_LENGTH": configured})
+    path, settings = ENDPOINTS[name]
+    built = build(pending=True, registration=settings, config={"MAX_CONTENT_LENGTH": configured})
+    # Neither link nor code is a fault of the whole.
+    faults = {"_schema"} if name == "verify-registration, e-mail first" else set()
     fits = built.post(path, data=padded({}, limit), content_type=JSON)
-    assert "_schema" not in field_errors(fits)
+    assert {"_schema"} & set(field_errors(fits)) == faults
     refused(built.post(path, data=padded({}, limit + 1), content_type=JSON), 413, "request-too-large")
 
 
@@ -218,15 +247,15 @@ def test_what_is_announced_as_json_is_read_as_utf_8(built: Built, media_type: st
     assert built.row()["username"] == "åse"
 
 
-@pytest.mark.parametrize("path", BOTH)
 @pytest.mark.parametrize(
     "media_type",
     [None, "", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "%"],
 )
-def test_another_media_type_is_415(built: Built, path: str, media_type: str | None) -> None:
+def test_another_media_type_is_415(endpoint: tuple[Built, str], media_type: str | None) -> None:
+    built, path = endpoint
     body = json.dumps(built.body()).encode()
     refused(built.post(path, data=body, content_type=media_type), 415, "unsupported-media-type")
-    assert built.rows() == []
+    assert built.rows() == built.pending_rows() == []
 
 
 NO_JSON: dict[str, bytes] = {
@@ -261,9 +290,9 @@ NO_JSON: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("path", BOTH)
 @pytest.mark.parametrize("name", NO_JSON)
-def test_what_is_not_strict_utf_8_json_is_a_parse_error(built: Built, path: str, name: str) -> None:
+def test_what_is_not_strict_utf_8_json_is_a_parse_error(endpoint: tuple[Built, str], name: str) -> None:
+    built, path = endpoint
     refused(built.post(path, data=NO_JSON[name], content_type=JSON), 400, "parse-error")
 
 
@@ -280,9 +309,9 @@ def test_a_value_nested_64_times_is_not_parsed(built: Built, path: str, depth: i
         refused(built.post(path, data=body, content_type=JSON), 400, code)
 
 
-@pytest.mark.parametrize("path", BOTH)
 @pytest.mark.parametrize("body", ["[]", '[{"email": "a@example.com"}]', '"text"', "1", "1.5", "true", "null"])
-def test_what_is_no_object_is_a_fault_of_the_object_as_a_whole(built: Built, path: str, body: str) -> None:
+def test_what_is_no_object_is_a_fault_of_the_object_as_a_whole(endpoint: tuple[Built, str], body: str) -> None:
+    built, path = endpoint
     assert list(field_errors(built.post(path, data=body, content_type=JSON))) == ["_schema"]
 
 
@@ -568,6 +597,21 @@ def test_only_post_works(built: Built, smtp: RecordingServer, method: str, slash
         assert values["signature"] not in response.text
         assert set(response.allow) == {"POST", "OPTIONS"}
     assert built.row()["email_verified_at"] is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_a_link_is_looked_at_by_post_only_with_and_without_the_slash(
+    build: Builder, smtp: RecordingServer, method: str, slash: str
+) -> None:
+    built = build(pending=True, registration=EMAIL_FIRST)
+    built.post(REGISTER, {"email": "ann@example.com"})
+    values = values_of(link_in(smtp.message))
+    path = f"check-link{slash}"
+    response = built.client().open(f"{built.url_prefix}/{path}", method=method, json=values, query_string=values)
+    assert (response.status_code, set(response.allow)) == (405, {"POST", "OPTIONS"})
+    assert "ann@example.com" not in response.text
+    assert built.post(path, values).get_json() == {"email": "ann@example.com"}
 
 
 def test_options_tells_the_methods_and_does_nothing(built: Built) -> None:

@@ -8,6 +8,7 @@ import hmac
 import json
 import random
 import string
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from werkzeug.test import TestResponse
 from flask_rest_registration import ConfigurationError, RegisterSigner
 
 from .support import models
-from .support.apps import VERIFICATION_URL, Builder, Built, make_app
+from .support.apps import CHECK_LINK, VERIFICATION_URL, Builder, Built, make_app
 from .support.clock import Clock
 from .support.links import changed, link_in, text_of, values_of, with_other_character
 from .support.mail_servers import RecordingServer
@@ -336,14 +337,30 @@ def test_the_link_of_another_app_is_refused(
     refused(dict(foreign))
 
 
-def test_a_signature_made_for_another_purpose_is_refused(
-    refused: Callable[[Values], None], built: Built, values: Values
-) -> None:
-    class OtherSigner(RegisterSigner):
-        salt = "the application's own purpose"
-
+@pytest.mark.parametrize("purpose", ["account", "pending registration"])
+def test_a_link_of_one_purpose_is_worth_nothing_for_the_other(build: Builder, clock: Clock, purpose: str) -> None:
+    """An account and a pending registration of one id, address and time: the salts tell them apart."""
+    built = build(models.uuid_key, pending=True, registration={"REGISTER_EMAIL_FIRST": True})
+    assert built.Pending is not None
+    same = {"id": uuid.uuid4(), "email": "ann@example.com"}
+    account = built.User(**same, username="ann", password_hash="x")
+    pending = built.Pending(**same, sent_at=NOW, mails=1, next_mail_at=NOW, code_attempts=0)
     with built.app.app_context():
-        refused(dict(OtherSigner.for_user(built.db.session.get(built.User, 1)).get_signed_data()))
+        links = {
+            "account": RegisterSigner.for_user(account).get_signed_data(),
+            "pending registration": RegisterSigner.for_user(pending).get_signed_data(),
+        }
+        signatures = [link.pop("signature") for link in links.values()]
+        assert links["account"] == links["pending registration"]
+        assert len(set(signatures)) == 2
+        built.db.session.add(account if purpose == "account" else pending)
+        built.db.session.commit()
+    theirs, other = signatures if purpose == "account" else reversed(signatures)
+    fields = built.body(username="bob")
+    answer = built.verify({**fields, **links[purpose], "signature": other})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
+    assert built.post(CHECK_LINK, {**links[purpose], "signature": other}).status_code == 400
+    assert built.verify({**fields, **links[purpose], "signature": theirs}).status_code < 300
 
 
 def test_after_a_change_of_address_the_old_link_is_refused(

@@ -95,6 +95,27 @@ def test_the_click_that_verifies_logs_in(build: Builder, smtp: RecordingServer, 
     assert me(built.client()) is None
 
 
+@pytest.mark.parametrize("auto_login", [True, False])
+@pytest.mark.parametrize("model", [models.login_user, lockable, active_flag])
+def test_with_e_mail_first_the_request_that_makes_the_account_logs_in(
+    build: Builder, smtp: RecordingServer, model: models.Model, auto_login: bool
+) -> None:
+    settings = {"REGISTER_EMAIL_FIRST": True, "REGISTER_VERIFICATION_AUTO_LOGIN": auto_login}
+    built = with_flask_login(build(model, pending=True, registration=settings))
+    client, other = built.client(), built.client()
+    body = {**built.body(), **values_of(link_after_sign_up(built, client, smtp))}
+    assert me(client) is None
+    made = [each.post("/api/v1/accounts/verify-registration/", json=body).status_code for each in (client, other)]
+    assert made == [201, 400]
+    assert [me(each) for each in (client, other)] == ["ann@example.com" if auto_login else None, None]
+
+
+def link_after_sign_up(built: Built, client: FlaskClient, smtp: RecordingServer) -> str:
+    answer = client.post("/api/v1/accounts/register/", json={"email": "ann@example.com"})
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (202, False)
+    return link_in(smtp.message)
+
+
 def test_without_auto_login_nobody_is_logged_in(build: Builder, smtp: RecordingServer) -> None:
     built = with_flask_login(build(models.login_user))
     client = built.client()

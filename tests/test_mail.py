@@ -312,8 +312,9 @@ def test_a_context_builder_adds_to_what_the_templates_get(build: Builder, smtp: 
     assert text_of(mail_of(built, smtp)).strip() == "Dear ann at localhost frontend.example"
     send_by_script(built)
     assert text_of(smtp.message).strip() == "Dear ann at no request frontend.example"
-    usual = {"user", "user_address", "site", "verification_url", "valid_until", "rejection_url"}
-    assert seen[0].keys() == usual | {"translate", "language", "direction"}
+    usual = {"user", "user_address", "site", "verification_url", "valid_until", "email_first", "code", "code_minutes"}
+    assert seen[0].keys() == usual | {"translate", "translate_number", "language", "direction"}
+    assert (seen[0]["email_first"], seen[0]["code"]) == (False, None)
     assert seen[0]["user_address"] == "ann@example.com"
 
 

@@ -18,7 +18,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from flask_rest_registration import ConfigurationError, DefaultRegisterUserSerializer
 
 from .support import models
-from .support.apps import Builder, Built, fast_hasher
+from .support.apps import OMITTED, Builder, Built, fast_hasher
+from .support.links import link_in, values_of
+from .support.mail_servers import RecordingServer
 from .support.statements import recorded
 
 VICTIM: dict[str, object] = {
@@ -65,6 +67,23 @@ def test_what_the_model_fills_in_its_constructor_has_its_own_values(build: Build
     assert set(answer.get_json()) == {"id", "email", "username"}
     row = built.row()
     assert (row["is_admin"], row["role"], row["tenant_id"]) == (False, "member", 7)
+
+
+def test_with_e_mail_first_what_no_serializer_knows_is_dropped_and_never_written(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    """Pages forward query strings, so that other members are no error there."""
+    built = build(models.privileged, pending=True, registration={"REGISTER_EMAIL_FIRST": True})
+    built.post("register/", {"email": "ann@example.com"})
+    link = values_of(link_in(smtp.message))
+
+    answer = built.verify({**built.body(email=OMITTED), **link, **PRIVILEGES, **NEVER_READ, "utm_source": "mail"})
+
+    assert (answer.status_code, set(answer.get_json())) == (201, {"id", "email", "username"})
+    row = built.row()
+    assert (row["id"], row["is_admin"], row["role"], row["tenant_id"]) == (1, False, "member", 7)
+    assert row["password_hash"] != "x"
+    assert row["email_verified_at"].year > 2020
 
 
 @pytest.mark.parametrize("field", PRIVILEGES)

@@ -1,13 +1,20 @@
-"""Where a database server does not answer, the run on it is passed over in one line, or is a failure."""
+"""Runs on database servers: what is chosen for them, and what is said of one that does not answer."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from .conftest import CORE
 from .on_servers import run
 from .support.database_servers import Server
 
 NOBODY = "postgresql+psycopg://postgres:violet-anchor@127.0.0.1:1/postgres"
+
+
+def test_the_core_names_modules_that_are_there() -> None:
+    assert {module.stem for module in Path(__file__).parent.glob("test_*.py")} >= CORE
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec_webframeworks.flask import FlaskPlugin
@@ -17,37 +19,36 @@ from flask_smorest import Api
 from jsonschema import Draft202012Validator, FormatChecker
 from marshmallow import EXCLUDE, INCLUDE, Schema, fields, post_dump, validate
 from openapi_spec_validator import validate as validate_document
-from sqlalchemy import ForeignKey, String, insert
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import String
+from sqlalchemy.orm import mapped_column
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import (
     ConfigurationError,
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
+    RegisterEmailSerializer,
     exceptions,
 )
-from flask_rest_registration.contrib.openapi import add_to, openapi
+from flask_rest_registration.contrib.openapi import add_to, openapi, to_yaml
 
 from .support import models
 from .support.apps import OMITTED, PASSWORD, Builder, Built
 from .support.clock import Clock
-from .support.links import link_in, text_of, values_of
+from .support.links import code_of, link_in, values_of
 from .support.mail_servers import RecordingServer
 from .test_register import AccountWithoutAddress, nullable_email
 from .test_serializers import wide
 
 ROOT = "/api/v1/accounts"
 REGISTER, VERIFY = f"{ROOT}/register/", f"{ROOT}/verify-registration/"
-RESEND, REJECT = f"{ROOT}/resend-verification/", f"{ROOT}/reject-registration/"
+CHECK_LINK, RESEND = f"{ROOT}/check-link/", f"{ROOT}/resend-verification/"
 JSON = "application/json"
 
-ALL_ON: dict[str, object] = {
-    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-    "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
-}
-AT_VERIFICATION: dict[str, object] = {"REGISTER_PASSWORD_AT": "verify"}
-HIDING: dict[str, object] = {**AT_VERIFICATION, "REGISTER_HIDE_EXISTING_EMAIL": True}
+RESENDING: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True}
+CODES: dict[str, object] = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_ENABLED": True}
+CLOSED: dict[str, object] = {"REGISTER_FLOW_ENABLED": False}
 
 Document = dict[str, Any]
 
@@ -101,9 +102,9 @@ def test_the_document_of_every_user_model_is_valid(build: Builder, name: str) ->
     assert document["openapi"] == "3.1.0"
 
 
-@pytest.mark.parametrize("settings", [{}, ALL_ON, AT_VERIFICATION, HIDING, {**HIDING, **ALL_ON}])
-def test_the_document_is_valid_with_every_part_of_claims(build: Builder, settings: dict[str, object]) -> None:
-    validate_document(openapi(build(models.claiming, registration=settings).app))
+@pytest.mark.parametrize("settings", [RESENDING, EMAIL_FIRST, CODES, {**CODES, **CLOSED}])
+def test_the_document_is_valid_with_pending_registrations(build: Builder, settings: dict[str, object]) -> None:
+    validate_document(openapi(build(pending=True, registration=settings).app))
 
 
 def test_the_document_is_a_plain_dict_made_anew_each_time(build: Builder) -> None:
@@ -112,6 +113,14 @@ def test_the_document_is_a_plain_dict_made_anew_each_time(build: Builder) -> Non
     assert json.loads(json.dumps(document)) == document
     document["paths"].clear()
     assert openapi(app)["paths"]
+
+
+@pytest.mark.parametrize("settings", [RESENDING, CODES])
+def test_as_yaml_it_is_the_same_and_repeats_nothing_by_anchors(build: Builder, settings: dict[str, object]) -> None:
+    document = openapi(build(pending=True, registration=settings).app)
+    text = to_yaml(document)
+    assert yaml.safe_load(text) == document
+    assert "&id" not in text
 
 
 def test_an_app_that_is_set_up_wrongly_has_no_document(build: Builder) -> None:
@@ -128,20 +137,21 @@ def test_an_app_that_is_set_up_wrongly_has_no_document(build: Builder) -> None:
     ("settings", "paths"),
     [
         ({}, {REGISTER, VERIFY}),
-        ({"REGISTER_FLOW_ENABLED": False}, {VERIFY}),
+        (CLOSED, {VERIFY}),
         ({"REGISTER_VERIFICATION_ENABLED": False}, {REGISTER}),
-        ({"REGISTER_VERIFICATION_RESEND_ENABLED": True}, {REGISTER, VERIFY, RESEND}),
-        ({"REGISTER_REJECTION_URL": "https://frontend.example/no/"}, {REGISTER, VERIFY, REJECT}),
-        ({**ALL_ON, "REGISTER_FLOW_ENABLED": False}, {VERIFY, RESEND, REJECT}),
+        (RESENDING, {REGISTER, VERIFY, RESEND}),
+        ({**RESENDING, **CLOSED}, {VERIFY, RESEND}),
+        (CODES, {REGISTER, CHECK_LINK, VERIFY}),
+        ({**CODES, **CLOSED}, {VERIFY}),
     ],
 )
 def test_the_endpoints_that_are_switched_on_and_no_others_show(
     build: Builder, settings: dict[str, object], paths: set[str]
 ) -> None:
-    built = build(models.claiming, registration=settings)
+    built = build(pending=True, registration=settings)
     document = openapi(built.app)
     assert set(document["paths"]) == paths
-    for path in {REGISTER, VERIFY, RESEND, REJECT} - paths:
+    for path in {REGISTER, CHECK_LINK, VERIFY, RESEND} - paths:
         assert built.client().post(path, json={}).status_code == 404
     used = json.dumps(document["paths"])
     for component in document["components"]["schemas"]:
@@ -295,27 +305,6 @@ def test_a_custom_profile_serializer_shows(build: Builder) -> None:
     assert set(nested["properties"]) == {"city", "checked"}  # and not those of the same schema in what is read
 
 
-def test_hiding_answers_202_with_a_detail_and_shows_no_account(build: Builder) -> None:
-    built = build(models.claiming, registration=HIDING)
-    document = openapi(built.app)
-    answers = answers_of(document, REGISTER)
-    assert "201" not in answers
-    assert answers["202"]["example"] == built.register(password=OMITTED, password_confirm=OMITTED).get_json()
-    assert faults(document, answers["202"]["schema"], {"detail": "Done.", "id": 7}) != []
-    assert "RegistrationAccount" not in document["components"]["schemas"]
-
-
-def test_a_password_at_the_verification_is_asked_for_there(build: Builder) -> None:
-    document = openapi(build(models.claiming, registration={**AT_VERIFICATION, **ALL_ON}).app)
-    link = {"user_id", "timestamp", "signature"}
-    assert set(body_of(document, REGISTER)["properties"]) == {"email", "username"}
-    body = body_of(document, VERIFY)
-    assert set(body["properties"]) == {*link, "password", "password_confirm"}
-    assert body["required"] == sorted(body["properties"])
-    assert body["properties"]["password"].items() >= {"minLength": 8, "writeOnly": True}.items()
-    assert set(body_of(document, REJECT)["properties"]) == link
-
-
 def handler(request: object, user: Any) -> dict[str, object]:
     return {"token": f"of {user.email}"}
 
@@ -329,23 +318,190 @@ def handler(request: object, user: Any) -> dict[str, object]:
         ({"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": handler}, True),
     ],
 )
+@pytest.mark.parametrize(("way", "status"), [({}, 200), (EMAIL_FIRST, 201)])
 def test_what_a_login_handler_adds_is_allowed_for(
-    build: Builder, smtp: RecordingServer, settings: dict[str, object], more: bool
+    build: Builder,
+    smtp: RecordingServer,
+    way: dict[str, object],
+    status: int,
+    settings: dict[str, object],
+    more: bool,
 ) -> None:
     built = build(
         models.login_user,
-        registration=settings,
+        pending=True,
+        registration={**way, **settings},
         before_init=lambda app: LoginManager(app).user_loader(lambda key: None),
     )
     document = openapi(built.app)
-    schema = answers_of(document, VERIFY)["200"]["schema"]
-    described = resolved(document, schema)
+    answers = answers_of(document, VERIFY)
+    described = resolved(document, answers["200"]["schema"])
     assert described["additionalProperties"] is more
     assert ("token" in described["properties"]["detail"]["description"]) is more
-    built.register()
-    answer = built.verify(link_in(smtp.message)).get_json()
-    assert ("token" in answer) is more
-    assert faults(document, schema, answer) == []
+    built.register(**({} if status == 200 else ADDRESS_ALONE))
+    answer = built.verify({**values_of(link_in(smtp.message)), **built.body()})
+    assert answer.status_code == status
+    assert ("token" in answer.get_json()) is more
+    assert faults(document, answers[str(status)]["schema"], answer.get_json()) == []
+
+
+# E-mail first
+
+ADDRESS_ALONE: dict[str, Any] = {"username": OMITTED, "password": OMITTED, "password_confirm": OMITTED}
+FIELDS = {"username": "ann", "password": PASSWORD, "password_confirm": PASSWORD}
+
+
+class Consent(RegisterEmailSerializer):
+    """What an application asks for before it sends a message."""
+
+    agreed = fields.Boolean(required=True)
+
+
+def test_with_email_first_a_sign_up_reads_an_address_and_answers_202(build: Builder) -> None:
+    built = build(pending=True, registration=EMAIL_FIRST)
+    document = openapi(built.app)
+    body = body_of(document, REGISTER)
+    assert (list(body["properties"]), body["additionalProperties"]) == (["email"], False)
+    answers = answers_of(document, REGISTER)
+    assert "201" not in answers
+    assert answers["202"]["example"] == built.register(**ADDRESS_ALONE).get_json()
+    assert faults(document, answers["202"]["schema"], {"detail": "Done.", "id": 7}) != []
+
+
+def test_a_custom_email_serializer_shows(build: Builder) -> None:
+    built = build(pending=True, registration={**EMAIL_FIRST, "REGISTER_EMAIL_SERIALIZER_CLASS": Consent})
+    document = openapi(built.app)
+    validate_document(document)
+    body = body_of(document, REGISTER)
+    assert body["required"] == ["agreed", "email"]
+    good: dict[str, Any] = {"agreed": True, "email": "ann@example.com"}
+    assert faults(document, body, good) == []
+    assert built.client().post(REGISTER, json=good).status_code == 202
+
+
+class Proven:
+    """An app with e-mail first, and what a message of it proves.
+
+    :param settings: the app's.
+    """
+
+    def __init__(self, build: Builder, smtp: RecordingServer, settings: dict[str, object]) -> None:
+        old = build(pending=True)
+        assert old.register(email="bob@example.com", username="bob").status_code == 201
+        self.link_of_account = values_of(link_in(smtp.messages[-1]))
+        self.built = build(pending=True, registration=settings, database_uri=old.database_uri, tables=False)
+        self.document = openapi(self.built.app)
+        self.body = body_of(self.document, VERIFY)
+        assert self.built.register(**ADDRESS_ALONE).status_code == 202
+        self.link = values_of(link_in(smtp.messages[-1]))
+        self.code = code_of(smtp.messages[-1]) if settings == CODES else ""
+
+    def verify(self, body: dict[str, Any]) -> tuple[int, bool]:
+        """Return the status of the answer, and whether body and answer are what the document says."""
+        answer = self.built.verify(body)
+        content = answers_of(self.document, VERIFY)[str(answer.status_code)]
+        assert faults(self.document, content["schema"], answer.get_json()) == []
+        return answer.status_code, not faults(self.document, self.body, body)
+
+
+@pytest.mark.parametrize("settings", [EMAIL_FIRST, CODES])
+@pytest.mark.parametrize("more", [{}, {"email": "Ann@Example.com"}, {"utm_source": "a newsletter", "ref": None}])
+def test_a_link_with_the_accounts_fields_is_a_body_and_makes_the_account(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object], more: dict[str, object]
+) -> None:
+    proven = Proven(build, smtp, settings)
+    assert proven.verify({**proven.link, **FIELDS, **more}) == (201, True)
+
+
+@pytest.mark.parametrize("written", ["{}", " {}\n", "{0:.3}-{1}", "{0:.3}\u2013{1}", "{0:.1} {0:.2}"])
+def test_a_code_is_a_body_with_the_accounts_fields_however_it_is_written(
+    build: Builder, smtp: RecordingServer, written: str
+) -> None:
+    proven = Proven(build, smtp, CODES)
+    code = written.format(proven.code, proven.code[3:])
+    is_whole = len("".join(filter(str.isdigit, code))) == 6
+    body = {"email": "ann@example.com", "code": code, **FIELDS}
+    assert proven.verify(body) == ((201, True) if is_whole else (400, False))
+
+
+@pytest.mark.parametrize("settings", [EMAIL_FIRST, CODES, {**EMAIL_FIRST, **CLOSED}])
+def test_a_link_of_an_account_made_at_sign_up_is_a_body_without_more(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object]
+) -> None:
+    old = build(pending=True)
+    old.register()
+    link = {**values_of(link_in(smtp.message)), "utm_source": "a newsletter"}
+    built = build(pending=True, registration=settings, database_uri=old.database_uri, tables=False)
+    document = openapi(built.app)
+    assert faults(document, body_of(document, VERIFY), {**link, "user_id": int(link["user_id"])}) == []
+    answer = built.verify(link)
+    assert answer.get_json() == answers_of(document, VERIFY)["200"]["example"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        FIELDS,
+        {"email": "ann@example.com", **FIELDS},
+        {"email": "ann@example.com", "code": "123456"},
+        {"code": "123456", **FIELDS},
+        {"email": "ann@example.com", "code": 123456, **FIELDS},
+        {"email": "ann@example.com", "code": "12345", **FIELDS},
+        {"email": "ann@example.com", "code": "1234567", **FIELDS},
+        {"email": "ann@example.com", "code": "١٢٣٤٥٦", **FIELDS},
+        {"email": "ann@example.com", "code": "123456", **FIELDS, "username": ""},
+        {"user_id": "1", "timestamp": "1", **FIELDS},
+        {"user_id": True, "timestamp": 1, "signature": "x"},
+        {"user_id": 1.5, "timestamp": 1, "signature": "x"},
+        {"user_id": "1", "timestamp": 1, "signature": 1},
+    ],
+)
+def test_what_is_none_of_the_bodies_is_refused(build: Builder, smtp: RecordingServer, body: dict[str, Any]) -> None:
+    assert Proven(build, smtp, CODES).verify(body) == (400, False)
+
+
+def test_without_codes_there_is_neither_their_body_nor_their_refusal(build: Builder) -> None:
+    document = openapi(build(pending=True, registration=EMAIL_FIRST).app)
+    assert "RegistrationCode" not in document["components"]["schemas"]
+    assert "code-invalid" not in {code for _, _, code in codes_of(document)}
+    assert (VERIFY, "400", "code-invalid") in codes_of(openapi(build(pending=True, registration=CODES).app))
+
+
+@pytest.mark.parametrize("length", [6, 10])
+def test_the_code_that_is_described_has_the_length_of_the_setting(build: Builder, length: int) -> None:
+    settings = {**CODES, "REGISTER_VERIFICATION_CODE_LENGTH": length}
+    document = openapi(build(pending=True, registration=settings).app)
+    code = document["components"]["schemas"]["RegistrationCode"]["properties"]["code"]
+    (example,) = code["examples"]
+    assert (code["type"], len(example)) == ("string", length)
+    assert [faults(document, code, text) != [] for text in (example, example[1:], f"{example}0")] == [
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("settings", [EMAIL_FIRST, CODES])
+def test_the_fields_of_an_account_need_no_address_under_any_name_beside_its_proof(
+    build: Builder, settings: dict[str, object]
+) -> None:
+    class Renamed(DefaultRegisterUserSerializer):
+        email = fields.Email(required=True, data_key="eMail")
+
+    built = build(pending=True, registration={**settings, "REGISTER_SERIALIZER_CLASS": Renamed})
+    described = openapi(built.app)["components"]["schemas"]["RegistrationAccountFields"]
+    assert "eMail" in described["properties"]
+    assert described["required"] == ["password", "password_confirm", "username"]
+    assert "additionalProperties" not in described
+    own = built.registration.register_schema(built.app)
+    assert (own.partial, own.unknown) == (None, "raise")
+
+
+def test_bodies_that_take_a_link_are_open(build: Builder) -> None:
+    for settings in (RESENDING, CODES):
+        schemas = openapi(build(pending=True, registration=settings).app)["components"]["schemas"]
+        assert "additionalProperties" not in schemas["RegistrationLink"]
 
 
 # Every answer, in both directions
@@ -359,16 +515,18 @@ def refusals() -> Iterator[type[exceptions.RequestRefused]]:
 
 
 def test_every_code_that_is_declared_is_documented_and_no_other(build: Builder) -> None:
-    everything = {**ALL_ON, "REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
-    documented = codes_of(openapi(build(models.claiming, registration=everything).app))
-    switched_off = (str(exceptions.NotFound.status), exceptions.NotFound.code)  # such an endpoint is not in there
-    declared = {(str(cls.status), cls.code) for cls in refusals()} | {("400", exceptions.RequestRefused.code)}
-    assert {(status, code) for _, status, code in documented} == declared - {switched_off}
+    own = {**RESENDING, "REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
+    documents = [
+        openapi(build(pending=True, registration=settings).app) for settings in (own, CODES, {**EMAIL_FIRST, **CLOSED})
+    ]
+    documented = {(status, code) for document in documents for _, status, code in codes_of(document)}
+    assert documented == {(str(cls.status), cls.code) for cls in refusals()} | {("400", exceptions.RequestRefused.code)}
 
 
-def test_the_text_of_each_refusal_is_the_declared_one(build: Builder) -> None:
+@pytest.mark.parametrize("settings", [RESENDING, CODES])
+def test_the_text_of_each_refusal_is_the_declared_one(build: Builder, settings: dict[str, object]) -> None:
     details = {cls.code: cls.detail for cls in refusals()}
-    document = openapi(build(models.claiming, registration=ALL_ON).app)
+    document = openapi(build(pending=True, registration=settings).app)
     for path in document["paths"]:
         for status, content in answers_of(document, path).items():
             for code, example in content.get("examples", {}).items():
@@ -376,42 +534,33 @@ def test_the_text_of_each_refusal_is_the_declared_one(build: Builder) -> None:
                 assert details[code] in document["paths"][path]["post"]["responses"][status]["description"]
 
 
-def referred_to(db: Any) -> type[Any]:
-    """Return a model whose rows another table may hold on to."""
-
-    class Profile(db.Model):  # type: ignore[misc]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
-
-    user = models.claiming(db)
-    user.profile = Profile
-    return user
-
-
 class Provoked:
-    """Makes each answer of each endpoint happen, each on an app of its own."""
+    """Makes each answer of each endpoint happen, each on an app of its own.
 
-    def __init__(self, build: Builder, smtp: RecordingServer, clock: Clock) -> None:
-        self._build, self._smtp, self._clock = build, smtp, clock
+    :param settings: those of the way in which people sign up.
+    """
+
+    def __init__(self, build: Builder, smtp: RecordingServer, clock: Clock, settings: dict[str, object]) -> None:
+        self._build, self._smtp, self._clock, self._settings = build, smtp, clock, settings
+        self._is_email_first = settings == CODES
 
     def build(self, **options: Any) -> Built:
-        settings = {**ALL_ON, **options.pop("registration", {})}
-        return self._build(options.pop("model", models.claiming), registration=settings, **options)
+        return self._build(pending=True, registration=self._settings, **options)
 
-    def link(self, built: Built, path: str, **changes: str) -> dict[str, object]:
-        """Sign up and return what the link of the mail carries."""
-        assert built.register().status_code == 201
-        found = text_of(self._smtp.messages[-1]).split()
-        page = "reject-user" if path == REJECT else "verify-user"
-        return {**values_of(next(word for word in found if page in word)), **changes}
+    def good(self, built: Built, path: str, **changes: str) -> dict[str, object]:
+        """Return a body that an endpoint takes; one with a link is of a sign-up that is made here."""
+        address: dict[str, object] = {"email": "ann@example.com"}
+        if path == RESEND:
+            return address
+        sign_up = address if self._is_email_first else built.body()
+        if path == REGISTER:
+            return sign_up
+        assert built.client().post(REGISTER, json=sign_up).status_code in {201, 202}
+        return {**values_of(link_in(self._smtp.messages[-1])), **FIELDS, **changes}
 
     def success(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build()
-        if path == REGISTER:
-            return built, built.register()
-        if path == RESEND:
-            return built, built.client().post(path, json={"email": "ann@example.com"})
-        return built, built.client().post(path, json=self.link(built, path))
+        return built, built.client().post(path, json=self.good(built, path))
 
     def invalid(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build()
@@ -431,60 +580,62 @@ class Provoked:
 
     def signature_invalid(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build()
-        return built, built.client().post(path, json=self.link(built, path, signature="forged"))
+        return built, built.client().post(path, json=self.good(built, path, signature="forged"))
 
     def signature_expired(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build()
-        link = self.link(built, path)
+        link = self.good(built, path)
         self._clock.move(8 * 24 * 3600)
         return built, built.client().post(path, json=link)
+
+    def code_invalid(self, path: str) -> tuple[Built, TestResponse]:
+        built = self.build()
+        return built, built.client().post(path, json={"email": "ann@example.com", "code": "000000", **FIELDS})
 
     def user_without_email_nonverifiable(self, path: str) -> tuple[Built, TestResponse]:
         built = self._build(nullable_email, registration={"REGISTER_SERIALIZER_CLASS": AccountWithoutAddress})
         return built, built.client().post(path, json={"username": "ann", "password": PASSWORD})
 
-    def claim_in_use(self, path: str) -> tuple[Built, TestResponse]:
-        built = self.build(model=referred_to, tables=False)
-        built.enforce_foreign_keys()
-        with built.app.app_context():
-            built.db.create_all()
-        link = self.link(built, path)
-        with built.app.app_context():
-            built.db.session.execute(insert(built.User.profile).values(user_id=1))
-            built.db.session.commit()
-        return built, built.client().post(path, json=link)
-
     def email_not_sent(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build()
         self._smtp.stop()
-        if path == REGISTER:
-            return built, built.register()
-        return built, built.client().post(path, json={"email": "ann@example.com"})
+        return built, built.client().post(path, json=self.good(built, path))
 
     def database_unavailable(self, path: str) -> tuple[Built, TestResponse]:
         built = self.build(database_uri="sqlite:////no/such/folder/app.db", tables=False)
-        if path == REGISTER:
-            return built, built.register()
-        link = {"user_id": "1", "timestamp": "1700000000", "signature": "x"}
-        return built, built.client().post(path, json={"email": "ann@example.com"} if path == RESEND else link)
+        user_id = str(uuid.uuid4()) if self._is_email_first else "1"
+        link = {"user_id": user_id, "timestamp": "1700000000", "signature": "x"}
+        return built, built.client().post(path, json=link if path in {VERIFY, CHECK_LINK} else self.good(built, path))
 
 
 OF_ALL = {"invalid", "parse-error", "request-too-large", "unsupported-media-type", "database-unavailable", "success"}
 OF_LINKS = {"signature-invalid", "signature-expired"}
-ANSWERS = {
+AT_SIGN_UP = {
     REGISTER: OF_ALL | {"email-not-sent", "user-without-email-nonverifiable"},
     VERIFY: OF_ALL | OF_LINKS,
     RESEND: OF_ALL | {"email-not-sent"},
-    REJECT: OF_ALL | OF_LINKS | {"claim-in-use"},
+}
+BY_ADDRESS = {
+    REGISTER: OF_ALL | {"email-not-sent"},
+    CHECK_LINK: OF_ALL | OF_LINKS,
+    VERIFY: OF_ALL | OF_LINKS | {"code-invalid"},
 }
 
 
-@pytest.mark.parametrize(("path", "code"), [(path, code) for path in ANSWERS for code in sorted(ANSWERS[path])])
+@pytest.mark.parametrize(
+    ("settings", "path", "code"),
+    [
+        pytest.param(settings, path, code, id=f"{way}-{path}-{code}")
+        for way, settings, answers in (("at sign-up", RESENDING, AT_SIGN_UP), ("e-mail first", CODES, BY_ADDRESS))
+        for path, codes in answers.items()
+        for code in sorted(codes)
+    ],
+)
 def test_every_answer_that_is_documented_is_given_just_so(
-    build: Builder, smtp: RecordingServer, clock: Clock, path: str, code: str
+    build: Builder, smtp: RecordingServer, clock: Clock, settings: dict[str, object], path: str, code: str
 ) -> None:
     provoke: Callable[[str], tuple[Built, TestResponse]]
-    provoke = getattr(Provoked(build, smtp, clock), code.replace("-", "_"))
+    provoke = getattr(Provoked(build, smtp, clock, settings), code.replace("-", "_"))
     built, response = provoke(path)
     document = openapi(built.app)
     content = answers_of(document, path)[str(response.status_code)]
@@ -497,15 +648,35 @@ def test_every_answer_that_is_documented_is_given_just_so(
         assert code in content["examples"]
 
 
+def test_a_link_of_the_time_before_sign_ups_were_switched_off_is_not_found(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    before = build(pending=True, registration=EMAIL_FIRST)
+    before.register(**ADDRESS_ALONE)
+    link = values_of(link_in(smtp.message))
+    built = build(pending=True, registration={**EMAIL_FIRST, **CLOSED}, database_uri=before.database_uri, tables=False)
+    document = openapi(built.app)
+    answer = built.verify({**link, **FIELDS})
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "not-found")
+    content = answers_of(document, VERIFY)["404"]
+    assert list(content["examples"]) == ["not-found"]
+    assert faults(document, content["schema"], answer.get_json()) == []
+    assert "404" not in answers_of(openapi(before.app), VERIFY)
+
+
 def test_these_are_all_the_documented_answers(build: Builder) -> None:
-    with_default = codes_of(openapi(build(models.claiming, registration=ALL_ON).app))
-    own = {**ALL_ON, "REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
-    with_own = codes_of(openapi(build(models.claiming, registration=own).app))
-    tried = {(path, code) for path, codes in ANSWERS.items() for code in codes - {"success"}}
-    assert {(path, code) for path, _, code in with_own} == tried
-    assert {(path, code) for path, _, code in with_own - with_default} == {
-        (REGISTER, "user-without-email-nonverifiable")
-    }
+    def tried(answers: dict[str, set[str]]) -> set[tuple[str, str]]:
+        return {(path, code) for path, codes in answers.items() for code in codes - {"success"}}
+
+    def documented(settings: dict[str, object]) -> set[tuple[str, str]]:
+        document = openapi(build(pending=True, registration=settings).app)
+        return {(path, code) for path, _, code in codes_of(document)}
+
+    of_own_serializers = {(REGISTER, "user-without-email-nonverifiable")}
+    own: dict[str, object] = {"REGISTER_SERIALIZER_CLASS": AccountWithoutAddress}
+    assert documented({**RESENDING, **own}) == tried(AT_SIGN_UP)
+    assert documented(RESENDING) == tried(AT_SIGN_UP) - of_own_serializers
+    assert documented(CODES) == documented({**CODES, **own}) == tried(BY_ADDRESS)
 
 
 def test_an_answer_of_another_shape_is_not_allowed_for(build: Builder) -> None:
@@ -514,16 +685,16 @@ def test_an_answer_of_another_shape_is_not_allowed_for(build: Builder) -> None:
     good = {"detail": "No.", "code": "invalid", "errors": {"email": ["No."]}}
     assert faults(document, schema, good) == []
     no_list, no_text = ({**good, "errors": errors} for errors in ({"email": "No."}, {"email": list[str]()}))
-    for bad in ({}, {**good, "code": "claim-in-use"}, no_list, no_text, {**good, "more": 1}):
+    for bad in ({}, {**good, "code": "code-invalid"}, no_list, no_text, {**good, "more": 1}):
         assert faults(document, schema, bad) != []
 
 
 # Examples
 
 
-@pytest.mark.parametrize("settings", [ALL_ON, {**HIDING, **ALL_ON}, {"REGISTER_SERIALIZER_CLASS": SignUp}])
+@pytest.mark.parametrize("settings", [RESENDING, EMAIL_FIRST, CODES, {"REGISTER_SERIALIZER_CLASS": SignUp}])
 def test_every_example_is_what_its_schema_describes(build: Builder, settings: dict[str, object]) -> None:
-    document = openapi(build(models.claiming, registration=settings).app)
+    document = openapi(build(pending=True, registration=settings).app)
     seen = 0
     for path in document["paths"]:
         for content in answers_of(document, path).values():
@@ -531,19 +702,42 @@ def test_every_example_is_what_its_schema_describes(build: Builder, settings: di
             for value in [*shown, *([content["example"]] if "example" in content else [])]:
                 assert faults(document, content["schema"], value) == []
                 seen += 1
-        for field in body_of(document, path)["properties"].values():
+    for component in document["components"]["schemas"].values():
+        for field in component["properties"].values():
             for value in field.get("examples", []):
                 assert faults(document, field, value) == []
                 seen += 1
     assert seen > 20
 
 
-@pytest.mark.parametrize(("path", "field"), [(REGISTER, "email"), (VERIFY, "user_id"), (RESEND, "email")])
-def test_the_example_of_invalid_alone_has_errors_and_they_name_a_field(build: Builder, path: str, field: str) -> None:
-    answers = answers_of(openapi(build(models.claiming, registration=ALL_ON).app), path)
+@pytest.mark.parametrize(
+    ("settings", "path", "field"),
+    [
+        (RESENDING, REGISTER, "email"),
+        (RESENDING, VERIFY, "user_id"),
+        (RESENDING, RESEND, "email"),
+        (CODES, REGISTER, "email"),
+        (CODES, CHECK_LINK, "user_id"),
+        (CODES, VERIFY, "user_id"),
+    ],
+)
+def test_the_example_of_invalid_alone_has_errors_and_they_name_a_field(
+    build: Builder, settings: dict[str, object], path: str, field: str
+) -> None:
+    answers = answers_of(openapi(build(pending=True, registration=settings).app), path)
     shown = [example["value"] for content in answers.values() for example in content.get("examples", {}).values()]
     errors = {value["code"]: value["errors"] for value in shown if "errors" in value}
     assert errors == {"invalid": {field: ["Missing data for required field."]}}
+
+
+def test_the_example_of_a_link_is_one_of_a_pending_registration_with_email_first(build: Builder) -> None:
+    def example(settings: dict[str, object]) -> str:
+        schemas = openapi(build(pending=True, registration=settings).app)["components"]["schemas"]
+        (found,) = schemas["RegistrationLink"]["properties"]["user_id"]["examples"]
+        return str(found)
+
+    assert example({}) == "1"
+    assert str(uuid.UUID(example(EMAIL_FIRST))) == example(EMAIL_FIRST)
 
 
 def test_the_examples_of_the_fields_make_a_sign_up(build: Builder) -> None:
@@ -594,7 +788,7 @@ def test_a_document_that_is_older_than_openapi_3_is_refused(build: Builder) -> N
     assert spec.to_dict()["paths"] == {}
 
 
-def test_an_application_whose_whole_document_asks_for_a_log_in_does_not_ask_for_it_here(build: Builder) -> None:
+def test_an_application_that_asks_for_a_log_in_everywhere_does_not_ask_for_it_here(build: Builder) -> None:
     spec = APISpec(title="Shop", version="7", openapi_version="3.1.0", security=[{"token": []}])
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     add_to(spec, build().app)
@@ -606,7 +800,10 @@ def test_an_application_whose_whole_document_asks_for_a_log_in_does_not_ask_for_
 
 @pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
 @pytest.mark.parametrize("first", ["flask-smorest", "rest-registration"])
-def test_it_is_added_to_the_document_of_flask_smorest(build: Builder, version: str, first: str) -> None:
+@pytest.mark.parametrize(("settings", "paths"), [(RESENDING, set(AT_SIGN_UP)), (CODES, set(BY_ADDRESS))])
+def test_it_is_added_to_the_document_of_flask_smorest(
+    build: Builder, version: str, first: str, settings: dict[str, object], paths: set[str]
+) -> None:
     def add_api(app: Flask) -> None:
         app.config.update(
             API_TITLE="Shop", API_VERSION="v7", OPENAPI_VERSION=version, OPENAPI_URL_PREFIX="/", OPENAPI_JSON_PATH="api"
@@ -615,8 +812,8 @@ def test_it_is_added_to_the_document_of_flask_smorest(build: Builder, version: s
 
     apis: list[Any] = []
     built = build(
-        models.claiming,
-        registration={**ALL_ON, "REGISTER_SERIALIZER_CLASS": SignUp},
+        pending=True,
+        registration={**settings, "REGISTER_SERIALIZER_CLASS": SignUp},
         before_init=add_api if first == "flask-smorest" else None,
     )
     if first == "rest-registration":
@@ -628,6 +825,7 @@ def test_it_is_added_to_the_document_of_flask_smorest(build: Builder, version: s
     document = built.client().get("/api").get_json()
     validate_document(document)
     assert document["info"] == {"title": "Shop", "version": "v7"}
-    assert set(document["paths"]) == {REGISTER, VERIFY, RESEND, REJECT}
-    assert "displayName" in body_of(document, REGISTER)["properties"]
+    assert set(document["paths"]) == paths
+    fields_of_account = "RegistrationSignUp" if settings == RESENDING else "RegistrationAccountFields"
+    assert "displayName" in document["components"]["schemas"][fields_of_account]["properties"]
     assert "checked" in document["components"]["schemas"]["Address"]["properties"]

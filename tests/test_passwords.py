@@ -18,6 +18,7 @@ from werkzeug.security import check_password_hash
 from flask_rest_registration import ConfigurationError, DefaultRegisterUserSerializer
 
 from .support import models
+from .support.answers import field_errors
 from .support.apps import OMITTED, PASSWORD, Builder, Built
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
@@ -145,9 +146,22 @@ def test_validators_are_asked_with_the_loaded_fields_and_without_the_passwords(b
     assert seen == [{"email": "ann@example.com", "username": "ann"}]
 
 
-def test_validators_are_not_run_while_another_field_is_wrong(build: Builder) -> None:
-    answer = build().register(password="short", email="no address")
-    assert list(answer.get_json()["errors"]) == ["email"]
+def test_what_is_wrong_with_the_password_is_told_together_with_other_fields(build: Builder) -> None:
+    """Also where the two passwords differ; the validators get those fields that are valid."""
+    seen: list[dict[str, object]] = []
+    validators = [lambda password, data: seen.append(dict(data)), "flask_rest_registration.passwords.validate_length"]
+    built = build(registration={"PASSWORD_VALIDATORS": validators})
+    errors = field_errors(built.register(password="short", password_confirm="other", email="no address", is_admin=True))
+    assert errors.keys() == {"email", "password", "password_confirm", "is_admin"}
+    assert "at least 8 characters" in errors["password"][0]
+    assert seen == [{"username": "ann"}]
+
+
+def test_validators_are_not_run_beside_wrong_fields_where_an_object_may_be_made(build: Builder) -> None:
+    built = build(registration={"REGISTER_SERIALIZER_CLASS": OwnSchema})
+    sent = {"email": "no address", "username": "ann", "pass phrase": "short"}
+    assert field_errors(built.post("register/", sent)).keys() == {"email"}
+    assert field_errors(built.post("register/", {**sent, "email": "ann@example.com"})).keys() == {"pass phrase"}
 
 
 def test_a_validator_may_report_by_a_dict(build: Builder) -> None:

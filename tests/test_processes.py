@@ -1,4 +1,4 @@
-"""Many processes at the same moment: one activation for each link, one row for each name."""
+"""Many processes at the same time: one activation for each link, one row for each name, one mail for each address."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from sqlalchemy import func, select
 
 from flask_rest_registration import RegisterSigner
 
-from .support.apps import REGISTER, VERIFY, Builder, Built
+from .support.apps import OMITTED, REGISTER, VERIFY, Builder, Built
+from .support.links import link_in, values_of
+from .support.mail_servers import RecordingServer
 from .support.processes import Answer, processes
-from .support.variants import VARIANTS, build_variant
+from .support.variants import VARIANTS, WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
 PROCESSES = 16
 #: docs/promises.rst has the outcome of a hundred.
 ROUNDS = int(os.environ.get("TEST_ROUNDS") or 10)
+EMAIL_FIRST = {"REGISTER_EMAIL_FIRST": True}
 
 
 def sign_up(built: Built, name: str) -> dict[str, str]:
@@ -60,3 +63,20 @@ def test_of_sixteen_processes_with_one_name_exactly_one_gets_201_and_its_row(bui
             assert (counted.pop(Answer(201, (), 1)), count_rows(built, name)) == (1, 1), f"round {number}"
             assert counted.keys() <= allowed, f"round {number}"
     assert len(built.rows()) == ROUNDS
+
+
+@pytest.mark.parametrize("variant", WITH_TRANSACTIONS_OF_THEIR_OWN)
+def test_of_sixteen_processes_one_mails_an_address_and_one_makes_its_account(
+    build: Builder, smtp: RecordingServer, variant: str
+) -> None:
+    built = build_variant(build, variant, pending=True, registration=EMAIL_FIRST)
+    with processes(PROCESSES, built, variant, registration=EMAIL_FIRST, mail=smtp) as racing:
+        for number in range(ROUNDS):
+            asked = racing.post(REGISTER, *[{"email": f"user{number}@example.com"}] * PROCESSES)
+            assert Counter(asked) == {Answer(202, (), 0): PROCESSES}, f"round {number}"
+            assert len(smtp.messages) == number + 1, f"round {number}"
+            link = values_of(link_in(smtp.messages[-1]))
+            body = built.body(**{"email": OMITTED, "username": f"user{number}", **link})
+            answers = racing.post(VERIFY, *[body] * PROCESSES)
+            assert Counter(answers) == {Answer(201, (), 2): 1, Answer(400, (), 0): PROCESSES - 1}, f"round {number}"
+    assert [row["email_verified_at"] is not None for row in built.rows()] == [True] * ROUNDS

@@ -5,350 +5,271 @@ from __future__ import annotations
 import io
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.cli import ScriptInfo
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import (
-    Boolean,
-    DateTime,
-    ForeignKey,
-    Integer,
-    String,
-    Table,
-    Uuid,
-    delete,
-    event,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.orm import mapped_column
+from sqlalchemy import event
 
-from flask_rest_registration import user_activated, user_registered
+from flask_rest_registration import PendingRegistrationMixin, user_activated, user_registered
 
 from .support import models
-from .support.apps import Builder, Built
+from .support.answers import refused
+from .support.apps import CHECK_LINK, REGISTER, RESEND, VERIFY, Builder, Built
 from .support.clock import Clock, at
-from .support.databases import AT_THE_COMMIT, DRIVER, Outside, impatient
+from .support.databases import AT_THE_COMMIT, CHOSEN, DRIVER, conflict
 from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.messages import lacking
 from .support.statements import recorded
 
-DAY = 24 * 3600
+ANN = "ann@example.com"
+HOUR, DAY = 3600, 24 * 3600
 WEEK = 7 * DAY
-IMPATIENT = impatient()
-AUTOINCREMENT = {"sqlite_autoincrement": True}
+EMAIL_FIRST = {"REGISTER_EMAIL_FIRST": True}
+WITH_RESEND = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+TABLE = "pending_registration"
 
 
-def purge(built: Built, days: object = 7, *options: str) -> tuple[int, str]:
-    """Run the command; return its exit code and what it says."""
-    outcome = built.command("purge", "--older-than", str(days), *options)
+def purge(built: Built, *options: str) -> tuple[int, str]:
+    """Run the command; return its exit code and the last line of what it says."""
+    outcome = built.command("purge", *options)
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
-    return outcome.exit_code, outcome.output
+    return outcome.exit_code, outcome.output.splitlines()[-1]
 
 
-def purged(built: Built, days: object = 7) -> tuple[int, int]:
-    """Run the command, which succeeds; return how many it deleted and how many it kept."""
-    code, output = purge(built, days)
-    assert code == 0, output
-    words = output.splitlines()[-1].split()
-    assert output.splitlines()[-1] == f"{words[0]} claims deleted, {words[3]} kept because other rows refer to them"
-    return int(words[0]), int(words[3])
+def purged(built: Built) -> int:
+    """Run the command, which succeeds; return how many it says it has deleted."""
+    code, line = purge(built)
+    number = line.partition(" ")[0]
+    assert (code, line) == (0, f"{number} pending registrations deleted")
+    return int(number)
 
 
-def refusal(built: Built, days: object = 7) -> str:
+def refusal(built: Built, *options: str) -> str:
     """Run the command, which cannot work; return its one message."""
-    code, output = purge(built, days)
-    assert (code, output.count("Error: "), "Traceback" in output) == (1, 1, False), output
-    return output.partition("Error: ")[2]
+    outcome = built.command("purge", *options)
+    assert (outcome.exit_code, outcome.output.count("Error: "), "Traceback" in outcome.output) == (1, 1, False)
+    message = outcome.output.partition("Error: ")[2]
+    assert message.count("\n") == 1, message
+    return message.rstrip("\n")
 
 
-def add(built: Built, count: int = 1, *, prefix: str = "claim", **values: object) -> None:
-    """INSERT accounts as no sign-up would: many at once, with any moments."""
-    row: dict[str, object] = {"password_hash": "x", **values}
-    rows = [{**row, "email": f"{prefix}{number:04}@example.com"} for number in range(count)]
-    if hasattr(built.User, "username"):
-        rows = [{**each, "username": each["email"]} for each in rows]
+def add(built: Built, count: int = 1, *, prefix: str = "old", sent_at: int = 0, model: Any = None) -> None:
+    """INSERT pending registrations as no sign-up would: many at once, with any time."""
+    row = {"sent_at": sent_at, "mails": 1, "next_mail_at": sent_at + 60, "code_attempts": 0}
+    names = (f"{prefix}{number:05}@example.com" for number in range(count))
+    rows = [{**row, "id": uuid.uuid4(), "email": name} for name in names]
     with built.app.app_context():
-        built.db.session.execute(insert(built.User), rows)
+        table: Any = model or built.Pending
+        built.db.session.execute(sa.insert(table), rows)
         built.db.session.commit()
 
 
-def add_old_claims(built: Built, clock: Clock, count: int = 1, *, prefix: str = "claim", **values: Any) -> None:
-    add(built, count, prefix=prefix, verification_sent_at=at(clock.time - 30 * DAY), **values)
+def names(built: Built) -> list[str]:
+    return [row["email"].partition("@")[0] for row in built.pending_rows()]
 
 
-def addresses(built: Built) -> list[str]:
-    return sorted(row["email"].partition("@")[0] for row in built.rows())
+@contextmanager
+def refusing(built: Built, start: str, *, after: int = 0, times: int = 10**6) -> Iterator[list[str]]:
+    """Let the database refuse statements that begin with a word, but for the first ones, as conflicts."""
+    met: list[str] = []
+
+    def execute(cursor: object, statement: str, parameters: object, context: object) -> None:
+        if statement.startswith(start):
+            met.append(statement)
+            if after < len(met) <= after + times:
+                raise conflict()
+
+    event.listen(built.engine, "do_execute", execute)
+    try:
+        yield met
+    finally:
+        event.remove(built.engine, "do_execute", execute)
 
 
-@pytest.fixture(name="built")
-def app_with_claims(build: Builder, clock: Clock) -> Built:
-    return build(models.claiming, config=IMPATIENT)
+def before(built: Built, start: str, act: Callable[[], object]) -> None:
+    """Let somebody act once, right before the first statement that begins with a word."""
+    waiting = [act]
+
+    @event.listens_for(built.engine, "before_cursor_execute")
+    def look(conn: object, cursor: object, sql: str, *_: object) -> None:
+        if sql.startswith(start) and waiting:
+            waiting.pop()()
+
+
+@pytest.fixture(name="built", params=[EMAIL_FIRST, WITH_RESEND], ids=["e-mail first", "resend"])
+def app_with_pending_registrations(request: pytest.FixtureRequest, build: Builder, clock: Clock) -> Built:
+    return build(pending=True, registration=request.param)
+
+
+@pytest.fixture
+def first(build: Builder, clock: Clock) -> Built:
+    """An app with e-mail first."""
+    return build(models.minimal, pending=True, registration=EMAIL_FIRST)
 
 
 # What is deleted, and what stays
 
 
-def test_a_claim_goes_when_its_link_has_expired_and_not_a_second_before(
-    built: Built, clock: Clock, smtp: RecordingServer
+@pytest.mark.parametrize(("period", "longer"), [(HOUR, DAY), (DAY, DAY), (WEEK, WEEK)], ids=["hour", "day", "week"])
+def test_a_row_goes_when_its_next_mail_starts_anew_and_not_a_second_before(
+    build: Builder, clock: Clock, period: int, longer: int
 ) -> None:
-    assert built.register().status_code == 201
-    link = link_in(smtp.message)
-    clock.move(WEEK)
-    assert (purged(built), addresses(built)) == ((0, 0), ["ann"])
+    built = build(pending=True, registration={**EMAIL_FIRST, "REGISTER_VERIFICATION_PERIOD": period})
+    assert built.post(REGISTER, {"email": ANN}).status_code == 202
+    clock.move(longer)
+    assert (purged(built), names(built)) == (0, ["ann"])
     clock.move(1)
-    assert (purged(built), addresses(built)) == ((1, 0), [])
-    assert built.verify(link).get_json()["code"] == "signature-invalid"
+    assert (purged(built), names(built)) == (1, [])
 
 
-def test_the_address_and_the_name_are_free_again_and_the_key_is_new(built: Built, clock: Clock) -> None:
-    built.register()
-    old = built.row()["id"]
+def test_no_link_that_works_is_taken_away(first: Built, clock: Clock, smtp: RecordingServer) -> None:
+    first.post(REGISTER, {"email": ANN})
+    clock.move(WEEK - 1)
+    first.post(REGISTER, {"email": ANN})
+    early, late = (values_of(link_in(message)) for message in smtp.messages)
+    clock.move(1)
+    assert purged(first) == 0
+    assert first.post(CHECK_LINK, early).status_code == 200
+    clock.move(WEEK - 1)
+    assert purged(first) == 0
+    assert first.post(VERIFY, {**late, **first.body()}).status_code == 201
+
+
+def test_links_of_a_deleted_row_are_worth_nothing(first: Built, clock: Clock, smtp: RecordingServer) -> None:
+    first.post(REGISTER, {"email": ANN})
     clock.move(WEEK + 1)
-    assert purged(built) == (1, 0)
-    assert built.register().status_code == 201
-    assert built.row()["id"] != old
+    assert purged(first) == 1
+    link = values_of(link_in(smtp.message))
+    clock.move(-DAY)
+    refused(first.post(CHECK_LINK, link), 400, "signature-invalid")
+    refused(first.post(VERIFY, {**link, **first.body()}), 400, "signature-invalid")
 
 
-def test_days_are_counted_from_the_last_link_not_from_the_sign_up(
-    build: Builder, clock: Clock, smtp: RecordingServer
+@pytest.mark.parametrize("is_purged", [True, False], ids=["with purge", "without"])
+def test_the_cooldown_starts_anew_with_the_purge_as_without_it(first: Built, clock: Clock, is_purged: bool) -> None:
+    for _ in range(4):
+        first.post(REGISTER, {"email": ANN})
+        clock.time = first.pending_row()["next_mail_at"]
+    clock.time = first.pending_row()["sent_at"] + WEEK + 1
+    if is_purged:
+        assert purged(first) == 1
+    first.post(REGISTER, {"email": ANN})
+    row = first.pending_row()
+    assert (row["mails"], row["sent_at"], row["next_mail_at"]) == (1, clock.time, clock.time + 60)
+
+
+def test_spent_rows_and_rows_of_failed_mails_go_by_the_same_rule(
+    first: Built, clock: Clock, smtp: RecordingServer
 ) -> None:
-    built = build(models.claiming, registration={"REGISTER_VERIFICATION_RESEND_ENABLED": True})
-    built.register()
-    clock.move(6 * DAY)
-    assert built.post("resend-verification/", {"email": "ann@example.com"}).status_code == 202
-    clock.move(6 * DAY)
-    assert purged(built) == (0, 0)
-    assert built.verify(link_in(smtp.messages[-1])).status_code == 200
-
-
-def test_only_as_many_days_as_were_asked_for_are_too_old(built: Built, clock: Clock) -> None:
-    for days in (8, 20, 40):
-        add(built, prefix=f"of{days}days", verification_sent_at=at(clock.time - days * DAY - 1))
-    assert (purged(built, 40), addresses(built)) == ((1, 0), ["of20days0000", "of8days0000"])
-    assert (purged(built, 20), addresses(built)) == ((1, 0), ["of8days0000"])
-    assert purged(built, 36500) == (0, 0)
-
-
-def test_verified_accounts_stay_also_when_the_application_clears_the_flag(
-    built: Built, clock: Clock, smtp: RecordingServer
-) -> None:
-    built.register()
-    assert built.verify(link_in(smtp.message)).status_code == 200
-    clock.move(60 * DAY)
-    assert purged(built) == (0, 0)
-    with built.app.app_context():
-        built.db.session.execute(update(built.User).values(email_verified_at=None))
-        built.db.session.commit()
-    assert (purged(built), addresses(built)) == ((0, 0), ["ann"])
-
-
-def test_verified_locked_and_hand_made_accounts_stay_whatever_their_flag_says(built: Built, clock: Clock) -> None:
-    old = at(clock.time - 30 * DAY)
-    add(built, prefix="verified-by-the-application-alone", verification_sent_at=old, email_verified_at=old)
-    add(built, prefix="hand-made-and-verified", email_verified_at=old)
-    add(built, prefix="hand-made-or-locked")
-    add_old_claims(built, clock)
-    before = addresses(built)
-    assert purged(built) == (1, 0)
-    assert addresses(built) == [each for each in before if each != "claim0000"]
+    first.post(REGISTER, {"email": ANN})
+    assert first.post(VERIFY, {**values_of(link_in(smtp.message)), **first.body()}).status_code == 201
+    smtp.text_reply = "554 5.7.1 spam"
+    refused(first.post(REGISTER, {"email": "bob@example.com"}), 503, "email-not-sent")
+    clock.move(WEEK)
+    assert (purged(first), names(first)) == (0, ["ann", "bob"])
+    clock.move(1)
+    assert (purged(first), names(first)) == (2, [])
+    assert first.row()["email"] == ANN
 
 
 def test_a_time_in_the_future_is_never_too_old(built: Built, clock: Clock) -> None:
-    add(built, prefix="future", verification_sent_at=at(clock.time + 30 * DAY))
-    clock.move(-300 * DAY)
-    add(built, prefix="also-future", verification_sent_at=at(clock.time + 1))
-    assert (purged(built), len(built.rows())) == ((0, 0), 2)
+    add(built, prefix="future", sent_at=clock.time + 1)
+    add(built, prefix="far-future", sent_at=2**40)
+    add(built)
+    assert (purged(built), names(built)) == (1, ["far-future00000", "future00000"])
 
 
-def with_columns(**columns: Any) -> models.Model:
-    """The usual model with a moment and keys that are given once, and some columns of one's own."""
-    return models.declared(
-        **{"__table_args__": AUTOINCREMENT, "verification_sent_at": mapped_column(DateTime), **columns}
-    )
+@pytest.mark.parametrize("name", ["other_bind", "uuid_key", "inheritance_subclass", "other_column_names"])
+def test_it_works_with_every_kind_of_user_model(build: Builder, clock: Clock, name: str) -> None:
+    built = build(models.ALL[name], pending=True, registration=WITH_RESEND)
+    add(built, 3)
+    add(built, prefix="young", sent_at=clock.time)
+    assert (purged(built), names(built)) == (3, ["young00000"])
 
 
-def uuid_keys() -> models.Model:
-    return with_columns(id=mapped_column(Uuid, primary_key=True, default=uuid.uuid4))
+def test_no_account_is_ever_touched(built: Built, clock: Clock) -> None:
+    with built.app.app_context():
+        for number, verified_at in enumerate([None, at(0), at(clock.time)]):
+            account = {"email": f"old{number:05}@example.com", "username": str(number), "password_hash": "h"}
+            built.db.session.add(built.User(**account, email_verified_at=verified_at))
+        built.db.session.commit()
+    before_it = built.rows()
+    add(built, 5)
+    with recorded(built.engine) as statements:
+        assert purged(built) == 5
+    assert built.rows() == before_it
+    tables = {built.User.__table__.name, TABLE}
+    assert {name for sql in statements.sql for name in tables if name in sql.replace('"', "").split()} == {TABLE}
 
 
-def text_keys() -> models.Model:
-    return with_columns(id=mapped_column(String(36), primary_key=True, default=lambda: str(uuid.uuid4())))
+def test_it_works_where_the_table_of_the_accounts_is_missing(built: Built) -> None:
+    add(built)
+    built.execute_outside("DROP TABLE user")
+    assert purged(built) == 1
 
 
-def two_keys() -> models.Model:
-    return with_columns(
-        __table_args__={},
-        tenant=mapped_column(Integer, primary_key=True, autoincrement=False, default=3),
-        id=mapped_column(Uuid, primary_key=True, default=uuid.uuid4),
-        public=mapped_column(Uuid(as_uuid=False), unique=True, nullable=False, default=lambda: str(uuid.uuid4())),
-    )
-
-
-def zoned_moments() -> models.Model:
-    return with_columns(verification_sent_at=mapped_column(DateTime(timezone=True)))
-
-
-def boolean_flags() -> models.Model:
-    return with_columns(email_verified_at=None, is_verified=mapped_column(Boolean, default=False))
-
-
-def null_flags() -> models.Model:
-    return with_columns(email_verified_at=None, is_verified=mapped_column(Boolean))
-
-
-def other_names() -> models.Model:
-    return with_columns(
-        id=mapped_column("number", Integer, primary_key=True),
-        verification_sent_at=mapped_column("link sent", DateTime),
-    )
-
-
-SETTINGS: dict[Callable[[], models.Model], dict[str, object]] = {
-    two_keys: {"USER_VERIFICATION_ID_FIELD": "public", "USER_EDITABLE_FIELDS": []},
-}
-
-
-@pytest.mark.parametrize(
-    "model", [uuid_keys, text_keys, two_keys, zoned_moments, boolean_flags, null_flags, other_names]
-)
-def test_keys_moments_and_flags_of_every_kind_are_understood(
-    build: Builder, clock: Clock, model: Callable[[], models.Model]
-) -> None:
-    built = build(model(), registration=SETTINGS.get(model))
-    add_old_claims(built, clock, 700)
-    add(built, prefix="young", verification_sent_at=at(clock.time))
-    add(built, prefix="locked")
-    assert purged(built) == (700, 0)
-    assert addresses(built) == ["locked0000", "young0000"]
-
-
-def test_what_never_had_an_id_for_its_link_stays_and_is_not_looked_for_for_ever(build: Builder, clock: Clock) -> None:
-    model = with_columns(public=mapped_column(String(36), unique=True))
-    settings = {"USER_VERIFICATION_ID_FIELD": "public", "USER_EDITABLE_FIELDS": []}
-    built = build(model, registration=settings)
-    add_old_claims(built, clock, 2)
-    add_old_claims(built, clock, prefix="with-id", public="a")
-    statements: list[str] = []
-
-    @event.listens_for(built.engine, "before_cursor_execute")
-    def stop_an_endless_loop(conn: object, cursor: object, sql: str, *_: object) -> None:
-        statements.append(sql)
-        assert len(statements) < 20
-
-    assert purge(built, 7, "--dry-run") == (0, "1 claims would be deleted\n")
-    assert purged(built) == (1, 0)
-    assert addresses(built) == ["claim0000", "claim0001"]
-
-
-def test_no_signal_is_sent(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock)
+def test_no_signal_is_sent(built: Built) -> None:
+    add(built)
     heard: list[object] = []
 
     def hear(sender: object, **_: object) -> None:
         heard.append(sender)
 
     with user_registered.connected_to(hear), user_activated.connected_to(hear):
-        assert purged(built) == (1, 0)
+        assert purged(built) == 1
     assert heard == []
-
-
-# What is refused before anything is looked at
-
-
-@pytest.mark.parametrize("days", [1, 6])
-def test_links_that_still_work_are_not_killed(built: Built, clock: Clock, days: int) -> None:
-    add_old_claims(built, clock)
-    with recorded(built.engine) as statements:
-        code, output = purge(built, days)
-    assert (code, statements.queries) == (2, [])
-    assert lacking(output, "--older-than", "links live for 7 days", "REGISTER_VERIFICATION_PERIOD", "at least") == []
-    assert len(built.rows()) == 1
-
-
-def test_the_period_is_the_settings(build: Builder, clock: Clock) -> None:
-    built = build(models.claiming, registration={"REGISTER_VERIFICATION_PERIOD": 36 * 3600})
-    assert purge(built, 1)[0] == 2
-    assert purged(built, 2) == (0, 0)
-
-
-@pytest.mark.parametrize("days", [0, -1, -7, 36501, "seven", "7.5", ""])
-def test_days_that_are_no_positive_number_are_refused(built: Built, clock: Clock, days: object) -> None:
-    add_old_claims(built, clock)
-    code, output = purge(built, days)
-    assert (code, "--older-than" in output) == (2, True)
-    assert len(built.rows()) == 1
-
-
-def test_nothing_is_deleted_without_days(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock)
-    outcome = built.command("purge")
-    assert (outcome.exit_code, "--older-than" in outcome.output) == (2, True)
-    assert len(built.rows()) == 1
-
-
-def test_without_a_column_that_tells_claims_the_mend_is_told(build: Builder) -> None:
-    built = build(with_columns(verification_sent_at=None))
-    message = refusal(built)
-    words = ("verification_sent_at = db.Column(db.DateTime)", "User", "USER_VERIFICATION_SENT_AT_FIELD")
-    assert lacking(message, *words) == []
-    assert len(message.splitlines()) == 1
-
-
-def test_a_flag_that_locks_people_out_is_refused(build: Builder, clock: Clock) -> None:
-    built = build(with_columns(email_verified_at=None, is_active=mapped_column(Boolean, default=False)))
-    add_old_claims(built, clock)
-    message = refusal(built)
-    assert lacking(message, "User.is_active", "lock", "email_verified_at = db.Column(db.DateTime)") == []
-    assert len(message.splitlines()) == 1
-    assert len(built.rows()) == 1
-
-
-@pytest.mark.only_on("sqlite")
-def test_sqlite_without_autoincrement_is_refused(build: Builder, clock: Clock) -> None:
-    built = build(with_columns(__table_args__={}))
-    add_old_claims(built, clock)
-    message = refusal(built)
-    assert lacking(message, '__table_args__ = {"sqlite_autoincrement": True}', "User") == []
-    assert len(message.splitlines()) == 1
-    assert len(built.rows()) == 1
-
-
-@pytest.mark.parametrize("model", [models.claiming, models.minimal])
-def test_without_verification_there_is_nothing_to_purge(build: Builder, clock: Clock, model: models.Model) -> None:
-    built = build(model, registration={"REGISTER_VERIFICATION_ENABLED": False})
-    if model is models.claiming:
-        add_old_claims(built, clock)
-    before = built.rows()
-    message = refusal(built)
-    assert lacking(message, "REGISTER_VERIFICATION_ENABLED is False", "nothing is deleted") == []
-    assert len(message.splitlines()) == 1
-    assert built.rows() == before
 
 
 # Counting only
 
 
 def test_a_dry_run_counts_and_deletes_nothing(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock, 3)
-    add(built, prefix="young", verification_sent_at=at(clock.time))
+    add(built, 3)
+    add(built, prefix="young", sent_at=clock.time - WEEK)
     with recorded(built.engine) as statements:
-        assert purge(built, 7, "--dry-run") == (0, "3 claims would be deleted\n")
+        assert built.command("purge", "--dry-run").output == "3 pending registrations would be deleted\n"
     assert statements.queries == ["SELECT"]
-    assert len(built.rows()) == 4
+    assert len(built.pending_rows()) == 4
 
 
-def test_a_dry_run_of_days_that_are_too_few_is_refused_as_well(built: Built) -> None:
-    assert purge(built, 6, "--dry-run")[0] == 2
+def test_without_rows_it_says_so(built: Built) -> None:
+    assert purge(built, "--dry-run") == (0, "0 pending registrations would be deleted")
+    assert purged(built) == 0
+
+
+@pytest.mark.parametrize("arguments", [["--older-than", "7"], ["--days=7"], ["7"]], ids=" ".join)
+def test_an_age_cannot_be_chosen(built: Built, arguments: list[str]) -> None:
+    add(built)
+    assert built.command("purge", *arguments).exit_code == 2
+    assert len(built.pending_rows()) == 1
 
 
 # Many
+
+
+def test_many_are_deleted_in_batches_each_with_a_commit_of_its_own(built: Built, clock: Clock) -> None:
+    add(built, 2100)
+    add(built, 20, prefix="young", sent_at=clock.time)
+    with recorded(built.engine) as statements:
+        assert purged(built) == 2100
+    question, deletion = ["BEGIN", "SELECT", "COMMIT"], ["BEGIN", "DELETE", "COMMIT"]
+    batches = statements.count("DELETE")
+    assert batches >= 3
+    assert statements.kinds == [*question, *[*question, *deletion] * batches, *question]
+    assert names(built) == [f"young{number:05}" for number in range(20)]
+
+
+def test_a_batch_fits_into_a_statement_of_an_old_sqlite(built: Built) -> None:
+    add(built, 1100)
+    with recorded(built.engine) as statements:
+        assert purged(built) == 1100
+    assert max(len(each or ()) for each in statements.parameters) <= 999
 
 
 class Terminal(io.StringIO):
@@ -358,311 +279,237 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_many_are_deleted_in_batches_each_with_a_commit_of_its_own(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock, 1100)
-    add(built, prefix="young", verification_sent_at=at(clock.time))
-    with recorded(built.engine) as statements:
-        assert purged(built) == (1100, 0)
-    batch = ["BEGIN", "SELECT", "COMMIT", "BEGIN", "DELETE", "COMMIT"]
-    question = ["BEGIN", "SELECT", "COMMIT"]
-    assert statements.kinds == [*question, *batch * 3, *question]
-    assert addresses(built) == ["young0000"]
-
-
-def test_a_progress_bar_shows_how_far_it_is(built: Built, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_old_claims(built, clock, 1100)
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stdout", screen)
+def test_a_progress_bar_beside_the_output_shows_how_far_it_is(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(built, 4000)
+    told, screen = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", told)
+    monkeypatch.setattr(sys, "stderr", screen)
     built.app.cli.main(
-        args=["rest-registration", "purge", "--older-than", "7"],
-        obj=ScriptInfo(create_app=lambda: built.app),
-        standalone_mode=False,
+        args=["rest-registration", "purge"], obj=ScriptInfo(create_app=lambda: built.app), standalone_mode=False
     )
-    shown = screen.getvalue()
-    assert lacking(shown, "Deleting claims", "  0%", " 45%", " 90%", "100%") == []
-    assert shown.splitlines()[-1] == "1100 claims deleted, 0 kept because other rows refer to them"
+    assert lacking(screen.getvalue(), "Deleting", "  0%", " 25%", " 50%", " 75%", "100%") == []
+    assert told.getvalue() == "4000 pending registrations deleted\n"
+
+
+def test_a_bar_whose_rows_somebody_else_deletes_meanwhile_ends_as_well(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(built, 1500)
+    before(built, "DELETE", lambda: built.execute_outside(f"DELETE FROM {TABLE}"))
+    told = Terminal()
+    monkeypatch.setattr(sys, "stdout", told)
+    built.app.cli.main(
+        args=["rest-registration", "purge"], obj=ScriptInfo(create_app=lambda: built.app), standalone_mode=False
+    )
+    assert told.getvalue().splitlines()[-1] == "0 pending registrations deleted"
+
+
+# At the same time as others
+
+
+def test_a_row_whose_address_is_asked_for_meanwhile_stays(first: Built, clock: Clock, smtp: RecordingServer) -> None:
+    first.post(REGISTER, {"email": ANN})
+    clock.move(WEEK + 1)
+    add(first, 2)
+    before(first, "DELETE", lambda: first.post(REGISTER, {"email": ANN}))
+    assert purged(first) == 2
+    assert (names(first), len(smtp.messages)) == (["ann"], 2)
+    link = values_of(link_in(smtp.messages[1]))
+    assert first.post(VERIFY, {**link, **first.body()}).status_code == 201
+
+
+def test_a_row_that_is_spent_meanwhile_does_not_disturb_it(first: Built) -> None:
+    add(first, 3)
+    new_id = uuid.uuid4()
+    shown = new_id.hex if CHOSEN == "sqlite" else str(new_id)
+    sql = f"UPDATE {TABLE} SET id = '{shown}' WHERE email = 'old00001@example.com'"
+    before(first, "DELETE", lambda: first.execute_outside(sql))
+    assert purged(first) >= 2
+    assert purged(first) <= 1
+    assert names(first) == []
+
+
+def test_a_second_purge_at_the_same_time_counts_its_own(built: Built) -> None:
+    add(built, 1500)
+    other = f"DELETE FROM {TABLE} WHERE email < 'old00700'"
+    before(built, "DELETE", lambda: built.execute_outside(other))
+    assert purged(built) == 800
+    assert names(built) == []
+
+
+def test_an_address_can_be_asked_for_right_after_its_row_is_gone(
+    first: Built, clock: Clock, smtp: RecordingServer
+) -> None:
+    first.post(REGISTER, {"email": ANN})
+    clock.move(WEEK + 1)
+    before(first, "UPDATE", lambda: first.execute_outside(f"DELETE FROM {TABLE}"))
+    assert first.post(REGISTER, {"email": ANN}).status_code == 202
+    link = values_of(link_in(smtp.messages[1]))
+    assert first.post(VERIFY, {**link, **first.body()}).status_code == 201
+
+
+# What is refused before anything is looked at
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["purge", "dry run"])
+@pytest.mark.parametrize("settings", [{}, {"REGISTER_VERIFICATION_ENABLED": False}], ids=["default", "unverified"])
+def test_while_nothing_uses_the_table_nothing_is_deleted(
+    build: Builder, clock: Clock, settings: dict[str, object], option: list[str]
+) -> None:
+    built = build(pending=True, registration=settings)
+    add(built)
+    with recorded(built.engine) as statements:
+        message = refusal(built, *option)
+    assert lacking(message, "no pending registrations", "REGISTER_EMAIL_FIRST", "RESEND_ENABLED") == []
+    assert statements.kinds == []
+    assert len(built.pending_rows()) == 1
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["purge", "dry run"])
+def test_an_app_that_is_set_up_wrongly_is_told_the_fix(build: Builder, option: list[str]) -> None:
+    message = refusal(build(registration=EMAIL_FIRST), *option)
+    assert lacking(message, "no model of pending registrations", "Fix: ", "PendingRegistrationMixin") == []
 
 
 # What other rows refer to
 
 
-def referred_to(db: SQLAlchemy) -> type[Any]:
-    """The model, with profiles that keep their users and orders that are looked at only at the COMMIT."""
-    user = models.claiming(db)
-    user.profiles = Table("profile", db.metadata, mapped_column("user_id", ForeignKey("user.id")).column)
-    deferred = ForeignKey("user.id", **AT_THE_COMMIT)
-    user.orders = Table("orders", db.metadata, mapped_column("user_id", deferred).column)
-    cascading = ForeignKey("user.id", ondelete="CASCADE")
-    user.notes = Table("note", db.metadata, mapped_column("user_id", cascading).column)
-    return user
+def referring(build: Builder, **options: Any) -> Built:
+    """Build an app with a table of its own that refers to pending registrations."""
 
+    def model(db: SQLAlchemy) -> type[Any]:
+        user = models.minimal(db)
 
-@pytest.fixture
-def referring(build: Builder, clock: Clock) -> Built:
-    built = build(referred_to, config=IMPATIENT)
+        class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
+            pass
+
+        user.pending = PendingRegistration
+        key = sa.ForeignKey(PendingRegistration.id, **options)
+        user.invitations = sa.Table("invitation", db.metadata, sa.Column("pending_id", sa.Uuid, key))
+        return user
+
+    built = build(model, registration=EMAIL_FIRST)
     built.enforce_foreign_keys()
     return built
 
 
-def refer(built: Built, table: str, *prefixes: str) -> None:
-    """Add a row to a table for each of these accounts."""
+def refer_to_last(built: Built) -> None:
+    """Let the application refer to the row that is deleted last."""
     with built.app.app_context():
-        for prefix in prefixes:
-            user = select(built.User.id).where(built.User.email == f"{prefix}@example.com").scalar_subquery()
-            built.db.session.execute(insert(getattr(built.User, table)).values(user_id=user))
+        last = sa.select(built.User.pending.id).order_by(built.User.pending.id.desc()).limit(1)
+        built.db.session.execute(sa.insert(built.User.invitations).from_select(["pending_id"], last))
         built.db.session.commit()
 
 
-@pytest.mark.parametrize("table", ["profiles", "orders"])
-def test_what_other_rows_refer_to_is_kept_and_counted_and_does_not_stop_the_others(
-    referring: Built, clock: Clock, table: str
+def left(built: Built) -> int:
+    with built.app.app_context():
+        return int(built.db.session.scalar(sa.select(sa.func.count()).select_from(built.User.pending)) or 0)
+
+
+@pytest.mark.parametrize("options", [{}, AT_THE_COMMIT], ids=["at once", "at the commit"])
+def test_a_row_that_other_rows_refer_to_is_an_error_and_no_endless_loop(
+    build: Builder, clock: Clock, options: dict[str, Any]
 ) -> None:
-    add_old_claims(referring, clock, 5)
-    refer(referring, table, "claim0000", "claim0002")
-    assert purged(referring) == (3, 2)
-    assert addresses(referring) == ["claim0000", "claim0002"]
-    assert purged(referring) == (0, 2)
-    with referring.app.app_context():
-        referring.db.session.execute(delete(getattr(referring.User, table)))
-        referring.db.session.commit()
-    assert (purged(referring), addresses(referring)) == ((2, 0), [])
+    built = referring(build, **options)
+    add(built, 1500, model=built.User.pending)
+    refer_to_last(built)
+    with recorded(built.engine) as statements:
+        message = refusal(built)
+    deleted = int(message.partition(" ")[0])
+    assert message.startswith(f"{deleted} pending registrations deleted, then the database failed: {DRIVER}")
+    assert (deleted >= 1000, left(built)) == (True, 1500 - deleted)
+    assert statements.count("DELETE") <= 4
+    assert refusal(built).startswith("0 pending registrations deleted, then the database failed")
+    assert purge(built, "--dry-run") == (0, f"{left(built)} pending registrations would be deleted")
 
 
-def test_in_the_middle_of_many_only_its_own_batch_is_deleted_one_by_one(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock, 1020)
-    refer(referring, "profiles", "claim1003", "claim1019")
-    with recorded(referring.engine) as statements:
-        assert purged(referring) == (1018, 2)
-    assert statements.count("DELETE") == 2 + 1 + 20
-    assert addresses(referring) == ["claim1003", "claim1019"]
-
-
-def test_a_whole_batch_that_is_kept_is_passed_over(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock, 503)
-    with referring.app.app_context():
-        kept = select(referring.User.id).order_by(referring.User.id).limit(500)
-        referring.db.session.execute(insert(referring.User.profiles).from_select(["user_id"], kept))
-        referring.db.session.commit()
-    assert purged(referring) == (3, 500)
-
-
-def test_one_claim_that_is_kept_is_not_tried_twice(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock)
-    refer(referring, "profiles", "claim0000")
-    with recorded(referring.engine) as statements:
-        assert purged(referring) == (0, 1)
-    assert statements.count("DELETE") == 1
-
-
-def test_what_refers_with_on_delete_cascade_goes_with_the_claim(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock)
-    refer(referring, "notes", "claim0000")
-    assert purged(referring) == (1, 0)
-    with referring.app.app_context():
-        assert referring.db.session.execute(select(referring.User.notes)).all() == []
-
-
-def test_check_names_the_foreign_keys_that_keep_claims(referring: Built) -> None:
-    outcome = referring.command("check")
-    assert outcome.exit_code == 0
-    assert lacking(outcome.output, "warning: The foreign key", "profile.user_id", "orders.user_id", "0 errors, 2") == []
-    assert "note.user_id" not in outcome.output
+def test_what_refers_with_on_delete_cascade_goes_with_the_row(build: Builder, clock: Clock) -> None:
+    built = referring(build, ondelete="CASCADE")
+    add(built, 3, model=built.User.pending)
+    refer_to_last(built)
+    assert (purged(built), left(built)) == (3, 0)
 
 
 @pytest.mark.only_on("sqlite")
-def test_check_ends_with_1_where_a_setting_would_delete_without_harm_being_ruled_out(build: Builder) -> None:
-    built = build(with_columns(__table_args__={}), registration={"REGISTER_RECLAIM_ENABLED": True})
-    outcome = built.command("check")
-    assert (outcome.exit_code, outcome.output.splitlines()[-1]) == (1, "1 errors, 0 warnings")
-    assert lacking(outcome.output, "error: ", "sqlite_autoincrement") == []
+def test_rows_that_a_trigger_of_the_database_keeps_are_passed_over(built: Built) -> None:
+    add(built, 1200)
+    built.execute_outside(
+        f"CREATE TRIGGER keep BEFORE DELETE ON {TABLE} WHEN OLD.email < 'old00700' BEGIN SELECT RAISE(IGNORE); END"
+    )
+    statements: list[str] = []
+
+    @event.listens_for(built.engine, "before_cursor_execute")
+    def stop_an_endless_loop(conn: object, cursor: object, sql: str, *_: object) -> None:
+        statements.append(sql)
+        assert len(statements) < 20
+
+    assert purged(built) == 500
+    assert len(built.pending_rows()) == 700
 
 
-# What happens meanwhile
+# When the database does not work
 
 
-@contextmanager
-def before_delete(built: Built, number: int, action: Callable[[], object]) -> Iterator[None]:
-    """Do something just before the DELETE of that number."""
-    seen: list[str] = []
-
-    def act(conn: object, cursor: object, sql: str, *_: object) -> None:
-        if sql.startswith("DELETE"):
-            seen.append(sql)
-            if len(seen) == number:
-                action()
-
-    event.listen(built.engine, "before_cursor_execute", act)
-    yield
-    event.remove(built.engine, "before_cursor_execute", act)
-    assert len(seen) >= number
-
-
-def by_somebody_else(built: Built, sql: str, address: str) -> Callable[[], None]:
-    """Make what runs a statement about an address in another process's stead."""
-
-    def run() -> None:
-        assert built.execute_outside(sql, address=address) == 1
-
-    return run
-
-
-MEANWHILE = {
-    "verified": "UPDATE user SET email_verified_at = '2023-11-14', verification_sent_at = NULL WHERE email = :address",
-    "locked": "UPDATE user SET verification_sent_at = NULL WHERE email = :address",
-    "sent its link again": "UPDATE user SET verification_sent_at = '2023-11-14 00:00:00' WHERE email = :address",
-}
-
-
-@pytest.mark.parametrize("sql", MEANWHILE.values(), ids=MEANWHILE)
-def test_what_is_no_old_claim_any_more_is_neither_deleted_nor_counted_as_kept(
-    built: Built, clock: Clock, sql: str
-) -> None:
-    add_old_claims(built, clock, 3)
-    with before_delete(built, 1, by_somebody_else(built, sql, "claim0001@example.com")):
-        assert purged(built) == (2, 0)
-    assert addresses(built) == ["claim0001"]
-
-
-def test_the_same_holds_where_a_batch_is_deleted_one_by_one(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock, 4)
-    refer(referring, "profiles", "claim0000")
-    verify = by_somebody_else(referring, MEANWHILE["verified"], "claim0002@example.com")
-    with before_delete(referring, 3, verify):
-        assert purged(referring) == (2, 1)
-    assert addresses(referring) == ["claim0000", "claim0002"]
-
-
-def test_what_vanished_meanwhile_is_not_counted(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock, 2)
-    reject = by_somebody_else(built, "DELETE FROM user WHERE email = :address", "claim0001@example.com")
-    with before_delete(built, 1, reject):
-        assert purged(built) == (1, 0)
-    assert built.rows() == []
-
-
-# When the database fails
-
-
-@pytest.fixture
-def other(built: Built) -> Iterator[Outside]:
-    """Another process."""
-    with built.outside() as connection:
-        yield connection
-
-
-def test_a_locked_database_is_told_with_the_number_that_is_gone(built: Built, clock: Clock, other: Outside) -> None:
-    add_old_claims(built, clock, 1100)
-    with recorded(built.engine) as statements, before_delete(built, 2, other.lock):
+def test_a_database_that_fails_in_the_middle_says_how_many_are_gone(built: Built) -> None:
+    add(built, 2500)
+    with refusing(built, "DELETE", after=2):
         message = refusal(built)
-    assert lacking(message, "500 claims deleted, then the database failed", DRIVER) == []
-    assert len(message.splitlines()) == 1
-    assert statements.count("DELETE") == 1 + 4
-    assert len(built.rows()) == 600
-    other.unlock()
-    assert purged(built) == (600, 0)
+    rest = len(built.pending_rows())
+    reason = f"{2500 - rest} pending registrations deleted, then the database failed: {DRIVER}"
+    assert (message.startswith(reason), 0 < rest < 2500) == (True, True), message
+    assert purged(built) == rest
 
 
-def test_the_number_is_right_also_in_the_middle_of_a_batch_that_goes_one_by_one(referring: Built, clock: Clock) -> None:
-    add_old_claims(referring, clock, 5)
-    refer(referring, "profiles", "claim0004")
-    with referring.outside() as other:
-        with before_delete(referring, 4, other.lock):
-            message = refusal(referring)
-        other.unlock()
-    assert message.startswith("2 claims deleted, then")
-    assert addresses(referring) == ["claim0002", "claim0003", "claim0004"]
-
-
-def test_a_lock_that_is_let_go_in_time_is_not_noticed(built: Built, clock: Clock, other: Outside) -> None:
-    add_old_claims(built, clock, 3)
-    other.lock()
-    with before_delete(built, 3, other.unlock):
-        assert purged(built) == (3, 0)
+def test_a_question_that_fails_in_the_middle_says_how_many_are_gone(built: Built) -> None:
+    add(built, 2500)
+    with refusing(built, "SELECT", after=2):
+        message = refusal(built)
+    rest = len(built.pending_rows())
+    assert message.startswith(f"{2500 - rest} pending registrations deleted, then the database failed: {DRIVER}")
+    assert 0 < rest < 2500
 
 
 @pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["purge", "dry run"])
-def test_a_database_that_cannot_even_be_read_is_told_without_a_traceback(
-    built: Built, clock: Clock, other: Outside, option: Sequence[str]
-) -> None:
-    add_old_claims(built, clock)
-    other.lock(against_readers=True)
-    code, output = purge(built, 7, *option)
-    other.unlock()
-    assert (code, output.partition(":")[0]) == (1, "Error")
-    assert lacking(output, "0 claims deleted, then the database failed") == []
-    assert len(built.rows()) == 1
+def test_a_database_that_cannot_even_be_read_is_told_without_a_traceback(built: Built, option: list[str]) -> None:
+    add(built)
+    with refusing(built, "SELECT"):
+        message = refusal(built, *option)
+    assert message.startswith(f"0 pending registrations deleted, then the database failed: {DRIVER}")
+    assert len(built.pending_rows()) == 1
 
 
-def test_a_question_that_is_refused_as_a_conflict_is_asked_again(built: Built, clock: Clock, other: Outside) -> None:
-    add_old_claims(built, clock)
-    other.lock(against_readers=True)
-    questions: list[str] = []
-
-    @event.listens_for(built.engine, "before_cursor_execute")
-    def let_go_before_the_third(conn: object, cursor: object, sql: str, *_: object) -> None:
-        questions.append(sql)
-        if len(questions) == 3:
-            other.unlock()
-
-    assert purge(built, 7, "--dry-run") == (0, "1 claims would be deleted\n")
-    assert len(questions) == 3
-
-
-def test_a_lock_that_comes_between_two_batches_is_told(built: Built, clock: Clock, other: Outside) -> None:
-    add_old_claims(built, clock, 600)
-    selects: list[str] = []
-
-    @event.listens_for(built.engine, "before_cursor_execute")
-    def take_it_before_the_second_batch(conn: object, cursor: object, sql: str, *_: object) -> None:
-        if sql.startswith("SELECT"):
-            selects.append(sql)
-            if len(selects) == 3:
-                other.lock(against_readers=True)
-
-    message = refusal(built)
-    other.unlock()
-    assert message.startswith("500 claims deleted, then the database failed")
-    assert len(built.rows()) == 100
+@pytest.mark.parametrize(("start", "times"), [("SELECT", 3), ("DELETE", 8)])
+def test_a_conflict_is_tried_again(built: Built, start: str, times: int) -> None:
+    add(built, 1100)
+    with refusing(built, start, after=1, times=times) as met:
+        assert purged(built) == 1100
+    assert len(met) > times
+    assert names(built) == []
 
 
 @pytest.mark.only_on("sqlite")
-def test_a_database_that_becomes_read_only_is_told_with_the_number_that_is_gone(built: Built, clock: Clock) -> None:
-    add_old_claims(built, clock, 600)
-    deletes: list[str] = []
-
-    @event.listens_for(built.engine, "before_cursor_execute")
-    def forbid_the_second(conn: Any, cursor: Any, sql: str, *_: object) -> None:
-        if sql.startswith("DELETE"):
-            deletes.append(sql)
-            if len(deletes) == 2:
-                cursor.execute("PRAGMA query_only=ON")
-
-    message = refusal(built)
-    assert message.startswith("500 claims deleted, then the database failed")
-    assert len(deletes) == 2
+def test_a_database_that_is_gone_is_told_without_a_traceback(build: Builder) -> None:
+    built = build(pending=True, database_uri="sqlite:////nowhere/at/all.db", registration=WITH_RESEND, tables=False)
+    assert lacking(refusal(built), "0 pending registrations deleted", "sqlite3.OperationalError") == []
 
 
-@pytest.mark.only_on("sqlite")
-def test_a_database_that_is_gone_is_told_without_a_traceback(build: Builder, clock: Clock) -> None:
-    built = build(models.claiming, database_uri="sqlite:////nowhere/at/all.db", tables=False)
-    assert lacking(refusal(built), "0 claims deleted, then the database failed", "sqlite3.OperationalError") == []
+def test_a_missing_table_is_told_without_a_traceback(build: Builder) -> None:
+    built = build(pending=True, registration=WITH_RESEND, tables=False)
+    assert lacking(refusal(built), "0 pending registrations deleted, then the database failed", DRIVER) == []
 
 
-def test_a_table_that_is_missing_is_told_without_a_traceback(build: Builder, clock: Clock) -> None:
-    built = build(models.claiming, tables=False)
-    assert lacking(refusal(built), "0 claims deleted, then the database failed", DRIVER) == []
+def test_nothing_of_the_rows_is_told(built: Built) -> None:
+    add(built, 1200)
+    with refusing(built, "DELETE", after=1):
+        output = built.command("purge").output
+    output += built.command("purge", "--dry-run").output + built.command("purge").output
+    assert [secret for secret in ("old0", "example.com", "DELETE", "SELECT", TABLE) if secret in output] == []
 
 
-def test_nothing_of_the_rows_is_told(built: Built, clock: Clock, other: Outside) -> None:
-    add_old_claims(built, clock, password_hash="a hash")
-    other.lock()
-    _, output = purge(built)
-    assert [secret for secret in ("claim0000", "a hash", "DELETE FROM") if secret in output] == []
-
-
-def test_links_of_the_claims_that_stay_work_on(built: Built, clock: Clock, smtp: RecordingServer) -> None:
-    built.register()
-    values = values_of(link_in(smtp.message))
-    add_old_claims(built, clock, 2)
-    assert purged(built) == (2, 0)
-    assert built.verify(values).status_code == 200
+def test_a_sign_up_that_waits_for_its_first_cooldown_is_kept_in_every_way(built: Built, clock: Clock) -> None:
+    path = REGISTER if built.app.config["REST_REGISTRATION"].get("REGISTER_EMAIL_FIRST") else RESEND
+    assert built.post(path, {"email": ANN}).status_code == 202
+    row = built.pending_row()
+    add(built, 2)
+    assert purged(built) == 2
+    assert built.pending_row() == row

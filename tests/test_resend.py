@@ -2,82 +2,67 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import smtplib
-import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Boolean, DateTime, String, TypeDecorator, event, select, update
+from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import (
     ConfigurationError,
     EmailNotSent,
+    PendingRegistrationMixin,
     RegisterSigner,
-    send_existing_account_email_notification,
+    RestRegistrationError,
     send_register_verification_email_notification,
     user_activated,
     user_registered,
 )
 
-from .support import databases, models
-from .support.answers import field_errors, refused
-from .support.apps import OMITTED, Builder, Built
+from .support import models
+from .support.answers import field_errors, is_proper, refused
+from .support.apps import RESEND, Builder, Built
 from .support.clock import Clock, at
-from .support.concurrency import BEGINNINGS, at_once
+from .support.concurrency import at_once
+from .support.databases import CHOSEN, DRIVER, ON_SQLITE, Outside, conflict, impatient
 from .support.links import html_of, link_in, text_of, values_of
-from .support.mail_servers import RecordingServer
+from .support.mail_servers import RecordingServer, SilentServer
 from .support.statements import recorded
+from .support.variants import WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-RESEND = "resend-verification/"
 ANN = "ann@example.com"
-WEEK = 7 * 24 * 3600
-COOLDOWN = 15 * 60
+NOBODY = "nobody@example.com"
+MINUTE, HOUR, DAY = 60, 3600, 24 * 3600
+WEEK = 7 * DAY
 ON = {"REGISTER_VERIFICATION_RESEND_ENABLED": True, "REGISTER_VERIFICATION_PERIOD": WEEK}
-SENT = {"detail": "If an account with this address waits for its verification, the link is on its way."}
+SENT = {
+    "detail": "If an account with this address waits for its verification, a message was sent, or tried, now or when"
+    " it was last asked for."
+}
 SUCCESS = {"detail": "User verified successfully"}
+REFUSED = {"email": ["The mail server does not accept this address."]}
+OURS_TO_BLAME = [
+    {"rcpt_reply": "450 4.2.0 later"},
+    {"mail_reply": "451 4.3.0 later"},
+    {"text_reply": "554 5.7.1 spam"},
+    {"text_reply": "452 4.3.1 disk full"},
+]
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """What many applications store their times by: only times with a time zone go in, and only such come out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: object) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a time without a time zone")
-        return value
-
-    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
-        return value and value.replace(tzinfo=timezone.utc)
-
-
-class AsciiOnly(TypeDecorator[str]):
-    """A column in a character set that does not have every letter."""
-
-    impl = String(254)
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
-        if value is not None:
-            value.encode("ascii")
-        return value
-
-
-def change(built: Built, **values: object) -> None:
-    """Let the application change every account by itself."""
-    with built.app.app_context():
-        built.db.session.execute(update(built.User).values(**values))
-        built.db.session.commit()
+#: Where the rows are, for statements of somebody else's.
+TABLE = "pending_registration"
 
 
 def ask(built: Built, address: str = ANN) -> TestResponse:
@@ -87,122 +72,159 @@ def ask(built: Built, address: str = ANN) -> TestResponse:
     return answer
 
 
-def with_settings(build: Builder, built: Built, mail: Any = None, **settings: object) -> Built:
+def with_settings(build: Builder, built: Built, *, mail: Any = None, config: Any = None, **settings: object) -> Built:
     """Build another app on the same database."""
     options: dict[str, Any] = {} if mail is None else {"mail": mail}
     return build(
-        models.claiming,
+        models.typed,
+        pending=True,
         database_uri=built.database_uri,
         registration={**ON, **settings},
+        config=config,
         tables=False,
         **options,
     )
 
 
+def with_sender(build: Builder, built: Built, sender: Callable[[Any, Any], object], **options: Any) -> Built:
+    return with_settings(build, built, REGISTER_VERIFICATION_EMAIL_SENDER=sender, **options)
+
+
+def add(built: Built, name: str, **values: object) -> None:
+    """Add an account by hand, as an administrator's script does."""
+    with built.app.app_context():
+        account = {"email": f"{name}@example.com", "username": name, "password_hash": "h", **values}
+        built.db.session.add(built.User(**account))
+        built.db.session.commit()
+
+
+def change(built: Built, model: Any, **values: object) -> None:
+    """Let the application change all rows of a table by itself."""
+    with built.app.app_context():
+        built.db.session.execute(sa.update(model).values(**values))
+        built.db.session.commit()
+
+
+def counts(built: Built) -> dict[str, int]:
+    """Return the numbers of the only pending registration."""
+    row = built.pending_row()
+    return {name: row[name] for name in ("sent_at", "mails", "next_mail_at", "code_attempts")}
+
+
 @pytest.fixture(name="built")
 def resending_app(build: Builder, clock: Clock) -> Built:
-    return build(models.claiming, registration=ON)
+    return build(models.typed, pending=True, registration=ON)
 
 
-@pytest.fixture(name="claim")
-def app_with_a_claim(built: Built, smtp: RecordingServer) -> Built:
-    """The app after a sign-up whose cooldown is over."""
+@pytest.fixture
+def ann(built: Built, smtp: RecordingServer) -> Built:
+    """The app after Ann has signed up; her first mail is gone from the mail server's list."""
     assert built.register().status_code == 201
+    smtp.messages.clear()
+    smtp.envelopes.clear()
+    smtp.conversations.clear()
     return built
 
 
 @pytest.fixture
-def first(claim: Built, smtp: RecordingServer, clock: Clock) -> dict[str, str]:
-    """The values of the link of the sign-up, whose cooldown has passed."""
-    values = values_of(link_in(smtp.messages.pop()))
-    clock.move(COOLDOWN + 1)
-    return values
-
-
-@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
-def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that is not set to UTC."""
-    with monkeypatch.context() as environment:
-        environment.setenv("TZ", request.param)
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("kind", [DateTime(), DateTime(timezone=True), UtcDateTime()], ids=lambda kind: str(kind)[:9])
-def test_the_zone_that_a_machine_is_set_to_moves_no_link(
-    build: Builder, smtp: RecordingServer, clock: Clock, kind: Any
-) -> None:
-    built = build(models.declared(verification_sent_at=mapped_column(kind)), registration=ON)
-    assert built.register().status_code == 201
-    link = link_in(smtp.messages.pop())
-    assert values_of(link)["timestamp"] == str(clock.time)
-    clock.move(COOLDOWN - 1)
-    ask(built)
-    assert smtp.messages == []
-    clock.move(2)
-    ask(built)
-    again = values_of(link_in(smtp.messages.pop()))
-    assert again["timestamp"] == str(clock.time)
-    with built.app.app_context():
-        user = built.db.session.scalars(select(built.User)).one()
-        assert RegisterSigner.for_user(user).get_signed_data() == again
-    assert built.verify(again).get_json() == SUCCESS
+def again(ann: Built, smtp: RecordingServer, clock: Clock) -> Built:
+    """The app after Ann has asked once, and the cooldown has passed: she has a row."""
+    ask(ann)
+    smtp.messages.clear()
+    smtp.envelopes.clear()
+    smtp.conversations.clear()
+    clock.move(MINUTE)
+    return ann
 
 
 @contextmanager
-def somebody_else_first(built: Built, sql: str, *, before: str = "UPDATE") -> Iterator[None]:
-    """Let another connection change something between the SELECT that finds and the statement that decides."""
-    statements = [sql]
+def before_statements(built: Built, *actions: tuple[str, Callable[[], object]]) -> Iterator[list[str]]:
+    """Let somebody act right before statements that begin with a word, each action once, in this order."""
+    waiting, met = [*actions], list[str]()
 
     def act(conn: object, cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith(before) and statements:
-            built.execute_outside(statements.pop())
+        if waiting and statement.startswith(waiting[0][0]):
+            met.append(statement)
+            waiting.pop(0)[1]()
 
     event.listen(built.engine, "before_cursor_execute", act)
     try:
-        yield
-        assert not statements
+        yield met
+        assert not waiting, waiting
     finally:
         event.remove(built.engine, "before_cursor_execute", act)
 
 
-# 1: the switch
+@contextmanager
+def conflicts_at(built: Built, *starts: str) -> Iterator[list[str]]:
+    """Let the database refuse statements as conflicts: the next one that begins with each of these, in this order."""
+    waiting, sent = [*starts], list[str]()
+
+    def execute(cursor: object, statement: str, parameters: object, context: object) -> None:
+        sent.append(statement)
+        if waiting and re.sub('["`]', "", statement).startswith(waiting[0]):
+            waiting.pop(0)
+            raise conflict()
+
+    event.listen(built.engine, "do_execute", execute)
+    try:
+        yield sent
+        assert not waiting, waiting
+    finally:
+        event.remove(built.engine, "do_execute", execute)
 
 
-@pytest.mark.parametrize("body", [b"{}", b"no JSON", b"x" * 100_000])
+# Whether the endpoint is there
+
+
+@pytest.mark.parametrize("body", [b"{}", b"no JSON", b'{"email": "ann@example.com"}', b"x" * 100_000])
 @pytest.mark.parametrize(
-    ("model", "settings"),
-    [
-        (models.typed, {}),
-        (models.claiming, {}),
-        (models.claiming, {"REGISTER_REJECTION_URL": "https://frontend.example/reject-user/"}),
-        (models.claiming, {"REGISTER_VERIFICATION_ENABLED": False}),
-    ],
+    "settings",
+    [{}, {"REGISTER_EMAIL_FIRST": True}, {"REGISTER_VERIFICATION_ENABLED": False}],
+    ids=["by default", "e-mail first", "without verification"],
 )
-def test_resending_that_is_switched_off_is_404_whatever_is_sent(
-    build: Builder, model: models.Model, settings: dict[str, object], body: bytes
+def test_while_resend_is_off_it_is_404_whatever_is_sent(
+    build: Builder, smtp: RecordingServer, settings: dict[str, object], body: bytes
 ) -> None:
-    built = build(model, registration=settings)
+    built = build(pending=True, registration=settings)
     with recorded(built.engine) as statements:
         refused(built.post(RESEND, data=body, content_type="application/json"), 404, "not-found")
-    assert statements.kinds == []
+    assert (statements.kinds, smtp.conversations) == ([], [])
 
 
-@pytest.mark.usefixtures("first")
-def test_a_link_is_sent_again_where_registration_is_disabled(
-    build: Builder, claim: Built, smtp: RecordingServer
-) -> None:
-    closed = with_settings(build, claim, REGISTER_FLOW_ENABLED=False)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("slash", ["/", ""], ids=["with slash", "without slash"])
+def test_only_post_is_answered(ann: Built, smtp: RecordingServer, method: str, slash: str) -> None:
+    path = f"{ann.url_prefix}/{RESEND.rstrip('/')}{slash}"
+    answer = ann.client().open(path, method=method, json={"email": ANN})
+    assert answer.status_code == 405
+    assert {*answer.headers["Allow"].split(", ")} == {"POST", "OPTIONS"}
+    assert smtp.conversations == []
+
+
+def test_the_slash_at_the_end_may_be_left_out(ann: Built, smtp: RecordingServer) -> None:
+    assert ann.post(RESEND.rstrip("/"), {"email": ANN}).get_json() == SENT
+    assert smtp.message["To"] == ANN
+
+
+def test_a_link_is_sent_again_while_registration_is_closed(build: Builder, ann: Built, smtp: RecordingServer) -> None:
+    closed = with_settings(build, ann, REGISTER_FLOW_ENABLED=False)
     ask(closed)
     assert closed.verify(link_in(smtp.message)).get_json() == SUCCESS
 
 
-# 2: what is no address
+# What is no address
 
 
-@pytest.mark.parametrize("value", [None, True, 1, [], {}, "", " ", "ann", "ann@", "a@b@example.com", "x" * 400])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *[None, True, 1, 1.5, [], {}, [ANN], {"$ne": ""}, "", " ", "ann", "ann@", "@example.com", "a@b@example.com"],
+        *["ann@example.com, bob@example.com", "Ann <ann@example.com>", "ann@example.com\r\nBcc: bob@example.com"],
+        *["ä@example.com", "ann@exa mple.com", "x" * 400, "ann@[127.0.0.1]"],
+    ],
+    ids=repr,
+)
 def test_what_is_no_address_is_named_and_asks_neither_database_nor_mail_server(
     built: Built, smtp: RecordingServer, value: object
 ) -> None:
@@ -216,471 +238,887 @@ def test_a_missing_address_and_unknown_fields_are_named(built: Built) -> None:
     assert list(field_errors(built.post(RESEND, {"email": ANN, "user_id": 1}))) == ["user_id"]
 
 
-def test_a_body_that_is_no_json_is_refused_as_everywhere(built: Built) -> None:
-    refused(built.post(RESEND, data=b"email=ann", content_type="application/json"), 400, "parse-error")
-    refused(built.post(RESEND, data=b"{}", content_type="text/plain"), 415, "unsupported-media-type")
-    assert built.client().get(f"{built.url_prefix}/{RESEND}").status_code == 405
-
-
-# 3: one answer
-
-
-@pytest.mark.usefixtures("first")
-def test_unknown_verified_waiting_cooling_down_locked_and_hand_made_addresses_get_one_and_the_same_answer(
-    claim: Built, smtp: RecordingServer, clock: Clock
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"email=ann@example.com", "application/json", 400, "parse-error"),
+        (b'{"email": "ann@example.com"', "application/json", 400, "parse-error"),
+        (b'{"email": "\xff@example.com"}', "application/json", 400, "parse-error"),
+        (b'{"email": NaN}', "application/json", 400, "parse-error"),
+        (b"[" * 30_000, "application/json", 400, "parse-error"),
+        (b'{"email": "ann@example.com"}', "text/plain", 415, "unsupported-media-type"),
+        (b" " * 70_000, "application/json", 413, "request-too-large"),
+    ],
+    ids=["a form", "half", "no UTF-8", "NaN", "deep", "another type", "too large"],
+)
+def test_a_body_that_is_no_json_is_refused_as_everywhere(
+    built: Built, body: bytes, content_type: str, status: int, code: str
 ) -> None:
-    with claim.app.app_context():
-        usual = {"password_hash": "h", "email_verified_at": None, "verification_sent_at": None}
-        for name, values in {
-            "verified": {"email_verified_at": at(clock.time)},
-            "made-by-hand": {},
-            "cooling-down": {"verification_sent_at": at(clock.time)},
-        }.items():
-            claim.db.session.add(claim.User(email=f"{name}@example.com", username=name, **{**usual, **values}))
-        claim.db.session.commit()
+    refused(built.post(RESEND, data=body, content_type=content_type), status, code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "null",
+        '"ann@example.com"',
+        "17",
+        r'{"email": "ann\u0000@example.com"}',
+        r'{"email": "ann\ud800@example.com"}',
+        r'{"email": "ann@example.com\u0000"}',
+        r'{"\u0000": 1, "email": "ann@example.com"}',
+        '{"email": ' + "[" * 70 + "]" * 70 + "}",
+        '{"email": 1e400}',
+        '{"email": ' + "9" * 5000 + "}",
+        r'{"email": "ann@\u202eexample.com"}',
+        json.dumps({"email": "ann@" + "ﷺ" * 60 + ".example"}),
+        json.dumps({"email": "' OR 1=1 --@example.com"}),
+        json.dumps({"email": "ann@xn--.example"}),
+    ],
+)
+def test_a_hostile_body_is_refused_and_leaves_no_row(built: Built, smtp: RecordingServer, body: str) -> None:
+    answer = built.post(RESEND, data=body.encode(), content_type="application/json")
+    assert is_proper(answer), answer.text
+    assert answer.status_code == 400, answer.text
+    assert (built.pending_rows(), smtp.conversations) == ([], [])
+
+
+# One answer for everybody
+
+
+def test_every_address_gets_one_and_the_same_answer(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
+    add(ann, "verified", email_verified_at=at(clock.time))
+    add(ann, "made-by-hand")
     answers = set()
-    for name in ("ann", "ann", "nobody", "verified", "made-by-hand", "cooling-down"):
-        answer = ask(claim, f"{name}@example.com")
+    for name in ("ann", "ann", "nobody", "nobody", "verified", "verified", "made-by-hand", "made-by-hand"):
+        answer = ask(ann, f"{name}@example.com")
         assert answer.headers["Cache-Control"] == "no-store"
         answers.add((answer.status, answer.data, tuple(sorted(answer.headers.items()))))
     assert len(answers) == 1
-    assert [envelope.recipients for envelope in smtp.envelopes[1:]] == [[ANN]]
+    assert [envelope.recipients for envelope in smtp.envelopes] == [[ANN], ["made-by-hand@example.com"]]
 
 
-def test_the_mail_server_is_connected_to_whatever_is_found(claim: Built, smtp: RecordingServer) -> None:
-    smtp.conversations.clear()
-    for address in (ANN, "nobody@example.com"):
-        ask(claim, address)
-    assert smtp.conversations == [["EHLO", "QUIT"]] * 2
+def test_an_account_made_by_hand_gets_a_link_that_works(built: Built, smtp: RecordingServer) -> None:
+    add(built, "ann")
+    ask(built)
+    assert built.verify(link_in(smtp.message)).get_json() == SUCCESS
 
 
-# 4: the link
-
-
-def test_the_fresh_link_and_its_forerunner_both_work(
-    build: Builder, claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
+def test_a_verified_account_gets_nothing_until_its_flag_is_cleared(
+    ann: Built, smtp: RecordingServer, clock: Clock
 ) -> None:
-    ask(claim)
-    fresh = values_of(link_in(smtp.message))
-    assert fresh["timestamp"] != first["timestamp"]
-    for values in (first, fresh):
-        change(claim, email_verified_at=None, verification_sent_at=at(clock.time))
-        assert claim.verify(values).get_json() == SUCCESS
-        assert claim.row()["email_verified_at"] == at(clock.time)
+    change(ann, ann.User, email_verified_at=at(0))
+    ask(ann)
+    assert smtp.messages == []
+    change(ann, ann.User, email_verified_at=None)
+    clock.move(MINUTE)
+    ask(ann)
+    assert smtp.message["To"] == ANN
 
 
-def test_the_time_of_the_link_is_the_time_that_is_stored(
-    claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
+def test_an_unknown_address_gets_nothing_and_the_row_is_the_same(ann: Built, smtp: RecordingServer) -> None:
+    ask(ann)
+    ask(ann, NOBODY)
+    known, unknown = ann.pending_rows()
+    assert [{**row, "id": 0, "email": ""} for row in (known,)] == [{**unknown, "id": 0, "email": ""}]
+    assert [envelope.recipients for envelope in smtp.envelopes] == [[ANN]]
+
+
+def test_the_mail_server_is_connected_to_for_every_due_mail(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
+    add(ann, "verified", email_verified_at=at(clock.time))
+    for name in ("ann", "nobody", "verified"):
+        ask(ann, f"{name}@example.com")
+    assert smtp.conversations == [["EHLO", "MAIL", "RCPT", "DATA", "QUIT"], ["EHLO", "QUIT"], ["EHLO", "QUIT"]]
+
+
+# The link
+
+
+def test_the_fresh_link_and_the_earlier_ones_all_work(built: Built, smtp: RecordingServer, clock: Clock) -> None:
+    built.register()
+    for wait in (0, MINUTE, 2 * MINUTE):
+        clock.move(wait)
+        ask(built)
+    links = [values_of(link_in(message)) for message in smtp.messages]
+    assert len(links) == 4
+    for values in links:
+        change(built, built.User, email_verified_at=None)
+        assert built.verify(values).get_json() == SUCCESS
+        assert built.row()["email_verified_at"] == at(clock.time)
+
+
+def test_each_link_expires_by_its_own_time(built: Built, smtp: RecordingServer, clock: Clock) -> None:
+    built.register()
+    clock.move(DAY)
+    ask(built)
+    first, second = (values_of(link_in(message)) for message in smtp.messages)
+    clock.move(6 * DAY)
+    assert built.verify(first).get_json() == SUCCESS
+    clock.move(1)
+    refused(built.verify(first), 400, "signature-expired")
+    change(built, built.User, email_verified_at=None)
+    assert built.verify(second).get_json() == SUCCESS
+    clock.move(DAY)
+    refused(built.verify(second), 400, "signature-expired")
+
+
+@pytest.mark.parametrize("age", [WEEK + 1, 10 * WEEK])
+def test_an_account_whose_link_has_expired_gets_one_that_works(
+    built: Built, smtp: RecordingServer, clock: Clock, age: int
 ) -> None:
-    before = claim.row()
-    assert before["verification_sent_at"] == at(int(first["timestamp"]))
-    ask(claim)
-    assert values_of(link_in(smtp.message))["timestamp"] == str(clock.time)
-    assert claim.row() == {**before, "verification_sent_at": at(clock.time)}
+    built.register()
+    clock.move(age)
+    refused(built.verify(link_in(smtp.messages.pop())), 400, "signature-expired")
+    ask(built)
+    clock.move(WEEK)
+    assert built.verify(link_in(smtp.message)).get_json() == SUCCESS
 
 
-def test_the_mail_is_the_one_of_the_sign_up_but_for_its_link_and_its_time(
+def test_the_mail_is_the_one_of_the_sign_up_but_for_link_and_time(
     built: Built, smtp: RecordingServer, clock: Clock
 ) -> None:
     built.register()
-    clock.move(24 * 3600)
+    clock.move(DAY)
     ask(built)
 
     def neutral(message: EmailMessage, day: int) -> list[str]:
-        link = link_in(message).replace("&", "&amp;")
-        return [str(message["Subject"]), html_of(message).replace(link, "LINK").replace(f"2023-11-{day} ", "DAY ")]
+        link, date = link_in(message), f"2023-11-{day}"
+        parts = [text_of(message), html_of(message).replace("&amp;", "&")]
+        assert [(link in part, date in part) for part in parts] == [(True, True)] * 2
+        return [str(message["Subject"]), *(part.replace(link, "LINK").replace(date, "DATE") for part in parts)]
 
     first, second = smtp.messages
     assert neutral(first, 21) == neutral(second, 22)
 
 
-@pytest.mark.parametrize("age", [WEEK, WEEK + 1, 10 * WEEK])
-def test_a_claim_whose_link_has_expired_gets_one_that_works(
-    built: Built, smtp: RecordingServer, clock: Clock, age: int
-) -> None:
+def test_a_link_of_the_pending_row_is_no_link_of_the_account(ann: Built, smtp: RecordingServer) -> None:
+    ask(ann)
+    with ann.app.app_context():
+        model: Any = ann.Pending
+        row = ann.db.session.scalars(sa.select(model)).one()
+        values = RegisterSigner.for_user(row).get_signed_data()
+    refused(ann.verify(values), 400, "signature-invalid")
+    refused(ann.verify({**values, "user_id": str(ann.row()["id"])}), 400, "signature-invalid")
+    assert ann.row()["email_verified_at"] is None
+
+
+@pytest.mark.parametrize("spelling", ["Ann@EXAMPLE.com", "ANN@example.com", "ann@ExAmPlE.cOm"])
+def test_an_address_that_is_spelled_otherwise_is_found(ann: Built, smtp: RecordingServer, spelling: str) -> None:
+    ask(ann, spelling)
+    ask(ann)
+    assert [envelope.recipients for envelope in smtp.envelopes] == [[ANN]]
+    assert ann.pending_row()["email"] == ANN
+
+
+@pytest.mark.parametrize("spelling", ["ann@bücher.example", "ann@xn--bcher-kva.example", "ANN@BÜCHER.EXAMPLE"])
+def test_a_domain_outside_ascii_is_found_in_every_spelling(built: Built, smtp: RecordingServer, spelling: str) -> None:
+    built.register(email="ann@bücher.example")
+    ask(built, spelling)
+    assert [envelope.recipients for envelope in smtp.envelopes] == [["ann@xn--bcher-kva.example"]] * 2
+    assert built.pending_row()["email"] == "ann@xn--bcher-kva.example"
+
+
+def test_no_mail_goes_to_an_address_that_the_database_takes_for_the_same(built: Built, smtp: RecordingServer) -> None:
+    built.register(email="ann@gmail.example")
+    smtp.envelopes.clear()
+    ask(built, "ann@gmàil.example")
+    assert smtp.envelopes == []
+    ask(built, "ann@gmail.example")
+    assert [envelope.recipients for envelope in smtp.envelopes] == [["ann@gmail.example"]]
+
+
+def test_a_boolean_flag_that_is_null_is_unset(build: Builder, smtp: RecordingServer, clock: Clock) -> None:
+    model = models.declared(email_verified_at=None, is_verified=mapped_column(sa.Boolean))
+    built = build(model, pending=True, registration=ON)
     built.register()
-    clock.move(age)
-    ask(built)
-    clock.move(WEEK)
-    assert built.verify(link_in(smtp.messages[-1])).get_json() == SUCCESS
-
-
-@pytest.mark.usefixtures("first")
-def test_an_address_that_is_spelled_otherwise_is_found_and_the_mail_goes_to_the_stored_one(
-    claim: Built, smtp: RecordingServer
-) -> None:
-    ask(claim, " Ann@EXAMPLE.com ".strip())
-    assert [envelope.recipients for envelope in smtp.envelopes[1:]] == [[ANN]]
-
-
-@pytest.mark.parametrize(
-    ("name", "attributes"),
-    [
-        ("with a time zone", {"verification_sent_at": lambda: mapped_column(DateTime(timezone=True))}),
-        ("of a type of its own", {"verification_sent_at": lambda: mapped_column(UtcDateTime)}),
-        ("under another column's name", {"verification_sent_at": lambda: mapped_column("sent on", DateTime)}),
-        ("with a Boolean flag", {"email_verified_at": lambda: None, "is_verified": lambda: mapped_column(Boolean)}),
-    ],
-)
-def test_moments_of_every_kind_are_moved_and_put_back(
-    build: Builder, smtp: RecordingServer, clock: Clock, name: str, attributes: dict[str, Callable[[], Any]]
-) -> None:
-    given = {"verification_sent_at": mapped_column(DateTime), **{key: make() for key, make in attributes.items()}}
-    built = build(models.declared(**given), registration=ON)
-    start = clock.time
-    assert built.register().status_code == 201
-
-    def stored() -> datetime:
-        value = built.row()["verification_sent_at"]
-        assert isinstance(value, datetime)
-        return value.replace(tzinfo=None)
-
-    clock.move(COOLDOWN)
-    ask(built)
-    assert (stored(), len(smtp.messages)) == (at(start), 1)
-    clock.move(1)
-    smtp.text_reply = "554 no"
-    ask(built)
-    assert (stored(), len(smtp.messages)) == (at(start), 1)
-    smtp.text_reply = None
-    ask(built)
-    assert (stored(), len(smtp.messages)) == (at(clock.time), 2)
-    link = values_of(link_in(smtp.messages[-1]))
-    assert link["timestamp"] == str(clock.time)
-    assert built.verify(link).get_json() == SUCCESS
-    assert built.row()["verification_sent_at"] is None
-
-
-def test_a_claim_with_a_boolean_flag_that_is_null_gets_its_link_again(
-    build: Builder, smtp: RecordingServer, clock: Clock
-) -> None:
-    model = models.declared(
-        email_verified_at=None, is_verified=mapped_column(Boolean), verification_sent_at=mapped_column(DateTime)
-    )
-    built = build(model, registration=ON)
-    built.register()
-    change(built, is_verified=None)
-    clock.move(COOLDOWN + 1)
+    change(built, built.User, is_verified=None)
     ask(built)
     assert built.verify(link_in(smtp.messages[-1])).get_json() == SUCCESS
     assert built.row()["is_verified"] is True
+    clock.move(MINUTE)
+    ask(built)
+    assert len(smtp.messages) == 2
 
 
-@pytest.mark.usefixtures("first")
-def test_no_signal_is_sent(claim: Built, smtp: RecordingServer) -> None:
+class AsciiOnly(sa.TypeDecorator[str]):
+    """A column in a character set that does not have every letter."""
+
+    impl = sa.String(254)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        if value is not None:
+            value.encode("ascii")
+        return value
+
+
+def test_an_address_that_the_users_column_cannot_hold_is_an_unknown_one(build: Builder, smtp: RecordingServer) -> None:
+    model = models.declared(email=mapped_column(AsciiOnly, unique=True, nullable=False))
+    built = build(model, pending=True, registration=ON)
+    ask(built, "ann@bücher.example")
+    assert smtp.conversations == [["EHLO", "QUIT"]]
+
+
+def test_no_signal_is_sent(ann: Built, smtp: RecordingServer) -> None:
     calls: list[str] = []
 
     def keep(sender: Flask, **_: object) -> None:
         calls.append("called")
 
     with user_registered.connected_to(keep), user_activated.connected_to(keep):
-        ask(claim)
+        ask(ann)
     assert (calls, len(smtp.messages)) == ([], 1)
 
 
-# 5: the cooldown
+# The cooldown
 
 
-def test_a_link_is_sent_again_one_second_after_the_cooldown_and_not_before(
-    claim: Built, smtp: RecordingServer, clock: Clock
-) -> None:
-    sent = []
-    for seconds in (0, 1, COOLDOWN - 1, 1, 1, COOLDOWN - 1, 1):
-        clock.move(seconds)
-        smtp.messages.clear()
-        ask(claim)
-        sent.append(len(smtp.messages))
-    assert sent == [0, 0, 0, 1, 0, 0, 1]
+def minutes_of_mails(built: Built, clock: Clock, mails: int) -> list[int]:
+    """Ask so often that each mail comes as early as it can; return after how many minutes each came."""
+    start, minutes = clock.time, list[int]()
+    for _ in range(mails):
+        ask(built)
+        row = counts(built)
+        assert row["sent_at"] == clock.time, "a mail that was due did not come"
+        minutes.append((clock.time - start) // MINUTE)
+        clock.time = row["next_mail_at"] - 1
+        ask(built)
+        assert counts(built) == row, "a mail that was not due came"
+        clock.move(1)
+    return minutes
 
 
-def test_the_cooldown_is_the_settings(build: Builder, claim: Built, smtp: RecordingServer, clock: Clock) -> None:
-    short = with_settings(build, claim, REGISTER_VERIFICATION_RESEND_COOLDOWN=60)
-    smtp.messages.clear()
-    clock.move(60)
-    ask(short)
+def test_the_cooldown_doubles_from_a_minute_to_twelve_hours(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
+    minutes = minutes_of_mails(ann, clock, 17)
+    assert minutes[:11] == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 1023]
+    assert minutes[11:] == [1023 + 720 * number for number in range(1, 7)]
+    assert len(smtp.messages) == 17
+    days = [minute // (24 * 60) for minute in minutes]
+    assert [days.count(day) for day in range(4)] == [11, 2, 2, 2]
+
+
+def test_the_cooldown_is_the_same_for_an_unknown_address(built: Built, smtp: RecordingServer, clock: Clock) -> None:
+    assert minutes_of_mails_to(built, clock, NOBODY) == minutes_of_mails_to(built, clock, "bob@example.com")
     assert smtp.messages == []
-    clock.move(1)
-    ask(short)
-    assert smtp.message["To"] == ANN
 
 
-@pytest.mark.usefixtures("first")
-@pytest.mark.parametrize("begin", BEGINNINGS, ids=["plain", "begin by hand"])
-def test_of_sixteen_requests_at_once_one_sends(
-    claim: Built, smtp: RecordingServer, begin: Callable[..., None] | None
-) -> None:
-    if begin is not None:
-        claim.engine.dispose()
-        begin(claim.engine)
-    outcome = at_once(16, lambda _: claim.post(RESEND, {"email": ANN}))
-    assert outcome.errors == []
-    assert [(answer.status_code, answer.get_json()) for answer in outcome.results] == [(202, SENT)] * 16
-    assert smtp.message["To"] == ANN
-
-
-def test_a_time_in_the_future_sends_nothing(
-    claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
-) -> None:
-    clock.move(-10 * WEEK)
-    ask(claim)
-    assert smtp.messages == []
-    assert claim.row()["verification_sent_at"] == at(int(first["timestamp"]))
-
-
-# 6: what is no claim
+def minutes_of_mails_to(built: Built, clock: Clock, address: str) -> list[int]:
+    sent: list[int] = []
+    start = clock.time
+    for minute in range(130):
+        clock.time = start + minute * MINUTE
+        ask(built, address)
+        (row,) = (row for row in built.pending_rows() if row["email"] == address)
+        sent += [minute] if row["sent_at"] == clock.time else []
+    assert sent == [0, 1, 3, 7, 15, 31, 63, 127]
+    return sent
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("cooldown", "waits"),
     [
-        {"verification_sent_at": None},
-        {"email_verified_at": at(0)},
-        {"email_verified_at": at(0), "verification_sent_at": None},
+        (1, [1, 2, 4, 8]),
+        (timedelta(milliseconds=500), [1, 2, 4, 8]),
+        (10 * MINUTE, [600, 1200, 2400, 4800]),
+        (5 * HOUR, [18000, 36000, 43200, 43200]),
+        (12 * HOUR, [43200, 43200, 43200]),
     ],
-    ids=["locked", "verified by hand", "verified"],
 )
-@pytest.mark.usefixtures("first")
-def test_what_an_application_locked_or_verified_is_not_reached(
-    claim: Built, smtp: RecordingServer, clock: Clock, values: dict[str, object]
+def test_the_first_cooldown_is_the_settings(build: Builder, clock: Clock, cooldown: int, waits: list[int]) -> None:
+    built = build(pending=True, registration={**ON, "REGISTER_VERIFICATION_RESEND_COOLDOWN": cooldown})
+    found = []
+    for _ in waits:
+        ask(built)
+        row = counts(built)
+        found.append(row["next_mail_at"] - row["sent_at"])
+        clock.time = row["next_mail_at"]
+    assert found == waits
+
+
+def test_after_very_many_mails_in_a_row_the_cooldown_is_twelve_hours(ann: Built, clock: Clock) -> None:
+    ask(ann)
+    change(ann, ann.Pending, mails=1_000_000, next_mail_at=0)
+    ask(ann)
+    assert counts(ann) == {
+        "sent_at": clock.time,
+        "mails": 1_000_001,
+        "next_mail_at": clock.time + 12 * HOUR,
+        "code_attempts": 0,
+    }
+
+
+@pytest.mark.parametrize(("period", "longer"), [(HOUR, DAY), (DAY, DAY), (WEEK, WEEK)], ids=["hour", "day", "week"])
+def test_a_row_starts_anew_after_the_longer_of_period_and_a_day(
+    build: Builder, clock: Clock, period: int, longer: int
 ) -> None:
-    change(claim, **values)
-    before = claim.row()
-    for _ in range(2):
-        clock.move(WEEK)
-        ask(claim)
-    assert (smtp.messages, claim.row()) == ([], before)
-
-
-def test_an_account_that_was_verified_is_never_reached_though_its_flag_is_cleared(
-    claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
-) -> None:
-    assert claim.verify(first).get_json() == SUCCESS
-    change(claim, email_verified_at=None)
-    clock.move(WEEK)
-    ask(claim)
-    assert smtp.messages == []
-    assert claim.row()["verification_sent_at"] is None
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        lambda: mapped_column(DateTime),
-        lambda: mapped_column(DateTime, default=lambda: at(0)),
-        lambda: mapped_column(DateTime, server_default="2020-01-01 00:00:00"),
-    ],
-    ids=["plain", "with a default", "with a default of the database"],
-)
-def test_an_account_from_when_verification_was_off_is_not_reached(
-    build: Builder, smtp: RecordingServer, clock: Clock, column: Callable[[], Any]
-) -> None:
-    without = build(
-        models.declared(verification_sent_at=column()), registration={"REGISTER_VERIFICATION_ENABLED": False}
-    )
-    assert without.register().status_code == 201
-    built = build(
-        models.declared(verification_sent_at=column()),
-        database_uri=without.database_uri,
-        registration=ON,
-        tables=False,
-    )
-    clock.move(WEEK)
+    built = build(pending=True, registration={**ON, "REGISTER_VERIFICATION_PERIOD": period})
+    minutes_of_mails(built, clock, 5)
+    last = counts(built)["sent_at"]
+    clock.time = last + longer
     ask(built)
-    assert smtp.messages == []
-    assert built.row()["verification_sent_at"] is None
+    assert counts(built)["mails"] == 6
+    clock.move(longer + 1)
+    ask(built)
+    fresh = {"sent_at": clock.time, "mails": 1, "next_mail_at": clock.time + MINUTE, "code_attempts": 0}
+    assert counts(built) == fresh
 
 
-@pytest.mark.usefixtures("first")
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "UPDATE user SET email_verified_at = '2023-11-14 00:00:00.000000', verification_sent_at = NULL",
-        "UPDATE user SET email_verified_at = '2023-11-14 00:00:00.000000'",
-        "UPDATE user SET verification_sent_at = NULL",
-        "UPDATE user SET email = 'new@example.com'",
-        "DELETE FROM user",
-    ],
-    ids=["verified", "verified by hand", "locked", "changed its address", "deleted"],
-)
-def test_what_became_something_else_since_it_was_found_gets_nothing(
-    claim: Built, smtp: RecordingServer, sql: str
+@pytest.mark.parametrize("seconds", [1, HOUR, 10 * WEEK])
+def test_a_clock_that_went_back_keeps_nobody_from_a_mail(
+    again: Built, smtp: RecordingServer, clock: Clock, seconds: int
 ) -> None:
-    with somebody_else_first(claim, sql):
-        ask(claim)
-    assert smtp.messages == []
+    row = again.pending_row()
+    clock.time = row["sent_at"] - seconds
+    ask(again)
+    assert counts(again) == {
+        "sent_at": clock.time,
+        "mails": 2,
+        "next_mail_at": clock.time + 2 * MINUTE,
+        "code_attempts": 0,
+    }
+    assert values_of(link_in(smtp.message))["timestamp"] == str(clock.time)
+    ask(again)
+    assert len(smtp.messages) == 1
 
 
-def test_an_address_that_the_column_cannot_hold_is_an_unknown_one(build: Builder, smtp: RecordingServer) -> None:
-    model = models.declared(
-        email=mapped_column(AsciiOnly, unique=True, nullable=False), verification_sent_at=mapped_column(DateTime)
-    )
-    ask(build(model, registration=ON), "ann@bücher.example")
-    assert smtp.messages == []
+def test_in_the_second_of_the_mail_no_other_one_is_due(again: Built, smtp: RecordingServer, clock: Clock) -> None:
+    clock.time = again.pending_row()["sent_at"]
+    ask(again)
+    assert smtp.conversations == []
 
 
-# 7: mails that fail
+def test_a_clock_that_was_years_ahead_is_forgotten_by_the_next_mail(ann: Built, clock: Clock) -> None:
+    clock.move(1000 * WEEK)
+    ask(ann)
+    clock.move(-1000 * WEEK)
+    ask(ann)
+    clock.move(2 * MINUTE)
+    ask(ann)
+    assert counts(ann)["mails"] == 3
 
 
-@pytest.mark.parametrize(
-    "replies",
-    [{"rcpt_reply": f"550 no {ANN}"}, {"rcpt_reply": "450 later"}, {"text_reply": "554 spam"}, {"mail_reply": "451 x"}],
-    ids=str,
-)
-def test_a_mail_that_fails_puts_the_old_time_back_and_is_logged_without_the_address(
-    claim: Built,
-    smtp: RecordingServer,
-    first: dict[str, str],
-    caplog: pytest.LogCaptureFixture,
-    replies: dict[str, str],
+# Statements
+
+
+@pytest.mark.parametrize("address", [ANN, NOBODY, "verified@example.com"])
+def test_not_due_is_one_statement_and_no_connection_to_the_mail_server(
+    ann: Built, smtp: RecordingServer, clock: Clock, address: str
 ) -> None:
-    before = claim.row()
-    for name, reply in replies.items():
-        setattr(smtp, name, reply)
-    with caplog.at_level(logging.DEBUG):
-        ask(claim)
-    assert claim.row() == before
-    # The test's own mail server logs as well.
-    (record,) = [each for each in caplog.records if not each.name.startswith("mail.")]
-    assert (record.name, record.levelname) == (claim.app.logger.name, "WARNING")
-    text = record.getMessage()
-    assert text.startswith("A link was not sent again: ")
-    assert [secret for secret in (ANN, "signature=") if secret in text] == []
-    for name in replies:
-        setattr(smtp, name, None)
-    ask(claim)
-    assert claim.verify(link_in(smtp.message)).get_json() == SUCCESS
+    add(ann, "verified", email_verified_at=at(clock.time))
+    ask(ann, address)
+    smtp.conversations.clear()
+    with recorded(ann.engine) as statements:
+        ask(ann, address)
+    assert statements.queries == ["SELECT"]
+    assert TABLE in statements.sql[statements.kinds.index("SELECT")]
+    assert smtp.conversations == []
 
 
-def test_a_mail_server_that_is_out_of_reach_is_503_for_everybody_and_no_statement(
-    build: Builder, claim: Built, first: dict[str, str]
-) -> None:
-    with RecordingServer() as down:
-        pass
-    built = with_settings(build, claim, mail=down)
-    answers = set()
-    with recorded(built.engine) as statements:
-        for address in (ANN, "nobody@example.com"):
-            answer = built.post(RESEND, {"email": address})
-            refused(answer, 503, "email-not-sent")
-            answers.add(answer.data)
-    assert len(answers) == 1
-    assert statements.kinds == []
-    assert built.row()["verification_sent_at"] == at(int(first["timestamp"]))
+@pytest.mark.parametrize("address", [ANN, NOBODY, "verified@example.com"])
+def test_due_is_three_statements_each_in_a_transaction_of_its_own(ann: Built, clock: Clock, address: str) -> None:
+    add(ann, "verified", email_verified_at=at(clock.time))
+    for statement in ("INSERT", "UPDATE"):
+        with recorded(ann.engine) as statements:
+            ask(ann, address)
+        assert statements.kinds == [
+            "BEGIN",
+            "SELECT",
+            "COMMIT",
+            "BEGIN",
+            statement,
+            "COMMIT",
+            "BEGIN",
+            "SELECT",
+            "COMMIT",
+        ]
+        clock.move(MINUTE)
 
 
-@pytest.mark.only_on("sqlite")
-@pytest.mark.usefixtures("first")
-def test_a_database_that_is_out_of_reach_is_503_for_everybody(build: Builder, smtp: RecordingServer) -> None:
-    built = build(models.claiming, database_uri="sqlite:////nowhere/at/all.db", registration=ON, tables=False)
-    for address in (ANN, "nobody@example.com"):
-        refused(built.post(RESEND, {"email": address}), 503, "database-unavailable")
-    assert smtp.messages == []
-
-
-@pytest.mark.usefixtures("first")
-def test_no_transaction_and_no_connection_is_held_while_the_mail_is_handed_over(
-    claim: Built, smtp: RecordingServer
-) -> None:
+def test_no_transaction_is_open_while_the_mail_is_on_its_way(ann: Built, smtp: RecordingServer) -> None:
     held: list[str] = []
 
     def write() -> None:
-        held.append(claim.engine.pool.status())
-        claim.execute_outside("UPDATE user SET username = 'other'")
+        held.append(ann.engine.pool.status())
+        ann.execute_outside("UPDATE user SET username = 'other'")
+        ann.execute_outside(f"UPDATE {TABLE} SET code_attempts = 4")
 
     smtp.on_text = write
-    ask(claim)
-    assert claim.row()["username"] == "other"
+    ask(ann)
+    assert (ann.row()["username"], counts(ann)["code_attempts"]) == ("other", 4)
     assert len(held) == 1
     assert "Current Checked out connections: 0" in held[0]
 
 
-@pytest.mark.usefixtures("first")
-def test_only_the_time_that_was_set_is_put_back(claim: Built, smtp: RecordingServer) -> None:
-    def move_on() -> None:
-        claim.execute_outside("UPDATE user SET verification_sent_at = '2024-01-01 00:00:00.000000'")
+def test_no_transaction_is_open_while_the_mail_server_is_silent(build: Builder, ann: Built) -> None:
+    with SilentServer() as silent:
+        built = with_settings(build, ann, mail=silent, VERIFICATION_EMAIL_TIMEOUT=1)
+        held: list[str] = []
+        original = silent.misbehave
 
-    smtp.on_text, smtp.text_reply = move_on, "554 no"
-    ask(claim)
-    assert claim.row()["verification_sent_at"] == datetime(2024, 1, 1)  # noqa: DTZ001
+        async def look(writer: Any) -> None:
+            held.append(built.engine.pool.status())
+            await original(writer)
+
+        silent.misbehave = look  # type: ignore[method-assign]
+        refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert ["Current Checked out connections: 0" in each for each in held] == [True]
 
 
-# 8: senders of one's own
+def test_sign_up_and_activation_never_touch_the_pending_table(built: Built, smtp: RecordingServer) -> None:
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+        assert statements.queries == ["INSERT"]
+        statements.clear()
+        assert built.verify(link_in(smtp.message)).get_json() == SUCCESS
+        assert statements.queries == ["SELECT", "UPDATE"]
+        statements.clear()
+        assert built.register().status_code == 400
+        assert [sql for sql in statements.sql if TABLE in sql] == []
+    assert built.pending_rows() == []
+
+
+def test_sign_up_and_activation_work_where_the_pending_table_is_missing(ann: Built, smtp: RecordingServer) -> None:
+    ann.execute_outside(f"DROP TABLE {TABLE}")
+    assert ann.register(email="bob@example.com", username="bob").status_code == 201
+    assert ann.verify(link_in(smtp.message)).get_json() == SUCCESS
+
+
+# At the same time
+
+
+@pytest.mark.parametrize("variant", WITH_TRANSACTIONS_OF_THEIR_OWN)
+@pytest.mark.parametrize("has_row", [False, True], ids=["first mail", "further mail"])
+def test_of_sixteen_requests_at_once_one_sends(
+    build: Builder, smtp: RecordingServer, clock: Clock, variant: str, has_row: bool
+) -> None:
+    built = build_variant(build, variant, pending=True, registration=ON)
+    add(built, "ann")
+    if has_row:
+        ask(built)
+        clock.move(MINUTE)
+        smtp.messages.clear()
+    outcome = at_once(16, lambda _: built.post(RESEND, {"email": ANN}))
+    assert outcome.errors == []
+    assert [(answer.status_code, answer.get_json()) for answer in outcome.results] == [(202, SENT)] * 16
+    assert smtp.message["To"] == ANN
+    assert counts(built)["mails"] == 1 + has_row
+
+
+def insert_outside(built: Built, clock: Clock) -> Callable[[], object]:
+    """Make somebody who is faster with the row of Ann's address."""
+
+    def insert() -> None:
+        row_id = uuid.uuid4()
+        built.execute_outside(
+            f"INSERT INTO {TABLE} (id, email, sent_at, mails, next_mail_at, code_attempts)"
+            f" VALUES ('{row_id.hex if ON_SQLITE else row_id}', '{ANN}', {clock.time}, 1, {clock.time + MINUTE}, 0)"
+        )
+
+    return insert
+
+
+def delete_outside(built: Built) -> Callable[[], object]:
+    return lambda: built.execute_outside(f"DELETE FROM {TABLE}")
+
+
+def test_an_insert_that_somebody_else_was_faster_with_sends_nothing(
+    ann: Built, smtp: RecordingServer, clock: Clock
+) -> None:
+    with before_statements(ann, ("INSERT", insert_outside(ann, clock))):
+        ask(ann)
+    assert smtp.conversations == []
+    assert counts(ann)["mails"] == 1
+
+
+def test_a_row_that_came_and_went_meanwhile_is_made_by_the_second_try(
+    ann: Built, smtp: RecordingServer, clock: Clock
+) -> None:
+    with before_statements(ann, ("INSERT", insert_outside(ann, clock)), ("SELECT", delete_outside(ann))):
+        ask(ann)
+    assert smtp.message["To"] == ANN
+    assert counts(ann)["sent_at"] == clock.time
+
+
+@pytest.mark.parametrize("changed", ["next_mail_at = next_mail_at + 120", "sent_at = sent_at + 60"])
+def test_an_update_that_somebody_else_was_faster_with_sends_nothing(
+    again: Built, smtp: RecordingServer, changed: str
+) -> None:
+    def send_elsewhere() -> None:
+        again.execute_outside(f"UPDATE {TABLE} SET {changed}")
+
+    before = counts(again)
+    with before_statements(again, ("UPDATE", send_elsewhere)):
+        ask(again)
+    assert smtp.conversations == []
+    assert counts(again)["mails"] == before["mails"]
+
+
+@pytest.mark.parametrize("action", ["verified", "deleted"])
+def test_what_became_of_the_account_is_asked_after_the_row_is_noted(
+    again: Built, smtp: RecordingServer, action: str
+) -> None:
+    def act() -> None:
+        if action == "deleted":
+            again.execute_outside("DELETE FROM user")
+        else:
+            again.execute_outside("UPDATE user SET email_verified_at = '2023-11-14 00:00:00'")
+
+    with before_statements(again, ("UPDATE", act)):
+        ask(again)
+    assert smtp.conversations == [["EHLO", "QUIT"]]
+
+
+# Rows that the database refuses
+
+
+def with_region(db: SQLAlchemy) -> type[Any]:
+    """What a migration of somebody else's made of the table."""
+
+    class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
+        region: Mapped[str] = mapped_column(sa.String(20))
+
+    user = models.typed(db)
+    user.pending = PendingRegistration
+    return user
+
+
+def test_a_column_added_behind_our_back_is_the_applications_own_error_each_time(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    migrated = build(with_region)
+    add(migrated, "ann")
+    built = with_settings(build, migrated)
+    for _ in range(2):
+        with pytest.raises(RestRegistrationError, match=f"a pending registration was refused: {DRIVER}"):
+            built.post(RESEND, {"email": ANN})
+    built.app.config.update(TESTING=False)
+    assert built.post(RESEND, {"email": ANN}).status_code == 500
+    assert smtp.conversations == []
+
+
+def test_a_missing_pending_table_is_the_applications_own_error(ann: Built, smtp: RecordingServer) -> None:
+    ann.execute_outside(f"DROP TABLE {TABLE}")
+    with pytest.raises(RestRegistrationError, match=DRIVER):
+        ann.post(RESEND, {"email": ANN})
+    assert smtp.conversations == []
+
+
+def test_a_missing_table_of_users_is_the_applications_own_error(ann: Built, smtp: RecordingServer) -> None:
+    ann.execute_outside("DROP TABLE user")
+    for _ in range(2):
+        with pytest.raises(RestRegistrationError, match=DRIVER):
+            ann.post(RESEND, {"email": ANN})
+    assert (counts(ann)["mails"], smtp.messages) == (0, [])
+
+
+# Mails that fail
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the lines of the app's log; the test's own mail server has a log too."""
+    return [record.getMessage() for record in caplog.records if record.name == "app_under_test"]
+
+
+def lock_pending(other: Outside) -> None:
+    """Let nobody else write to the pending registrations."""
+    sql = {
+        "sqlite": ["BEGIN IMMEDIATE"],
+        "postgresql": ["BEGIN", f"LOCK TABLE {TABLE}"],
+        "mariadb": [f"LOCK TABLES {TABLE} WRITE"],
+    }
+    for statement in sql[CHOSEN]:
+        other.execute(statement)
+    other.is_locking = True
+
+
+def reply(smtp: RecordingServer, replies: dict[str, str]) -> None:
+    for name in ("rcpt_reply", "mail_reply", "text_reply"):
+        setattr(smtp, name, replies.get(name))
+
+
+def test_a_refused_recipient_is_a_field_error_and_the_address_can_be_tried_again(
+    ann: Built, smtp: RecordingServer
+) -> None:
+    reply(smtp, {"rcpt_reply": "550 5.1.1 no such user"})
+    for _ in range(2):
+        assert field_errors(ann.post(RESEND, {"email": ANN})) == REFUSED
+    assert counts(ann)["mails"] == 0
+    ask(ann, NOBODY)  # nobody is sent a mail, so that nobody is refused
+    reply(smtp, {})
+    ask(ann)
+    assert smtp.message["To"] == ANN
+
+
+@pytest.mark.parametrize("replies", OURS_TO_BLAME, ids=lambda each: next(iter(each.values())))
+def test_a_mail_that_fails_is_503_and_the_same_request_can_be_repeated(
+    ann: Built, smtp: RecordingServer, replies: dict[str, str]
+) -> None:
+    reply(smtp, replies)
+    for _ in range(2):
+        refused(ann.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    reply(smtp, {})
+    ask(ann)
+    assert ann.verify(link_in(smtp.message)).get_json() == SUCCESS
+
+
+def test_a_new_row_is_put_back_so_that_the_next_mail_is_its_first(
+    ann: Built, smtp: RecordingServer, clock: Clock
+) -> None:
+    reply(smtp, {"text_reply": "554 5.7.1 spam"})
+    ann.post(RESEND, {"email": ANN})
+    assert counts(ann) == {"sent_at": clock.time, "mails": 0, "next_mail_at": 0, "code_attempts": 0}
+    reply(smtp, {})
+    ask(ann)
+    assert counts(ann) == {
+        "sent_at": clock.time,
+        "mails": 1,
+        "next_mail_at": clock.time + MINUTE,
+        "code_attempts": 0,
+    }
+
+
+@pytest.mark.parametrize("replies", [*OURS_TO_BLAME, {"rcpt_reply": "550 5.1.1 no such user"}], ids=str)
+def test_an_old_row_is_put_back_as_it_was(again: Built, smtp: RecordingServer, replies: dict[str, str]) -> None:
+    change(again, again.Pending, code_attempts=3)
+    before = again.pending_row()
+    reply(smtp, replies)
+    assert again.post(RESEND, {"email": ANN}).status_code in {400, 503}
+    assert again.pending_row() == before
+    reply(smtp, {})
+    ask(again)
+    assert counts(again)["mails"] == 2
+
+
+def test_an_unreachable_server_is_503_for_everybody_whose_mail_is_due(
+    build: Builder, again: Built, clock: Clock
+) -> None:
+    add(again, "verified", email_verified_at=at(clock.time))
+    add(again, "cooling-down")
+    ask(again, "cooling-down@example.com")
+    with RecordingServer() as down:
+        pass
+    built, answers = with_settings(build, again, mail=down), set()
+    for _ in range(2):
+        for address in (ANN, NOBODY, "verified@example.com"):
+            answer = built.post(RESEND, {"email": address})
+            refused(answer, 503, "email-not-sent")
+            answers.add((answer.data, tuple(sorted(answer.headers.items()))))
+    assert len(answers) == 1
+    ask(built, "cooling-down@example.com")
+
+
+def test_a_mail_that_was_not_accepted_and_came_all_the_same_has_a_link_that_works(build: Builder, again: Built) -> None:
+    links: list[dict[str, str]] = []
+
+    def send_and_fail(request: object, user: Any) -> None:
+        links.append(RegisterSigner.for_user(user).get_signed_data())
+        raise TimeoutError
+
+    built = with_sender(build, again, send_and_fail)
+    refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert built.verify(links[0]).get_json() == SUCCESS
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("has_row", [False, True], ids=["new row", "old row"])
+def test_a_signal_that_ends_the_worker_puts_the_row_back(
+    build: Builder, ann: Built, smtp: RecordingServer, clock: Clock, error: type[BaseException], has_row: bool
+) -> None:
+    def end(request: object, user: object) -> None:
+        raise error
+
+    if has_row:
+        ask(ann)
+        clock.move(MINUTE)
+    before = ann.pending_rows()
+    ending = with_sender(build, ann, end)
+    with pytest.raises(error):
+        ending.post(RESEND, {"email": ANN})
+    assert ann.pending_rows() == before if has_row else counts(ann)["next_mail_at"] == 0
+    smtp.messages.clear()
+    ask(ann)
+    assert smtp.message["To"] == ANN
+
+
+def test_a_signal_after_the_mail_is_out_leaves_the_cooldown(
+    ann: Built, smtp: RecordingServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(connection: smtplib.SMTP) -> None:
+        connection.close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as ending:
+        ending.setattr(smtplib.SMTP, "quit", end)
+        with pytest.raises(KeyboardInterrupt):
+            ann.post(RESEND, {"email": ANN})
+    assert counts(ann)["next_mail_at"] == clock.time + MINUTE
+    ask(ann)
+    assert ann.verify(link_in(smtp.message)).get_json() == SUCCESS
+
+
+@pytest.mark.parametrize("start", ["SELECT pending", "SELECT user", "UPDATE"])
+def test_a_statement_that_meets_a_conflict_is_tried_again(again: Built, smtp: RecordingServer, start: str) -> None:
+    with conflicts_at(again, *[start] * 3):
+        ask(again)
+    assert smtp.message["To"] == ANN
+    assert counts(again)["mails"] == 2
+
+
+def test_an_insert_that_meets_a_conflict_is_tried_again(ann: Built, smtp: RecordingServer) -> None:
+    with conflicts_at(ann, "INSERT"):
+        ask(ann)
+    assert smtp.message["To"] == ANN
+    assert counts(ann)["mails"] == 1
+
+
+def test_the_hot_row_is_written_up_to_eight_times_again(again: Built, smtp: RecordingServer) -> None:
+    before = again.pending_row()
+    with conflicts_at(again, *["UPDATE"] * 9):
+        refused(again.post(RESEND, {"email": ANN}), 503, "database-unavailable")
+    assert (again.pending_row(), smtp.conversations) == (before, [])
+    with conflicts_at(again, *["UPDATE"] * 8):
+        ask(again)
+    assert smtp.message["To"] == ANN
+
+
+def test_a_look_up_of_the_account_that_keeps_failing_puts_the_row_back(again: Built, smtp: RecordingServer) -> None:
+    before = again.pending_row()
+    with conflicts_at(again, *["SELECT user"] * 4):
+        refused(again.post(RESEND, {"email": ANN}), 503, "database-unavailable")
+    assert (again.pending_row(), smtp.conversations) == (before, [])
+
+
+def test_a_conflict_does_not_keep_the_row_from_being_put_back(again: Built, smtp: RecordingServer) -> None:
+    before, sent = again.pending_row(), list[str]()
+
+    def execute(cursor: object, statement: str, parameters: object, context: object) -> None:
+        if statement.startswith("UPDATE"):
+            sent.append(statement)
+            if 2 <= len(sent) <= 9:
+                raise conflict()
+
+    event.listen(again.engine, "do_execute", execute)
+    reply(smtp, {"text_reply": "554 5.7.1 spam"})
+    refused(again.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert (again.pending_row(), len(sent)) == (before, 10)
+
+
+def test_a_row_that_cannot_be_put_back_is_logged_beside_the_mails_own_answer(
+    build: Builder, again: Built, smtp: RecordingServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    built, before = with_settings(build, again, config=impatient()), again.pending_row()
+    reply(smtp, {"text_reply": "554 5.7.1 spam"})
+    with built.outside() as other:
+        smtp.on_text = lambda: lock_pending(other)
+        refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+        other.unlock()
+    (text,) = [each for each in ours(caplog) if "put back" in each]
+    assert text.startswith(f"A message was not sent, and its row could not be put back: {DRIVER}")
+    assert ANN not in text
+    assert again.pending_row()["sent_at"] > before["sent_at"]
+
+
+def test_only_ones_own_mail_is_put_back(again: Built, smtp: RecordingServer) -> None:
+    def send_elsewhere() -> None:
+        again.execute_outside(f"UPDATE {TABLE} SET sent_at = sent_at + 1, mails = 7, next_mail_at = 8")
+
+    smtp.on_text = send_elsewhere
+    reply(smtp, {"text_reply": "554 5.7.1 spam"})
+    refused(again.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert (counts(again)["mails"], counts(again)["next_mail_at"]) == (7, 8)
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_database_that_is_out_of_reach_is_503_for_everybody(build: Builder, smtp: RecordingServer) -> None:
+    built = build(pending=True, database_uri="sqlite:////nowhere/at/all.db", registration=ON, tables=False)
+    for address in (ANN, NOBODY):
+        refused(built.post(RESEND, {"email": address}), 503, "database-unavailable")
+    assert smtp.conversations == []
+
+
+# Senders of one's own
+
+
+def test_a_sender_of_ones_own_is_called_once_with_request_and_account(
+    build: Builder, ann: Built, smtp: RecordingServer, clock: Clock
+) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def keep(request: Any, user: Any) -> None:
+        timestamp = RegisterSigner.for_user(user).get_signed_data()["timestamp"]
+        calls.append((request.path, type(user), user.email, timestamp))
+
+    built = with_sender(build, ann, keep)
+    with recorded(built.engine) as statements:
+        for address in (ANN, ANN, NOBODY):
+            ask(built, address)
+    assert calls == [(f"{built.url_prefix}/{RESEND}", built.User, ANN, str(clock.time))]
+    assert statements.queries == ["SELECT", "INSERT", "SELECT", "SELECT", "SELECT", "INSERT", "SELECT"]
+    assert smtp.conversations == []
 
 
 @pytest.mark.parametrize(
     "error",
-    [
-        EmailNotSent("over quota"),
-        LookupError(f"no mail for {ANN}"),
-        OSError("no network"),
-        smtplib.SMTPRecipientsRefused({ANN: (550, b"no")}),
-    ],
+    [EmailNotSent("over quota"), LookupError(f"no mail for {ANN}"), OSError("no network"), ZeroDivisionError()],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.usefixtures("first")
-def test_a_sender_of_ones_own_that_raises_puts_the_old_time_back(
-    build: Builder, claim: Built, caplog: pytest.LogCaptureFixture, error: Exception
+def test_a_sender_of_ones_own_that_raises_is_503_and_puts_the_row_back(
+    build: Builder, again: Built, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    def fail(request: object, user: Any) -> None:
+    def fail(request: object, user: object) -> None:
         raise error
 
-    built, before = with_settings(build, claim, REGISTER_VERIFICATION_EMAIL_SENDER=fail), claim.row()
-    with caplog.at_level(logging.DEBUG):
-        ask(built)
-    assert built.row() == before
-    assert "A link was not sent again" in caplog.text
-    assert ANN not in caplog.text
+    built, before = with_sender(build, again, fail), again.pending_row()
+    refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert built.pending_row() == before
+    ask(built, NOBODY)
+    assert ANN not in "".join(ours(caplog))
 
 
-def test_a_sender_of_ones_own_that_returns_is_called_once_with_the_request_and_the_new_time(
-    build: Builder, claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
-) -> None:
-    calls: list[tuple[str, str, str]] = []
+def test_a_sender_of_ones_own_whose_recipient_is_refused_is_a_field_error(build: Builder, again: Built) -> None:
+    def fail(request: object, user: object) -> None:
+        raise smtplib.SMTPRecipientsRefused({ANN: (550, b"5.1.1 no such user")})
 
-    def keep(request: Any, user: Any) -> None:
-        calls.append((request.path, user.email, RegisterSigner.for_user(user).get_signed_data()["timestamp"]))
-
-    built = with_settings(build, claim, REGISTER_VERIFICATION_EMAIL_SENDER=keep)
-    smtp.conversations.clear()
-    with recorded(built.engine) as statements:
-        for _ in range(2):
-            ask(built)
-    assert calls == [(f"{built.url_prefix}/{RESEND}", ANN, str(clock.time))]
-    assert built.row()["verification_sent_at"] == at(clock.time)
-    assert statements.queries == ["SELECT", "UPDATE"] * 2
-    assert smtp.conversations == []
+    built, before = with_sender(build, again, fail), again.pending_row()
+    assert field_errors(built.post(RESEND, {"email": ANN})) == REFUSED
+    assert built.pending_row() == before
 
 
-def test_a_sender_that_is_set_up_wrongly_is_told_to_the_developer_and_the_old_time_is_put_back(
-    build: Builder, claim: Built, first: dict[str, str]
-) -> None:
+def test_a_sender_that_is_set_up_wrongly_is_told_and_the_row_is_put_back(build: Builder, again: Built) -> None:
     def fail(request: object, user: object) -> None:
         raise ConfigurationError("no key")
 
-    built, before = with_settings(build, claim, REGISTER_VERIFICATION_EMAIL_SENDER=fail), claim.row()
+    built, before = with_sender(build, again, fail), again.pending_row()
     with pytest.raises(ConfigurationError, match="no key"):
         built.post(RESEND, {"email": ANN})
-    assert built.row() == before
+    assert built.pending_row() == before
 
 
-@pytest.mark.usefixtures("first")
-def test_what_a_failing_sender_left_open_is_rolled_back(build: Builder, claim: Built) -> None:
+def test_a_sender_that_sends_the_default_mail_sends_it_again(
+    build: Builder, ann: Built, smtp: RecordingServer, clock: Clock
+) -> None:
+    ask(with_sender(build, ann, lambda request, user: send_register_verification_email_notification(request, user)))
+    assert values_of(link_in(smtp.message))["timestamp"] == str(clock.time)
+
+
+def test_what_a_failing_sender_left_open_is_rolled_back(build: Builder, again: Built) -> None:
     def fail(request: object, user: Any) -> None:
         user.username = "half done"
         built.db.session.flush()
         raise LookupError
 
-    built, before = with_settings(build, claim, REGISTER_VERIFICATION_EMAIL_SENDER=fail), claim.row()
-    ask(built)
+    built, before = with_sender(build, again, fail), again.row()
+    refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
     assert built.row() == before
 
 
 def with_outbox(db: SQLAlchemy) -> type[Any]:
-    """The usual claiming model, and a table of mails that another process sends, one for each address and time."""
-    user = models.claiming(db)
+    """The usual model, and a table of mails that another process sends, each link once."""
+    user = models.typed(db)
 
     class Outbox(db.Model):  # type: ignore[misc,name-defined]
-        link: Mapped[str] = mapped_column(String(500), primary_key=True)
+        link: Mapped[str] = mapped_column(sa.String(500), primary_key=True)
 
     user.outbox = Outbox
     return user
@@ -688,192 +1126,121 @@ def with_outbox(db: SQLAlchemy) -> type[Any]:
 
 def outbox_of(built: Built) -> list[str]:
     with built.app.app_context():
-        return [row.link for row in built.db.session.scalars(built.db.select(built.User.outbox))]
+        return [row.link for row in built.db.session.scalars(sa.select(built.User.outbox))]
+
+
+def with_queue(build: Builder, make_row: Callable[[Any], str]) -> Built:
+    def queue(request: object, user: Any) -> None:
+        built.db.session.add(built.User.outbox(link=make_row(user)))
+
+    settings = {**ON, "REGISTER_VERIFICATION_EMAIL_SENDER": queue}
+    built: Built = build(with_outbox, pending=True, registration=settings)
+    assert built.register().status_code == 201
+    assert len(outbox_of(built)) == 1
+    return built
 
 
 def test_what_a_sender_writes_is_committed_as_at_a_sign_up(build: Builder, clock: Clock) -> None:
-    def queue(request: object, user: Any) -> None:
-        built.db.session.add(built.User.outbox(link=RegisterSigner.for_user(user).get_url()))
-
-    built = build(with_outbox, registration={**ON, "REGISTER_VERIFICATION_EMAIL_SENDER": queue})
-    assert built.register().status_code == 201
-    assert len(outbox_of(built)) == 1
-    clock.move(COOLDOWN + 1)
+    built = with_queue(build, lambda user: RegisterSigner.for_user(user).get_url())
+    clock.move(MINUTE)
     ask(built)
     links = outbox_of(built)
-    assert [built.verify(link).status_code for link in links] == [200, 200]
     assert len({values_of(link)["timestamp"] for link in links}) == 2
+    assert [built.verify(link).status_code for link in links] == [200, 200]
 
 
-def test_what_a_sender_writes_and_the_database_refuses_is_a_mail_that_failed(
-    build: Builder, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_rows_of_a_sender_that_the_database_refuses_are_a_mail_that_failed(
+    build: Builder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def queue(request: object, user: Any) -> None:
+    built = with_queue(build, lambda user: "always the same")
+    for _ in range(2):
+        refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert (outbox_of(built), counts(built)["mails"]) == (["always the same"], 0)
+    texts = ours(caplog)
+    assert len(texts) == 2
+    assert all(f"what the sender wrote was refused, {DRIVER}" in text for text in texts), texts
+    assert "always the same" not in "".join(texts)
+
+
+# What the application left pending
+
+
+def with_notes(build: Builder, note: Callable[[Built], object], **options: Any) -> Built:
+    """Build an app that leaves something pending in the session before each request."""
+    built: Built = build(with_outbox, pending=True, registration=ON, **options)
+    add(built, "ann")
+
+    @built.app.before_request
+    def leave_it() -> None:
+        note(built)
+
+    return built
+
+
+def leave_pending(built: Built) -> None:
+    built.db.session.add(built.User.outbox(link=f"note {len(outbox_of(built))}"))
+
+
+def test_what_was_left_pending_goes_with_the_first_commit_before_the_mail(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = with_notes(build, leave_pending)
+    seen: list[list[str]] = []
+    smtp.on_text = lambda: seen.append(outbox_of(built))
+    reply(smtp, {"text_reply": "554 5.7.1 spam"})
+    with recorded(built.engine) as statements:
+        refused(built.post(RESEND, {"email": ANN}), 503, "email-not-sent")
+    assert seen == [["note 0"]]
+    assert outbox_of(built) == ["note 0"]
+    ours_alone = [*zip(statements.kinds, statements.sql, strict=True)]
+    first_commit = next(number for number, (kind, sql) in enumerate(ours_alone) if "outbox" in sql and kind == "INSERT")
+    assert "COMMIT" in statements.kinds[first_commit : first_commit + 3]
+
+
+def test_what_was_left_pending_goes_also_when_no_mail_is_due(build: Builder) -> None:
+    built = with_notes(build, leave_pending)
+    for _ in range(2):
+        ask(built)
+    assert outbox_of(built) == ["note 0", "note 1"]
+
+
+def test_a_pending_row_of_the_applications_that_is_refused_is_its_own_error(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    def leave_the_same(built: Built) -> None:
         built.db.session.add(built.User.outbox(link="always the same"))
 
-    built = build(with_outbox, registration={**ON, "REGISTER_VERIFICATION_EMAIL_SENDER": queue})
-    assert built.register().status_code == 201
-    before = built.row()
-    clock.move(COOLDOWN + 1)
+    built = with_notes(build, leave_the_same)
     ask(built)
-    assert (built.row(), outbox_of(built)) == (before, ["always the same"])
-    assert "A link was not sent again" in caplog.text
-    assert "always the same" not in caplog.text
-
-
-def test_an_application_that_sends_the_default_mail_by_its_own_sender_sends_it_again(
-    build: Builder, claim: Built, smtp: RecordingServer, clock: Clock, first: dict[str, str]
-) -> None:
-    built = with_settings(
-        build,
-        claim,
-        REGISTER_VERIFICATION_EMAIL_SENDER=lambda request, user: send_register_verification_email_notification(
-            request, user
-        ),
-    )
-    ask(built)
-    assert values_of(link_in(smtp.message))["timestamp"] == str(clock.time)
-
-
-@pytest.mark.usefixtures("first")
-@pytest.mark.parametrize(("own", "mails"), [("REGISTER_VERIFICATION_EMAIL_SENDER", 0), ("", 1)])
-def test_with_hiding_a_default_sender_of_the_notice_connects_as_well(
-    build: Builder, claim: Built, smtp: RecordingServer, own: str, mails: int
-) -> None:
-    senders: dict[str, object] = {own: lambda request, user: None} if own else {}
-    built = with_settings(build, claim, REGISTER_HIDE_EXISTING_EMAIL=True, REGISTER_PASSWORD_AT="verify", **senders)
     smtp.conversations.clear()
-    ask(built)
-    assert ([*map(len, smtp.conversations)], len(smtp.messages)) == ([2 + 3 * mails], mails)
+    before = built.pending_row()
+    with pytest.raises(sa.exc.IntegrityError):
+        built.post(RESEND, {"email": NOBODY})
+    assert (built.pending_rows(), smtp.conversations) == ([before], [])
 
 
-@pytest.mark.usefixtures("first")
-def test_with_hiding_a_verified_account_gets_no_notice_by_a_resend(
-    build: Builder, claim: Built, smtp: RecordingServer
+# What the log tells
+
+
+def test_nothing_of_an_address_or_a_link_reaches_the_log(
+    build: Builder, ann: Built, smtp: RecordingServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    built = with_settings(build, claim, REGISTER_HIDE_EXISTING_EMAIL=True, REGISTER_PASSWORD_AT="verify")
-    change(built, email_verified_at=at(0), verification_sent_at=None)
-    ask(built)
-    assert (smtp.messages, built.row()["notice_sent_at"]) == ([], None)
-
-
-@pytest.mark.usefixtures("first")
-def test_a_default_notice_is_sent_though_links_have_a_sender_of_their_own(
-    build: Builder, claim: Built, smtp: RecordingServer
-) -> None:
-    links: list[str] = []
-    built = with_settings(
-        build,
-        claim,
-        REGISTER_HIDE_EXISTING_EMAIL=True,
-        REGISTER_PASSWORD_AT="verify",
-        REGISTER_VERIFICATION_EMAIL_SENDER=lambda request, user: links.append(user.email),
-    )
-    change(built, email_verified_at=at(0), verification_sent_at=None)
-    sent = {"password": OMITTED, "password_confirm": OMITTED, "username": "new"}
-    assert built.register(**sent).status_code == 202
-    assert smtp.message["Subject"] == "You have an account at frontend.example already"
-    assert built.register(**{**sent, "email": "bob@example.com"}).status_code == 202
-    assert (links, len(smtp.messages)) == (["bob@example.com"], 1)
-
-
-@pytest.mark.usefixtures("first")
-def test_a_notice_of_ones_own_is_sent_though_links_have_the_default_sender(
-    build: Builder, claim: Built, smtp: RecordingServer
-) -> None:
-    notices: list[str] = []
-    built = with_settings(
-        build,
-        claim,
-        REGISTER_HIDE_EXISTING_EMAIL=True,
-        REGISTER_PASSWORD_AT="verify",
-        REGISTER_EXISTING_EMAIL_SENDER=lambda request, user: notices.append(user.email),
-    )
-    sent = {"password": OMITTED, "password_confirm": OMITTED, "username": "new"}
-    assert built.register(**sent).status_code == 202
-    assert (notices, smtp.message["To"]) == ([], ANN)
-    change(built, email_verified_at=at(0), verification_sent_at=None)
-    assert built.register(**sent).status_code == 202
-    assert (notices, len(smtp.messages)) == ([ANN], 1)
-
-
-@pytest.mark.usefixtures("first")
-def test_a_script_sends_the_notice_which_has_no_link(claim: Built, smtp: RecordingServer) -> None:
-    with claim.app.app_context():
-        send_existing_account_email_notification(None, claim.db.session.scalars(select(claim.User)).one())
-    assert smtp.message["To"] == ANN
-    for part in (text_of(smtp.message), html_of(smtp.message)):
-        assert "an account already" in part or "an account with it already" in part
-        assert [word for word in ("http", "signature", "ann") if word in part.lower().replace("another", "")] == []
-
-
-# 9: conflicts
-
-
-@contextmanager
-def locked_at_updates(built: Built, *numbers: int) -> Iterator[list[str]]:
-    """Let another connection hold SQLite's only lock at the UPDATEs of these numbers, until ours is rolled back."""
-    met: list[str] = []
-    with built.outside() as other:
-
-        def lock(conn: object, cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("UPDATE"):
-                met.append(statement)
-                if len(met) in numbers:
-                    other.lock()
-
-        def unlock(conn: object) -> None:
-            other.unlock()
-
-        event.listen(built.engine, "before_cursor_execute", lock)
-        event.listen(built.engine, "rollback", unlock)
-        try:
-            yield met
-        finally:
-            event.remove(built.engine, "before_cursor_execute", lock)
-            event.remove(built.engine, "rollback", unlock)
-
-
-def impatient(build: Builder, built: Built) -> Built:
-    """Build another app on the same database that does not wait for SQLite's lock."""
-    return build(
-        models.claiming,
-        database_uri=built.database_uri,
-        registration=ON,
-        tables=False,
-        config=databases.impatient(),
-    )
-
-
-@pytest.mark.parametrize(("conflicts", "mails"), [(1, 1), (3, 1), (4, 0)])
-def test_a_conflict_is_tried_again_up_to_three_times(
-    build: Builder,
-    claim: Built,
-    smtp: RecordingServer,
-    clock: Clock,
-    first: dict[str, str],
-    conflicts: int,
-    mails: int,
-) -> None:
-    built = impatient(build, claim)
-    with locked_at_updates(built, *range(1, conflicts + 1)) as met:
-        answer = built.post(RESEND, {"email": ANN})
-    assert len(met) == min(conflicts + 1, 4)
-    assert len(smtp.messages) == mails
-    if mails:
-        assert (answer.status_code, answer.get_json()) == (202, SENT)
-    else:
-        refused(answer, 503, "database-unavailable")
-    assert built.row()["verification_sent_at"] == at(clock.time if mails else int(first["timestamp"]))
-
-
-@pytest.mark.usefixtures("first")
-def test_a_conflict_does_not_keep_the_old_time_from_being_put_back(
-    build: Builder, claim: Built, smtp: RecordingServer
-) -> None:
-    built, before = impatient(build, claim), claim.row()
-    smtp.text_reply = "554 no"
-    with locked_at_updates(built, 2) as met:
-        ask(built)
-    assert len(met) == 3
-    assert built.row() == before
+    with caplog.at_level(logging.DEBUG):
+        for address in (ANN, ANN, NOBODY, "ann@", "Ann@Example.com"):
+            ann.post(RESEND, {"email": address})
+        for replies in [*OURS_TO_BLAME, {"rcpt_reply": f"550 5.1.1 {ANN} unknown"}]:
+            clock.move(HOUR)
+            reply(smtp, replies)
+            ann.post(RESEND, {"email": ANN})
+        with RecordingServer() as down:
+            pass
+        with_settings(build, ann, mail=down).post(RESEND, {"email": ANN})
+    lines = ours(caplog)
+    link = values_of(link_in(smtp.message))
+    secrets = ("ann@", "nobody", "example.com", "signature=", *(link[name] for name in ("timestamp", "signature")))
+    assert [line for line in lines if any(secret in line.lower() for secret in secrets)] == []
+    assert [line.partition(":")[0] for line in lines] == [
+        *["email-not-sent"] * 4,
+        "A message was not sent",
+        "email-not-sent",
+    ]

@@ -1,4 +1,4 @@
-"""Passwords, hashes and signatures never reach a log line or an exception's text, whatever fails."""
+"""Passwords, hashes, signatures and codes never reach a log line or an exception's text, whatever fails."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from werkzeug.test import TestResponse
 from flask_rest_registration import RegisterSigner, user_activated, user_registered
 
 from .support import models
-from .support.apps import PASSWORD, Builder, Built
+from .support.apps import OMITTED, PASSWORD, Builder, Built
 from .support.clock import Clock
-from .support.links import changed, link_in, values_of
+from .support.links import changed, code_of, link_in, values_of
 from .support.mail_servers import RecordingServer
 
 HASH = "scrypt-hash-of-the-password"
@@ -480,6 +480,117 @@ def test_no_secret_is_told_when_a_link_is_refused(
 
     assert [answer.status_code for answer in watch.answers] == [400] * 5
     demand_no_secrets(watch.visible(), values["signature"])
+
+
+# E-mail first
+
+ADDRESS = "ann@example.com"
+EMAIL_FIRST: dict[str, object] = {
+    "REGISTER_EMAIL_FIRST": True,
+    "REGISTER_VERIFICATION_CODE_ENABLED": True,
+    "PASSWORD_HASHER": hasher,
+}
+QUOTING = [sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.IntegrityError]
+
+
+def sender_that_tells_of_the_pending_row(request: object, row: Any) -> NoReturn:
+    raise OSError(f"cannot send {RegisterSigner.for_user(row).get_url()} to {row.email}")
+
+
+ASKING: dict[str, Step] = {
+    **{
+        f"{word}, {kind.__name__} that quotes": Step(spoil=quoting_database(kind, word))
+        for kind in QUOTING
+        for word in ("SELECT", "INSERT", "UPDATE")
+    },
+    "no table": Step(spoil=drop_table),
+    "mail, link": Step(registration={"VERIFICATION_URL_BUILDER": telling_url_builder}),
+    "mail, own sender": Step(
+        registration=dict.fromkeys(
+            ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER"),
+            sender_that_tells_of_the_pending_row,
+        )
+    ),
+    "mail, no template": Step(registration={"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "nowhere.txt"}}),
+    "COMMIT": Step(spoil=broken_commit),
+}
+
+
+@pytest.mark.parametrize("testing", [False, True], ids=["answered", "propagated"])
+@pytest.mark.parametrize("name", ASKING)
+def test_no_secret_is_told_when_a_step_of_a_sign_up_by_the_address_alone_fails(
+    build: Builder, smtp: RecordingServer, clock: Clock, watch: Watch, name: str, testing: bool
+) -> None:
+    step = ASKING[name]
+    config = {"TESTING": testing}
+    built = build(pending=True, registration={**EMAIL_FIRST, **step.registration}, config=config)
+    assert built.Pending is not None
+    step.spoil(built)
+
+    watch.send(lambda: built.post("register/", {"email": ADDRESS}))
+
+    # What opens the code comes after the mail, and is logged alone.
+    assert watch.failed is not name.startswith("UPDATE")
+    visible = watch.visible()
+    assert visible
+    secrets = [*(code_of(mail) for mail in smtp.messages)]
+    secrets += [values_of(link_in(mail))["signature"] for mail in smtp.messages]
+    demand_no_secrets(visible, ADDRESS, "signature=", "&#39;signature&#39;", "'signature'", *secrets)
+
+
+@pytest.mark.parametrize("by_code", [False, True], ids=["link", "code"])
+@pytest.mark.parametrize("testing", [False, True], ids=["answered", "propagated"])
+@pytest.mark.parametrize("word", ["SELECT", "UPDATE", "INSERT"])
+@pytest.mark.parametrize("kind", QUOTING)
+def test_no_secret_is_told_when_a_statement_of_a_completion_fails(
+    build: Builder,
+    smtp: RecordingServer,
+    watch: Watch,
+    kind: type[Exception],
+    word: str,
+    testing: bool,
+    by_code: bool,
+) -> None:
+    built = build(pending=True, registration=EMAIL_FIRST, config={"TESTING": testing})
+    built.post("register/", {"email": ADDRESS})
+    link, code = values_of(link_in(smtp.message)), code_of(smtp.message)
+    proof = {"email": ADDRESS, "code": code} if by_code else link
+    quoting_database(kind, word)(built)
+
+    watch.send(lambda: built.verify({**built.body(email=OMITTED), **proof}))
+
+    assert watch.failed
+    demand_no_secrets(watch.visible(), ADDRESS, link["signature"], code)
+
+
+def test_no_secret_is_told_when_a_code_or_a_field_beside_it_is_refused(
+    build: Builder, smtp: RecordingServer, watch: Watch
+) -> None:
+    built = build(pending=True, registration=EMAIL_FIRST)
+    built.post("register/", {"email": ADDRESS})
+    code = code_of(smtp.message)
+    body = {**built.body(email=ADDRESS), "code": code}
+    for changes in ({"password": HASH[:7]}, {"username": ""}, {"code": f"{code}0"}, {"user_id": "1"}, {"code": [code]}):
+        watch.send(lambda changes=changes: built.verify({**body, **changes}))  # type: ignore[misc]
+
+    assert [answer.status_code for answer in watch.answers] == [400] * 5
+    demand_no_secrets(watch.visible(), ADDRESS, code)
+
+
+def test_no_secret_is_told_when_all_goes_well_with_e_mail_first(
+    build: Builder, smtp: RecordingServer, watch: Watch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    built = build(pending=True, registration=EMAIL_FIRST, config={"MAIL_DEBUG": True})
+    watch.send(lambda: built.post("register/", {"email": ADDRESS}))
+    link, code = values_of(link_in(smtp.message)), code_of(smtp.message)
+    watch.send(lambda: built.post("check-link/", link))
+    watch.send(lambda: built.verify({**built.body(email=OMITTED), **link}))
+
+    assert [answer.status_code for answer in watch.answers] == [202, 200, 201]
+    demand_no_secrets(watch.visible() + "".join(capfd.readouterr()), link["signature"], code)
+
+
+# The account at sign-up, as ever
 
 
 @pytest.mark.parametrize("model", models.ALL.values(), ids=models.ALL)

@@ -16,9 +16,9 @@ from sqlalchemy.orm import object_session
 from flask_rest_registration import user_activated, user_registered
 
 from .support import models
-from .support.apps import Builder, Built
+from .support.apps import CHECK_LINK, REGISTER, VERIFY, Builder
 from .support.databases import USERS
-from .support.links import link_in
+from .support.links import link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import recorded
 
@@ -69,40 +69,49 @@ class Calls:
 
 
 class Step:
-    """One of the two signals with the request that sends it."""
+    """One of the two signals with the request that sends it.
 
-    def __init__(self, name: str, built: Built, smtp: RecordingServer) -> None:
-        self.built = built
-        self.signal = user_registered if name == "register" else user_activated
-        self.success = 201 if name == "register" else 200
-        self._link: str | None = None
-        if name == "verify":
-            assert built.register().status_code == 201
-            self._link = link_in(smtp.message)
+    :param name: of the request; with e-mail first one request sends both signals, of which this is about one.
+    """
 
-    @property
-    def path(self) -> str:
-        return f"{self.built.url_prefix}/{'verify-registration' if self._link else 'register'}/"
+    def __init__(self, name: str, build: Builder, smtp: RecordingServer, **config: object) -> None:
+        request, _, told = name.partition(": ")
+        is_email_first = bool(told)
+        self.built = build(pending=True, registration={"REGISTER_EMAIL_FIRST": is_email_first}, config=config)
+        self.signal = user_activated if "user-activated" in (request, told) else user_registered
+        #: Whether the account is verified when the signal is sent, and what is sent besides.
+        self.is_verified = is_email_first or self.signal is user_activated
+        self.others = int(is_email_first)
+        self.success = 200 if request == "user-activated" else 201
+        self.path = f"{self.built.url_prefix}/{REGISTER if request == 'user-registered' else VERIFY}"
+        self._body = self.built.body()
+        if is_email_first:
+            assert self.built.post(REGISTER, {"email": "ann@example.com"}).status_code == 202
+            self._body |= values_of(link_in(smtp.message))
+        elif self.is_verified:
+            assert self.built.register().status_code == 201
+            self._body = dict(values_of(link_in(smtp.message)))
 
     def take(self) -> int:
         """Send the request and return the answer's status."""
-        answer = self.built.verify(self._link) if self._link else self.built.register()
-        return answer.status_code
+        return self.built.client().post(self.path, json=self._body).status_code
 
 
-@pytest.fixture(params=["register", "verify"])
+@pytest.fixture(
+    params=["user-registered", "user-activated", "e-mail first: user-registered", "e-mail first: user-activated"]
+)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def step(build: Builder, smtp: RecordingServer, name: str) -> Step:
-    return Step(name, build(config=PRODUCTION), smtp)
+    return Step(name, build, smtp, **PRODUCTION)
 
 
 @pytest.fixture
 def testing_step(build: Builder, smtp: RecordingServer, name: str) -> Step:
-    return Step(name, build(config={"TESTING": True}), smtp)
+    return Step(name, build, smtp, TESTING=True)
 
 
 # What a receiver gets
@@ -152,7 +161,7 @@ def test_receivers_of_every_sender_hear_it(step: Step) -> None:
     assert calls.senders == [step.built.app]
 
 
-def test_the_signal_is_sent_once_and_the_other_one_not_at_all(step: Step) -> None:
+def test_the_signal_is_sent_once_and_the_other_one_only_where_one_request_does_both(step: Step) -> None:
     own, others = Calls(), Calls()
     other = user_activated if step.signal is user_registered else user_registered
     with (
@@ -160,7 +169,7 @@ def test_the_signal_is_sent_once_and_the_other_one_not_at_all(step: Step) -> Non
         received_by(step.built.app, other, others),
     ):
         step.take()
-    assert (len(own), len(others)) == (1, 0)
+    assert (len(own), len(others)) == (1, step.others)
 
 
 def test_user_activated_is_sent_once_for_a_link_that_is_used_twice(build: Builder, smtp: RecordingServer) -> None:
@@ -200,6 +209,26 @@ def test_a_refused_request_sends_no_signal(build: Builder, smtp: RecordingServer
     assert (len(registered), len(activated)) == (1, 0)
 
 
+def test_with_e_mail_first_no_signal_is_sent_before_the_account_is_made(build: Builder, smtp: RecordingServer) -> None:
+    built = build(pending=True, registration={"REGISTER_EMAIL_FIRST": True})
+    told: list[str] = []
+
+    def registered(sender: Flask, **_: object) -> None:
+        told.append("registered")
+
+    def activated(sender: Flask, **_: object) -> None:
+        told.append("activated")
+
+    with received_by(built.app, user_registered, registered), received_by(built.app, user_activated, activated):
+        built.post(REGISTER, {"email": "ann@example.com"})
+        link = values_of(link_in(smtp.message))
+        built.post(CHECK_LINK, link)
+        assert built.post(VERIFY, {**built.body(username=""), **link}).status_code == 400
+        assert told == []
+        assert built.post(VERIFY, {**built.body(), **link}).status_code == 201
+    assert told == ["registered", "activated"]
+
+
 # When it is sent
 
 
@@ -216,7 +245,7 @@ def test_the_signal_is_sent_after_the_commit(step: Step) -> None:
     with received_by(step.built.app, step.signal, receive):
         step.take()
     outside.dispose()
-    assert seen == [(1, step.signal is user_activated)]
+    assert seen == [(1, step.is_verified)]
 
 
 def test_the_user_is_persistent_in_the_session_and_not_expired(step: Step) -> None:
@@ -232,7 +261,7 @@ def test_the_user_is_persistent_in_the_session_and_not_expired(step: Step) -> No
 
     with received_by(step.built.app, step.signal, receive):
         assert step.take() == step.success
-    assert seen == [(True, [], step.signal is user_activated)]
+    assert seen == [(True, [], step.is_verified)]
 
 
 def test_what_a_receiver_changes_and_commits_is_stored(step: Step) -> None:
@@ -444,11 +473,11 @@ def test_with_propagation_the_account_is_stored_all_the_same(testing_step: Step)
     with received_by(step.built.app, step.signal, fail), pytest.raises(LookupError):
         step.take()
     row = step.built.row()
-    assert (row["email_verified_at"] is not None) is (step.signal is user_activated)
+    assert (row["email_verified_at"] is not None) is step.is_verified
 
 
 def test_propagation_follows_flasks_own_setting(build: Builder, smtp: RecordingServer, name: str) -> None:
-    step = Step(name, build(config={"TESTING": True, "PROPAGATE_EXCEPTIONS": False}), smtp)
+    step = Step(name, build, smtp, TESTING=True, PROPAGATE_EXCEPTIONS=False)
     with received_by(step.built.app, step.signal, fail):
         assert step.take() == step.success
 
@@ -456,13 +485,14 @@ def test_propagation_follows_flasks_own_setting(build: Builder, smtp: RecordingS
 def test_a_receiver_may_send_requests_of_its_own(step: Step) -> None:
     built = step.built
     statuses: list[int] = []
+    body = {"email": "bob@example.com"} if step.others else built.body(email="bob@example.com", username="bob")
 
     def receive(sender: Flask, user: Any, request: Any) -> None:
         if not statuses:
             statuses.append(0)
-            statuses.append(built.register(email="bob@example.com", username="bob").status_code)
+            statuses.append(built.post(REGISTER, body).status_code)
 
     with received_by(built.app, step.signal, receive):
         assert step.take() == step.success
-    assert statuses == [0, 201]
-    assert len(built.rows()) == 2
+    assert statuses == [0, 202 if step.others else 201]
+    assert len(built.rows()) + len(built.pending_rows()) == (3 if step.others else 2)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 from marshmallow import Schema, fields
-from sqlalchemy import event, insert, inspect, select, update
+from sqlalchemy import event, insert, inspect
 
-from flask_rest_registration import RegisterSigner, RejectionSigner, user_activated, user_registered
+from flask_rest_registration import RegisterSigner, user_activated, user_registered
 
 from .support import models
-from .support.apps import OMITTED, PASSWORD, Builder, Built
+from .support.apps import CHECK_LINK, OMITTED, REGISTER, RESEND, VERIFY, Builder, Built
 from .support.clock import Clock
 from .support.databases import ON_SQLITE
-from .support.links import changed, link_in, values_of
+from .support.links import changed, code_of, link_in, values_of
 from .support.mail_servers import RecordingServer
 from .support.statements import Statements, recorded
 
@@ -266,43 +265,34 @@ def test_the_account_of_a_link_that_names_another_unique_column_is_found_by_its_
     assert "(username=?)" in select_plan
 
 
-# Claims
-
-RESEND, REJECT = "resend-verification/", "reject-registration/"
-WEEK = 7 * 24 * 3600
-CLAIMS = {
-    "REGISTER_VERIFICATION_PERIOD": WEEK,
-    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-    "REGISTER_RECLAIM_ENABLED": True,
-    "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
-}
-HIDING: dict[str, object] = {
-    "REGISTER_VERIFICATION_PERIOD": WEEK,
-    "REGISTER_HIDE_EXISTING_EMAIL": True,
-    "REGISTER_PASSWORD_AT": "verify",
-}
-UNCHANGED = ["BEGIN", "SELECT", "COMMIT", "BEGIN", "UPDATE", "ROLLBACK"]
-CHANGED = ["BEGIN", "SELECT", "COMMIT", "BEGIN", "UPDATE", "COMMIT"]
+# Pending registrations
 
 
-def claimed(build: Builder, clock: Clock, registration: Mapping[str, object], count: int = 1_000) -> Built:
-    """Build an app with that many verified accounts and one claim, whose cooldown has passed."""
-    built = build(models.claiming, registration=registration)
+EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True}
+CODES: dict[str, object] = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_ENABLED": True}
+RESENDING: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+ANN = {"email": "ann@example.com"}
+FREE_AND_TAKEN = ["ann@example.com", "user7@example.com"]
+HOUR = 3600
+
+ONE_SELECT = ["BEGIN", "SELECT", "COMMIT"]
+ONE_UPDATE = ["BEGIN", "UPDATE", "COMMIT"]
+FIRST_MAIL = [*ONE_SELECT, "BEGIN", "INSERT", "COMMIT", *ONE_SELECT]
+NEXT_MAIL = [*ONE_SELECT, *ONE_UPDATE, *ONE_SELECT]
+COMPLETED = ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+
+
+def build_filled(build: Builder, settings: Mapping[str, object], count: int = 1_000) -> Built:
+    """Build an app with that many accounts and pending registrations of other addresses."""
+    built = build(pending=True, registration=settings)
     fill(built, count)
+    assert built.Pending is not None
+    zeros = dict.fromkeys(("sent_at", "mails", "next_mail_at", "code_attempts"), 0)
     with built.app.app_context():
-        built.db.session.execute(update(built.User).values(email_verified_at=datetime(2020, 1, 1)))  # noqa: DTZ001
+        waiting = [{"email": f"waiting{number}@example.com", **zeros} for number in range(count)]
+        built.db.session.execute(insert(built.Pending), waiting)
         built.db.session.commit()
-    sent = {"password": OMITTED, "password_confirm": OMITTED} if "REGISTER_PASSWORD_AT" in registration else {}
-    assert built.register(**sent).status_code in {201, 202}
-    clock.move(15 * 60 + 1)
     return built
-
-
-def signed(built: Built, kind: type[RegisterSigner | RejectionSigner]) -> dict[str, str]:
-    """Return what the claim's link sends back."""
-    with built.app.app_context():
-        user = built.db.session.scalars(select(built.User).filter_by(email="ann@example.com")).one()
-        return kind.for_user(user).get_signed_data()
 
 
 def searched(built: Built, statements: Statements) -> bool:
@@ -313,90 +303,143 @@ def searched(built: Built, statements: Statements) -> bool:
     return bool(found) and all(plan.startswith("SEARCH") and "=?" in plan for plan in found)
 
 
-@pytest.mark.parametrize("count", [10, 10_000])
-def test_resend_is_one_select_and_one_update_each_by_an_index(build: Builder, clock: Clock, count: int) -> None:
-    built = claimed(build, clock, CLAIMS, count)
-    with recorded(built.engine) as statements:
-        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
-    assert statements.kinds == CHANGED
-    assert searched(built, statements)
+def account(built: Built, **values: object) -> dict[str, object]:
+    """Return what completes a pending registration, beside the link or the code."""
+    return {**built.body(email=OMITTED), **values}
 
 
-def test_resend_within_the_cooldown_is_no_more(build: Builder, clock: Clock) -> None:
-    built = claimed(build, clock, CLAIMS)
-    built.post(RESEND, {"email": "ann@example.com"})
-    with recorded(built.engine) as statements:
-        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
-    assert statements.kinds == UNCHANGED
-
-
-def test_resend_whose_mail_fails_is_one_update_more(build: Builder, clock: Clock, smtp: RecordingServer) -> None:
-    built = claimed(build, clock, CLAIMS)
-    smtp.text_reply = "554 no"
-    with recorded(built.engine) as statements:
-        assert built.post(RESEND, {"email": "ann@example.com"}).status_code == 202
-    assert statements.kinds == [*CHANGED, "BEGIN", "UPDATE", "COMMIT"]
-    assert searched(built, statements)
-
-
-@pytest.mark.parametrize("address", ["nobody@example.com", "user7@example.com"], ids=["unknown", "verified"])
-def test_resend_to_what_is_no_claim_is_one_select(build: Builder, clock: Clock, address: str) -> None:
-    built = claimed(build, clock, CLAIMS)
-    with recorded(built.engine) as statements:
-        assert built.post(RESEND, {"email": address}).status_code == 202
-    assert statements.kinds == ["BEGIN", "SELECT", "COMMIT"]
-
-
-def test_reject_is_one_select_and_one_delete_each_by_an_index(build: Builder, clock: Clock) -> None:
-    built = claimed(build, clock, CLAIMS)
-    rejection = signed(built, RejectionSigner)
-    with recorded(built.engine) as statements:
-        assert built.post(REJECT, rejection).status_code == 200
-    assert statements.kinds == ["BEGIN", "SELECT", "COMMIT", "BEGIN", "DELETE", "COMMIT"]
-    assert searched(built, statements)
-    for sent in (rejection, {**rejection, "user_id": "7"}):
-        with recorded(built.engine) as statements:
-            assert built.post(REJECT, sent).status_code == 400
-        assert statements.queries == ["SELECT"]
-
-
-def test_reclaim_is_insert_select_delete_insert_each_by_an_index(build: Builder, clock: Clock) -> None:
-    built = claimed(build, clock, CLAIMS)
-    clock.move(WEEK + 1)
+def test_a_pending_table_changes_nothing_of_an_app_that_does_not_use_it(build: Builder, smtp: RecordingServer) -> None:
+    built = build(pending=True)
     with recorded(built.engine) as statements:
         assert built.register().status_code == 201
-    assert statements.queries == ["INSERT", "SELECT", "DELETE", "INSERT"]
-    assert statements.kinds[-4:] == ["BEGIN", "DELETE", "INSERT", "COMMIT"]
-    if not ON_SQLITE:  # which alone says by what it searches
-        return
-    searches = [plan for plan in plans(built, statements) if plan.startswith("SEARCH")]
-    assert len(searches) >= 3
-    assert [plan for plan in searches if "=?" not in plan] == []
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT", *ONE_SELECT, *ONE_UPDATE]
+    assert "pending" not in "".join(statements.sql)
 
 
-def test_verify_with_a_password_is_one_select_and_one_update(build: Builder, clock: Clock) -> None:
-    built = claimed(build, clock, HIDING)
-    chosen = {"password": PASSWORD, "password_confirm": PASSWORD}
-    verification = {**signed(built, RegisterSigner), **chosen}
+def test_with_resend_on_register_is_one_insert_and_verify_one_select_and_one_update(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build_filled(build, RESENDING)
     with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
-        assert built.verify(verification).status_code == 200
-    assert statements.kinds == CHANGED
-    assert searched(built, statements)
-    assert seen[0]["verification_sent_at"] is None
-    with recorded(built.engine) as statements:
-        assert built.verify(verification).status_code == 400
-    assert statements.queries == ["SELECT"]
+        assert built.register().status_code == 201
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT", *ONE_SELECT, *ONE_UPDATE]
+    assert "pending" not in "".join(statements.sql)
+    assert len(seen) == 2
 
 
-@pytest.mark.parametrize("address", ["ann@example.com", "user7@example.com"], ids=["by a claim", "by an account"])
-def test_hidden_and_taken_is_insert_select_select_update(
+@pytest.mark.parametrize("address", [*FREE_AND_TAKEN, "verified@example.com"])
+def test_a_resend_that_is_due_is_three_statements_whoever_it_is(
     build: Builder, clock: Clock, smtp: RecordingServer, address: str
 ) -> None:
-    built = claimed(build, clock, HIDING)
-    sent = {"email": address, "username": "new", "password": OMITTED, "password_confirm": OMITTED}
-    for mails, end in ((2, "COMMIT"), (2, "ROLLBACK")):
+    built = build_filled(build, RESENDING)
+    assert built.register(email="verified@example.com", username="verified").status_code == 201
+    assert built.verify(link_in(smtp.messages.pop())).status_code == 200
+    for kinds in (FIRST_MAIL, NEXT_MAIL):
         with recorded(built.engine) as statements:
-            assert built.register(**sent).status_code == 202
-        assert statements.queries == ["INSERT", "SELECT", "SELECT", "UPDATE"]
-        assert statements.kinds[-7:] == ["BEGIN", "SELECT", "SELECT", "COMMIT", "BEGIN", "UPDATE", end]
-        assert len(smtp.messages) == mails
+            assert built.post(RESEND, {"email": address}).status_code == 202
+        assert statements.kinds == kinds
+        assert searched(built, statements)
+        clock.move(HOUR)
+    assert len(smtp.messages) == (2 if address == "user7@example.com" else 0)
+
+
+@pytest.mark.parametrize("address", FREE_AND_TAKEN)
+@pytest.mark.parametrize(("settings", "path"), [(EMAIL_FIRST, REGISTER), (CODES, REGISTER), (RESENDING, RESEND)])
+def test_what_is_asked_for_within_the_cooldown_is_one_select(
+    build: Builder, clock: Clock, settings: dict[str, object], path: str, address: str
+) -> None:
+    built = build_filled(build, settings)
+    assert built.post(path, {"email": address}).status_code == 202
+    with recorded(built.engine) as statements:
+        assert built.post(path, {"email": address}).status_code == 202
+    assert statements.kinds == ONE_SELECT
+    assert searched(built, statements)
+
+
+@pytest.mark.parametrize("address", FREE_AND_TAKEN)
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_a_sign_up_by_the_address_alone_is_three_statements_each_by_an_index(
+    build: Builder, clock: Clock, smtp: RecordingServer, count: int, address: str
+) -> None:
+    built = build_filled(build, EMAIL_FIRST, count)
+    for kinds in (FIRST_MAIL, NEXT_MAIL):
+        with recorded(built.engine) as statements:
+            assert built.post(REGISTER, {"email": address}).status_code == 202
+        assert statements.kinds == kinds
+        assert searched(built, statements)
+        clock.move(HOUR)
+    assert len(smtp.messages) == 2
+
+
+@pytest.mark.parametrize(("settings", "path"), [(EMAIL_FIRST, REGISTER), (CODES, REGISTER), (RESENDING, RESEND)])
+def test_a_mail_that_fails_is_one_update_more(
+    build: Builder, clock: Clock, smtp: RecordingServer, settings: dict[str, object], path: str
+) -> None:
+    built = build_filled(build, settings)
+    smtp.text_reply = "554 no"
+    with recorded(built.engine) as statements:
+        assert built.post(path, {"email": "user7@example.com"}).status_code == 503
+    assert [kind for kind in statements.kinds if kind != "ROLLBACK"] == [*FIRST_MAIL, *ONE_UPDATE]
+    assert searched(built, statements)
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_an_account_by_a_link_is_three_statements_and_none_after_the_commit(
+    build: Builder, smtp: RecordingServer, count: int
+) -> None:
+    built = build_filled(build, {**EMAIL_FIRST, "REGISTER_OUTPUT_SERIALIZER_CLASS": EveryAttribute}, count)
+    built.post(REGISTER, ANN)
+    link = values_of(link_in(smtp.message))
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **link, username="user7")).status_code == 400
+    assert statements.queries == ["SELECT", "UPDATE", "INSERT", "SELECT"]
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.post(VERIFY, account(built, **link)).get_json()["email_verified_at"] is not None
+    assert statements.kinds == [*ONE_SELECT, *COMPLETED]
+    assert searched(built, statements)
+    assert [user["email"] for user in seen] == ["ann@example.com"] * 2
+
+
+def test_a_link_that_is_looked_at_or_untrue_or_spent_is_one_select(build: Builder, smtp: RecordingServer) -> None:
+    built = build_filled(build, EMAIL_FIRST)
+    built.post(REGISTER, ANN)
+    link = values_of(link_in(smtp.message))
+    no_row = {**link, "user_id": "00000000-0000-4000-8000-000000000000"}
+    cases: list[tuple[str, Mapping[str, object], int, list[str]]] = [
+        (CHECK_LINK, link, 200, ["SELECT"]),
+        (CHECK_LINK, {**link, "signature": "x"}, 400, ["SELECT"]),
+        (VERIFY, account(built, **link, password="x"), 400, ["SELECT"]),
+        (VERIFY, account(built, **{**link, "signature": "x"}), 400, ["SELECT"]),
+        (VERIFY, account(built, **no_row), 400, ["SELECT"]),
+        (VERIFY, account(built), 400, []),
+        (VERIFY, account(built, **link), 201, ["SELECT", "UPDATE", "INSERT"]),
+        (VERIFY, account(built, **link), 400, ["SELECT"]),
+    ]
+    for path, sent, status, queries in cases:
+        with recorded(built.engine) as statements:
+            assert built.post(path, sent).status_code == status
+        assert statements.queries == queries, sent
+
+
+def test_a_wrong_code_is_two_statements_for_every_address_and_a_right_one_four(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build_filled(build, CODES)
+    built.post(REGISTER, ANN)
+    right = code_of(smtp.message)
+    wrong = f"{(int(right) + 1) % 10**6:06}"
+    for address in ("ann@example.com", "waiting7@example.com", "user7@example.com", "nobody@example.com"):
+        with recorded(built.engine) as statements:
+            answer = built.post(VERIFY, account(built, email=address, code=wrong))
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "code-invalid")
+        assert statements.kinds == [*ONE_SELECT, *ONE_UPDATE]
+        assert searched(built, statements)
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **ANN, code=right, password="x")).status_code == 400
+    assert statements.kinds == []
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **ANN, code=right)).status_code == 201
+    assert statements.kinds == [*ONE_SELECT, *ONE_UPDATE, *COMPLETED]
+    assert searched(built, statements)

@@ -6,7 +6,6 @@ import enum
 import logging
 import re
 from collections.abc import Callable
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -326,7 +325,7 @@ def test_an_english_mail_says_so(build: Builder, smtp: RecordingServer) -> None:
 
 
 def speaking(db: SQLAlchemy) -> type[Any]:
-    user: type[Any] = models.claiming(db)
+    user: type[Any] = models.typed(db)
     user.locale = mapped_column(String(20), nullable=True)
     return user
 
@@ -387,18 +386,33 @@ def test_a_locale_that_is_none_is_logged_without_being_quoted(
     assert "no locale" not in record.getMessage().replace("is no locale", "")
 
 
-def test_the_notice_is_in_the_language_of_the_accounts_owner(build: Builder, smtp: RecordingServer) -> None:
-    settings = {**USERS_LOCALE, "REGISTER_HIDE_EXISTING_EMAIL": True, "REGISTER_PASSWORD_AT": "verify"}
-    built = build(speaking, registration=settings, before_init=always("de"))
+@pytest.mark.parametrize(
+    ("has_account", "subject"),
+    [(False, "Confirm your e-mail address for %(site)s"), (True, "You have an account at %(site)s already")],
+    ids=["free", "taken"],
+)
+def test_with_e_mail_first_the_selector_chooses_the_language_by_the_pending_row(
+    build: Builder, smtp: RecordingServer, has_account: bool, subject: str
+) -> None:
+    """Nobody is a user by then, and the notice's language does not tell who is one."""
+    rows: list[Any] = []
+
+    def choose(_: object, row: Any) -> str | None:
+        rows.append(row)
+        return "uk" if row.email == "ann@example.com" else None
+
+    settings = {"REGISTER_EMAIL_FIRST": True, "VERIFICATION_LOCALE_SELECTOR": choose}
+    built = build(pending=True, registration=settings, before_init=always("de"))
+    addresses = {"ann@example.com": "uk", "bob@example.com": "de"}
     with built.app.app_context():
-        owner = built.User(email="ann@example.com", username="ann", locale="uk", password_hash="h")
-        owner.email_verified_at = datetime(2026, 1, 1)  # noqa: DTZ001  # as the model stores it
-        built.db.session.add(owner)
-        built.db.session.commit()
-    answer = built.post("register/", {"email": "ann@example.com", "username": "bob", "locale": "it"})
-    assert answer.status_code == 202
-    message = smtp.messages.pop()
-    assert message["Subject"] == said("uk", "You have an account at %(site)s already", site="frontend.example")
+        if has_account:
+            users = [built.User(email=each, username=each, password_hash="h") for each in addresses]
+            built.db.session.add_all(users)
+            built.db.session.commit()
+    for address, language in addresses.items():
+        assert built.post("register/", {"email": address}).status_code == 202
+        assert smtp.messages[-1]["Subject"] == said(language, subject, site="frontend.example")
+    assert {type(row) for row in rows} == {built.Pending}
 
 
 def test_a_selector_without_flask_babel_is_a_configuration_error_that_says_what_to_install(build: Builder) -> None:

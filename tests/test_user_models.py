@@ -1,4 +1,4 @@
-"""User models as they are found in the wild: what works without adapter code, and what is refused with the mend."""
+"""User models as they are found in the wild: what works without adapter code, and what is refused with the fix."""
 
 from __future__ import annotations
 

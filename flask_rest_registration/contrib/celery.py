@@ -136,7 +136,7 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
             deliver(lambda: _message_of(mail))
     except EmailNotSent as error:
         failure = error
-    except Exception as error:  # such as a worker's app that lacks its configuration, until somebody mends it
+    except Exception as error:  # such as a worker's app that lacks its configuration, until somebody fixes it
         failure = EmailNotSent(traceback_without_text(error))
     else:
         return

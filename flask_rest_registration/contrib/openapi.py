@@ -6,22 +6,25 @@ It is an extra: ``pip install 'flask-rest-registration[openapi]'``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import copy
 from importlib.metadata import version
 from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
 from apispec import APISpec
 from apispec.yaml_utils import dict_to_yaml
 from flask import Flask
-from marshmallow import Schema
+from marshmallow import EXCLUDE, Schema
 
-from ..claims import REJECTED, SENT
+from ..email_first import ASKED
 from ..exceptions import (
     WHOLE_OBJECT,
-    ClaimInUse,
+    CodeInvalid,
     DatabaseUnavailable,
     EmailNotSent,
     InvalidInput,
+    NotFound,
     ParseError,
     RequestRefused,
     RequestTooLarge,
@@ -31,7 +34,8 @@ from ..exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from ..login import log_in_with_flask_login
-from ..registration import HIDDEN, VERIFIED
+from ..registration import VERIFIED
+from ..resend import RESENT
 from ..serializers import (
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
@@ -48,13 +52,16 @@ _Refusals = tuple[type[RequestRefused], ...]
 _ALWAYS: _Refusals = (InvalidInput, ParseError, RequestTooLarge, UnsupportedMediaType, DatabaseUnavailable)
 _OF_LINKS: _Refusals = (SignatureInvalid, SignatureExpired)
 
+_FOR_PEOPLE = "A text for people."
+_BESIDE_LOG_IN = "The log-in's own fields, such as a token, stand beside it."
+
 _ERROR = f"{PREFIX}Error"
 _ERROR_SCHEMA: Json = {
     "type": "object",
     "description": "Every refusal. `errors` is there with the code `invalid` only.",
     "required": ["detail", "code"],
     "properties": {
-        "detail": {"type": "string", "description": "A text for people."},
+        "detail": {"type": "string", "description": _FOR_PEOPLE},
         "code": {"type": "string", "description": "What happened, for programs."},
         "errors": {
             "type": "object",
@@ -109,20 +116,11 @@ def add_to(spec: APISpec, app: Flask) -> None:
             spec.path(rule.rule, operations={"post": operation}, rule=rule, view=view, app=app)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """A success.
-
-    :param status: its HTTP status.
-    :param description: what has happened.
-    :param component: the name of its body's schema.
-    :param example: a body, where it is known.
-    """
-
+class _Answer(NamedTuple):
     status: int
     description: str
     component: str
-    example: Json | None = None
+    example: Json | None = None  # a body, where it is known
 
     def described(self) -> Json:
         """Return the OpenAPI response."""
@@ -132,55 +130,43 @@ class _Answer:
         return {"description": self.description, "content": {"application/json": content}}
 
 
-@dataclass(frozen=True)
-class _Body:
-    """What a client sends.
-
-    :param component: the name of its schema.
-    :param schema: loads it.
-    """
-
-    component: str
-    schema: Schema
-
-    def first_field(self) -> str:
-        """Return the name of a field that may be missing, for an example."""
-        required = (field.data_key or name for name, field in self.schema.load_fields.items() if field.required)
-        return next(required, WHOLE_OBJECT)
-
-
-_LINK = _Body(f"{PREFIX}Link", VerifyRegistrationSerializer())
+class _Body(NamedTuple):
+    schema: Json
+    missing: str  # the name of a field that may be missing, for an example
 
 
 class _Description:
     """What there is to say of one app."""
 
     def __init__(self, registration: Registration, openapi_version: str) -> None:
-        self._settings = registration.settings
+        self._settings = settings = registration.settings
         self._serializers = registration.serializers
-        self._schemas = SchemaComponents(registration.settings, openapi_version)
-        self._bodies: dict[str, _Body] = {}
+        self._schemas = SchemaComponents(settings, openapi_version)
+        self._email_name = registration.model.email.name
         self.operations: dict[str, Json] = {}
-        if self._settings.register_flow_enabled:
+        if settings.register_flow_enabled and settings.register_email_first:
+            schema = self._serializers.register_email()
+            self._add_asking("register", "Sign up with an address", schema=schema, detail=ASKED)
+            self._add_check_link()
+        elif settings.register_flow_enabled:
             self._add_register()
-        if self._settings.register_verification_enabled:
+        if settings.register_verification_enabled:
             self._add_verify()
-        if self._settings.register_verification_resend_enabled:
-            self._add_resend()
-        if self._settings.register_rejection_url is not None:
-            self._add_reject()
-        for body in self._bodies.values():
-            self._schemas.add_read(body.component, body.schema)
+        if settings.register_verification_resend_enabled:
+            schema = ResendVerificationSerializer()
+            self._add_asking("resend-verification", "Ask for the link again", schema=schema, detail=RESENT)
 
     @property
     def components(self) -> dict[str, Json]:
         """The schemas by name."""
-        details = {
-            f"{PREFIX}Detail": _detail_schema(more=False),
-            f"{PREFIX}Verified": _detail_schema(more=self._logs_in_by_hand),
+        more = self._logs_in_by_hand
+        fixed = {
+            f"{PREFIX}Detail": _object("detail", _FOR_PEOPLE),
+            f"{PREFIX}Verified": _object("detail", _BESIDE_LOG_IN if more else _FOR_PEOPLE, more=more),
+            f"{PREFIX}LinkAddress": _object("email", "The address that the link proves."),
         }
         used = str(self.operations)
-        fixed = {name: schema for name, schema in details.items() if repr(_reference(name)) in used}
+        fixed = {name: schema for name, schema in fixed.items() if repr(_reference(name)) in used}
         return {**self._schemas.by_name(), **fixed, _ERROR: _ERROR_SCHEMA}
 
     @property
@@ -194,67 +180,78 @@ class _Description:
             refusals += (EmailNotSent,)
             if settings.register_serializer_class is not DefaultRegisterUserSerializer:  # which demands an address
                 refusals += (UserWithoutEmailNonverifiable,)
-        if settings.register_hide_existing_email:
-            answer = _Answer(202, "Accepted, whether the address is free or not.", f"{PREFIX}Detail", _detail(HIDDEN))
-        else:
-            answer = _Answer(201, "The account is stored.", f"{PREFIX}Account")
-            complete = settings.register_output_serializer_class is DefaultUserProfileSerializer
-            self._schemas.add_shown(answer.component, self._serializers.profile(), complete=complete)
-        body = _Body(f"{PREFIX}SignUp", self._serializers.register())
-        self._add("register", "Sign up", body=body, answer=answer, refusals=refusals)
+        body = self._body(f"{PREFIX}SignUp", self._serializers.register())
+        self._add("register", "Sign up", body=body, answers=[self._account(more=False)], refusals=refusals)
+
+    def _add_asking(self, endpoint: str, summary: str, *, schema: Schema, detail: str) -> None:
+        """Add an endpoint that sends a message, and answers everybody alike."""
+        body = self._body(f"{PREFIX}Address", schema)
+        answer = _Answer(202, "Accepted, whatever was found.", f"{PREFIX}Detail", _detail(detail))
+        self._add(endpoint, summary, body=body, answers=[answer], refusals=(*_ALWAYS, EmailNotSent))
+
+    def _add_check_link(self) -> None:
+        answer = _Answer(200, "The link is good; nothing has changed.", f"{PREFIX}LinkAddress")
+        summary, refusals = "Ask which address a link is about", (*_ALWAYS, *_OF_LINKS)
+        self._add("check-link", summary, body=self._link(), answers=[answer], refusals=refusals)
 
     def _add_verify(self) -> None:
-        body = _LINK
-        if self._settings.password_at_verification:
-            chosen = dict(self._serializers.chosen_password.declared_fields)
-            body = _Body(f"{PREFIX}LinkAndPassword", VerifyRegistrationSerializer.from_dict(chosen)())
-        self._add(
-            "verify-registration",
-            "Verify the address with what the link carries",
-            body=body,
-            answer=_Answer(200, "The account is verified.", f"{PREFIX}Verified", _detail(VERIFIED)),
-            refusals=(*_ALWAYS, *_OF_LINKS),
-        )
+        settings, body, refusals = self._settings, self._link(), (*_ALWAYS, *_OF_LINKS)
+        answers = [_Answer(200, "The account is verified.", f"{PREFIX}Verified", _detail(VERIFIED))]
+        if settings.register_email_first and settings.register_flow_enabled:
+            proofs, fields = [f"{PREFIX}Link"], f"{PREFIX}AccountFields"
+            self._body(fields, self._account_fields())
+            if settings.register_verification_code_enabled:
+                proofs.append(f"{PREFIX}Code")
+                self._body(f"{PREFIX}Code", self._serializers.verify_code())
+                refusals += (CodeInvalid,)
+            # A link alone is one of an account that was made at sign-up.
+            kinds = [*({"allOf": [_reference(proof), _reference(fields)]} for proof in proofs), body.schema]
+            body = _Body({"anyOf": kinds}, body.missing)
+            answers.append(self._account(more=self._logs_in_by_hand))
+        elif settings.register_email_first:  # a link of the time before sign-ups were switched off
+            refusals += (NotFound,)
+        summary = "Verify the address with what was sent"
+        self._add("verify-registration", summary, body=body, answers=answers, refusals=refusals)
 
-    def _add_resend(self) -> None:
-        self._add(
-            "resend-verification",
-            "Ask for the link again",
-            body=_Body(f"{PREFIX}Address", ResendVerificationSerializer()),
-            answer=_Answer(202, "Accepted, whatever was found.", f"{PREFIX}Detail", _detail(SENT)),
-            refusals=(*_ALWAYS, EmailNotSent),
-        )
+    def _body(self, component: str, schema: Schema) -> _Body:
+        self._schemas.add_read(component, schema)
+        required = (field.data_key or name for name, field in schema.load_fields.items() if field.required)
+        return _Body(_reference(component), next(required, WHOLE_OBJECT))
 
-    def _add_reject(self) -> None:
-        self._add(
-            "reject-registration",
-            "Say that this was not me",
-            body=_LINK,
-            answer=_Answer(200, "The claim to the address is deleted.", f"{PREFIX}Detail", _detail(REJECTED)),
-            refusals=(*_ALWAYS, *_OF_LINKS, ClaimInUse),
-        )
+    def _link(self) -> _Body:
+        return self._body(f"{PREFIX}Link", VerifyRegistrationSerializer())
 
-    def _add(self, endpoint: str, summary: str, *, body: _Body, answer: _Answer, refusals: _Refusals) -> None:
-        self._bodies[body.component] = body
+    def _account_fields(self) -> Schema:
+        """Describe what goes along with a link or a code: the address is known then, and what is unknown is dropped."""
+        schema, address = copy(self._serializers.register()), self._email_name
+        schema.partial = tuple(n for n, field in schema.load_fields.items() if (field.attribute or n) == address)
+        schema.unknown = EXCLUDE
+        return schema
+
+    def _account(self, *, more: bool) -> _Answer:
+        answer = _Answer(201, "The account is stored.", f"{PREFIX}Account")
+        complete = self._settings.register_output_serializer_class is DefaultUserProfileSerializer
+        self._schemas.add_shown(answer.component, self._serializers.profile(), complete=complete, more=more)
+        return answer
+
+    def _add(self, endpoint: str, summary: str, *, body: _Body, answers: list[_Answer], refusals: _Refusals) -> None:
         self.operations[endpoint] = {
             "operationId": endpoint.replace("-", "_"),
             "summary": summary,
             "tags": [PREFIX],
             "security": [],  # whoever signs up has no log-in, whatever the rest of the document asks for
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": _reference(body.component)}},
-            },
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body.schema}}},
             "responses": {
-                str(answer.status): answer.described(),
-                **dict(_refused(refusals, missing=body.first_field())),
+                **{str(answer.status): answer.described() for answer in answers},
+                **dict(_refused(refusals, missing=body.missing)),
             },
         }
 
 
 def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]:
     """Describe refusals, one response for each status."""
-    for status, group in groupby(sorted(refusals, key=_status), key=_status):
+    by_status = attrgetter("status")
+    for status, group in groupby(sorted(refusals, key=by_status), key=by_status):
         same = list(group)
         codes = {"type": "object", "properties": {"code": {"enum": [refusal.code for refusal in same]}}}
         yield (
@@ -271,10 +268,6 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
         )
 
 
-def _status(refusal: type[RequestRefused]) -> int:
-    return refusal.status
-
-
 def _example(refusal: type[RequestRefused], missing: str) -> Json:
     errors = {"errors": {missing: ["Missing data for required field."]}} if refusal is InvalidInput else {}
     return {**_detail(refusal.detail), "code": refusal.code, **errors}
@@ -284,12 +277,11 @@ def _detail(text: str) -> Json:
     return {"detail": text}
 
 
-def _detail_schema(*, more: bool) -> Json:
-    description = "The log-in's own fields, such as a token, stand beside it." if more else "A text for people."
+def _object(name: str, description: str, *, more: bool = False) -> Json:
     return {
         "type": "object",
-        "required": ["detail"],
-        "properties": {"detail": {"type": "string", "description": description}},
+        "required": [name],
+        "properties": {name: {"type": "string", "description": description}},
         "additionalProperties": more,
     }
 

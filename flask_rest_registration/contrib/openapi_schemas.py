@@ -12,7 +12,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema
 from marshmallow.fields import Field
 
-from ..fields import EmailAddress, LinkValue, not_blank
+from ..fields import Code, EmailAddress, LinkValue, not_blank
 from ..passwords import LONGEST, SHORTEST, validate_length
 from ..serializers import VerifyRegistrationSerializer
 from ..settings import Settings
@@ -25,6 +25,8 @@ PREFIX = "Registration"
 _ADDRESS = "ada@example.com"
 _PASSWORD = "violet-anchor-47-tundra"  # noqa: S105  # an example
 _PASSWORD_FIELDS = ("password", "password_confirm")
+_BETWEEN_DIGITS = r"[\s\u2010-\u2015-]*"  # what fields.Code drops
+_ROW_ID = "6b1f0c9e-3a57-4d0e-9c58-2f1de7a4b830"
 _LINK = {"user_id": "1", "timestamp": "1700000000", "signature": "lBvqmRdhPKL5XgZMNcVx0hYc0dQ-KV9kO4jzTt9uPqE"}
 
 
@@ -94,19 +96,21 @@ class SchemaComponents:
         :param name: the component's name.
         :param schema: loads it.
         """
-        self._reading.components.schema(name, schema=schema)
+        if name not in self._reading.components.schemas:  # two endpoints may read the same
+            self._reading.components.schema(name, schema=schema)
 
-    def add_shown(self, name: str, schema: Schema, *, complete: bool) -> None:
+    def add_shown(self, name: str, schema: Schema, *, complete: bool, more: bool) -> None:
         """Describe what a client gets.
 
         :param name: the component's name.
         :param schema: dumps it.
-        :param complete: whether it always gives all its fields, and no more.
+        :param complete: whether it always gives all its fields, and no others.
+        :param more: whether something else adds to them.
         """
         self._showing.components.schema(name, schema=schema)
         described = self._showing.components.schemas[name]
         if complete:
-            described.update(required=sorted(described["properties"]), additionalProperties=False)
+            described.update(required=sorted(described["properties"]), additionalProperties=more)
 
     def by_name(self) -> dict[str, Json]:
         """Return JSON Schemas by the components' names."""
@@ -127,6 +131,7 @@ class SchemaComponents:
 def _ours(settings: Settings, openapi_version: str) -> Callable[..., Json]:
     """Make the function that describes what apispec cannot know of our fields; a field's own metadata wins."""
     checks_length = validate_length in settings.password_validators
+    link = {**_LINK, "user_id": _ROW_ID} if settings.register_email_first else _LINK
     has_lists = not openapi_version.startswith("3.0.")
 
     def example(value: str) -> Json:
@@ -136,10 +141,13 @@ def _ours(settings: Settings, openapi_version: str) -> Callable[..., Json]:
         ours: Json = {}
         if isinstance(field, EmailAddress):
             ours = example(_ADDRESS)
-        elif isinstance(field.parent, VerifyRegistrationSerializer) and field.name in _LINK:
-            ours = example(_LINK[field.name])
+        elif isinstance(field.parent, VerifyRegistrationSerializer) and field.name in link:
+            ours = example(link[field.name])
         elif field.name in _PASSWORD_FIELDS and field.load_only:
             ours = {"format": "password", **example(_PASSWORD), **(_within_lengths(ret) if checks_length else {})}
+        elif isinstance(field, Code):
+            pattern = f"^{_BETWEEN_DIGITS}([0-9]{_BETWEEN_DIGITS}){{{field.length}}}$"
+            ours = {"pattern": pattern, **example("4180257639"[: field.length])}
         elif not_blank in field.validators:
             ours = {"minLength": 1, "pattern": r"\S"}
         if isinstance(field, LinkValue):

@@ -120,7 +120,7 @@ def _report(database: str, results: list[Result], seconds: float) -> None:
             answers[status] += count
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(answers.items()))
     rows = sum(result.rows for result in results)
-    print(f"{database:10}  {answers.total():7} bodies in {seconds:4.0f} s  {statuses}  ({rows} accounts)", flush=True)
+    print(f"{database:10}  {answers.total():7} bodies in {seconds:4.0f} s  {statuses}  ({rows} rows)", flush=True)
 
 
 def main() -> None:

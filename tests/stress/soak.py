@@ -1,6 +1,7 @@
 """Sign people up for a long time, and see that memory and connections of the workers stay as they are.
 
-Run it with ``make soak``: 50,000 registrations and verifications through gunicorn on PostgreSQL, each with a mail.
+Run it with ``make soak``: 50,000 registrations and verifications through gunicorn on PostgreSQL, each with a mail;
+with ``make soak OPTIONS=--email-first`` each account is made when its address is proven.
 The hash of the password is made for nearly nothing, since it is not what is looked at; workers are never replaced.
 """
 
@@ -12,17 +13,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from flask_rest_registration.signers import RegisterSigner
-from tests.support import models
 from tests.support.apps import PASSWORD, Built, make_app
 from tests.support.database_servers import SERVERS, new_database, text_of
 from tests.support.databases import connect_first
@@ -32,6 +32,8 @@ from tests.support.web import post
 
 WORKERS: Final = 4
 CLIENTS: Final = 8
+
+PASSWORDS: Final = {"password": PASSWORD, "password_confirm": PASSWORD}
 
 #: Caches fill up in this part of the run.
 WARM_UP: Final = 0.1
@@ -88,11 +90,17 @@ def _mail_port() -> Iterator[int]:
 
 
 class Soak:
-    """The clients, and the looks at the workers."""
+    """The clients, and the looks at the workers.
 
-    def __init__(self, built: Built, server: Gunicorn) -> None:
+    :param built: an app on the database of the server's.
+    :param server: what is looked at.
+    :param email_first: whether an account is made when its address is proven.
+    """
+
+    def __init__(self, built: Built, server: Gunicorn, *, email_first: bool) -> None:
         self._built = built
         self._server = server
+        self._email_first = email_first
         self._start = time.monotonic()
 
     def run(self, accounts: int, *, looks: int) -> list[Sample]:
@@ -116,16 +124,23 @@ class Soak:
         return samples
 
     def _sign_up(self, number: int) -> None:
-        address, name = f"user{number}@example.com", f"user{number}"
-        sent = {"email": address, "username": name, "password": PASSWORD, "password_confirm": PASSWORD}
-        answer = post(f"{self._server.url}/api/v1/accounts/register/", sent)
-        if answer.status != 201:
+        address, fields = {"email": f"user{number}@example.com"}, {"username": f"user{number}", **PASSWORDS}
+        if self._email_first:
+            self._post("register/", address, status=202)
+            self._post("verify-registration/", {**self._link(self._built.Pending, address), **fields}, status=201)
+        else:
+            self._post("register/", {**address, **fields}, status=201)
+            self._post("verify-registration/", self._link(self._built.User, address), status=200)
+
+    def _post(self, path: str, body: Mapping[str, object], *, status: int) -> None:
+        answer = post(f"{self._server.url}/api/v1/accounts/{path}", body)
+        if answer.status != status:
             sys.exit(f"{answer.status}: {answer.text}")
+
+    def _link(self, model: Any, address: Mapping[str, str]) -> dict[str, str]:
         with self._built.app.app_context():
-            link = RegisterSigner.for_user(self._built.User(id=answer.json["id"], email=address)).get_signed_data()
-        answer = post(f"{self._server.url}/api/v1/accounts/verify-registration/", link)
-        if answer.status != 200:
-            sys.exit(f"{answer.status}: {answer.text}")
+            row = self._built.db.session.scalar(sa.select(model).filter_by(**address))
+            return RegisterSigner.for_user(row).get_signed_data()
 
     def _look(self, accounts: int) -> Sample:
         workers = [Path(f"/proc/{pid}") for pid in self._server.workers()]
@@ -166,17 +181,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--accounts", type=int, default=50_000)
     parser.add_argument("--looks", type=int, default=20)
+    parser.add_argument("--email-first", action="store_true", help="make each account when its address is proven")
     chosen = parser.parse_args()
     if fault := SERVERS["postgresql"].failure():
         sys.exit(fault)
     with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as url, _mail_port() as port:
         database = text_of(url)
-        built = make_app(models.claiming, database_uri=database)
+        # The clients' own connections are not to be among those that are counted.
+        options = {"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": sa.NullPool}}
+        built = make_app(database_uri=database, pending=True, config=options)
         connect_first(built.engine)
-        settings = environment(database=database, mail_port=port)
+        settings = environment(database=database, mail_port=port, email_first=chosen.email_first)
         app = "tests.support.served_app:create_app()"
         with gunicorn(app, folder=Path(folder), workers=WORKERS, environment=settings) as server:
-            samples = Soak(built, server).run(chosen.accounts, looks=chosen.looks)
+            soak = Soak(built, server, email_first=chosen.email_first)
+            samples = soak.run(chosen.accounts, looks=chosen.looks)
         built.dispose()
     print("\nStart, middle and end:")
     for sample in (samples[0], samples[len(samples) // 2], samples[-1]):

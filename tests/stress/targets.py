@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -12,16 +12,30 @@ import sqlalchemy as sa
 from flask import Flask, got_request_exception
 from hypothesis import strategies as st
 
-from flask_rest_registration.signers import RegisterSigner, RejectionSigner
+from flask_rest_registration.signers import RegisterSigner, make_code
+from flask_rest_registration.state import current_registration
 from tests.support import models
 from tests.support.answers import is_proper
-from tests.support.apps import PASSWORD, REGISTER, VERIFY, make_app
+from tests.support.apps import CHECK_LINK, PASSWORD, REGISTER, RESEND, VERIFY, make_app
 from tests.test_hostile_input import COLUMNS, GOOD, wide
 
 from .bodies import FRESH_ADDRESS, FRESH_NAME, Sent, sent_to
 
-RESEND: Final = "resend-verification/"
-REJECT: Final = "reject-registration/"
+#: Whose link and code are sent all the time, and who has an account by then where that comes last.
+ANN: Final = "ann@example.com"
+BOB: Final = "bob@example.com"
+
+#: The settings of the two ways to sign up, with all that belongs to each.
+AT_SIGN_UP: Final[Mapping[str, object]] = {
+    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
+    "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=1),
+}
+EMAIL_FIRST: Final[Mapping[str, object]] = {
+    "REGISTER_EMAIL_FIRST": True,
+    "REGISTER_VERIFICATION_CODE_ENABLED": True,
+    "REGISTER_VERIFICATION_CODE_PERIOD": timedelta(days=7),
+    "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=1),
+}
 
 
 @dataclass(frozen=True)
@@ -31,32 +45,24 @@ class Kind:
     model: models.Model
     settings: Mapping[str, object] = field(default_factory=dict)
     more: Mapping[str, object] = field(default_factory=dict)
-    paths: tuple[str, ...] = (REGISTER, VERIFY)
+
+    @property
+    def is_email_first(self) -> bool:
+        """Whether an address alone is signed up with."""
+        return bool(self.settings.get("REGISTER_EMAIL_FIRST"))
 
 
-_CLAIMS: Final[dict[str, object]] = {
-    "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-    "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=1),
-    "REGISTER_RECLAIM_ENABLED": True,
-    "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
-}
-_ALL_PATHS = (REGISTER, VERIFY, RESEND, REJECT)
+_WIDE: Final = {"USER_EDITABLE_FIELDS": COLUMNS}
+_MORE: Final = {**GOOD, "nickname": FRESH_NAME, "big": None, "device_text": None}  # the unique ones
 
 #: The apps by name.
 KINDS: Final[dict[str, Kind]] = {
-    "usual": Kind(models.typed),
+    "usual": Kind(models.typed, AT_SIGN_UP),
     "uuid": Kind(models.uuid_key, {"REGISTER_VERIFICATION_ONE_TIME_USE": True}),
-    "wide": Kind(
-        wide,
-        {"USER_EDITABLE_FIELDS": COLUMNS},
-        more={**GOOD, "nickname": FRESH_NAME, "big": None, "device_text": None},  # the unique ones
-    ),
-    "claims": Kind(models.claiming, _CLAIMS, paths=_ALL_PATHS),
-    "hidden": Kind(
-        models.claiming,
-        {**_CLAIMS, "REGISTER_HIDE_EXISTING_EMAIL": True, "REGISTER_PASSWORD_AT": "verify"},
-        paths=_ALL_PATHS,
-    ),
+    "wide": Kind(wide, _WIDE, more=_MORE),
+    "email_first": Kind(models.typed, EMAIL_FIRST),
+    "email_first_uuid": Kind(models.uuid_key, EMAIL_FIRST),
+    "email_first_wide": Kind(wide, {**EMAIL_FIRST, **_WIDE}, more=_MORE),
 }
 
 
@@ -65,7 +71,7 @@ class Improper(AssertionError):
 
 
 class Target:
-    """An app with one account, whose links stay good for ever.
+    """An app with one link, and maybe one code, that stay good for ever.
 
     :param kind: what it is made of.
     :param database_uri: an empty database.
@@ -74,7 +80,7 @@ class Target:
     def __init__(self, kind: Kind, database_uri: str) -> None:
         self._kind = kind
         self.built = make_app(
-            kind.model, database_uri=database_uri, registration=kind.settings, config={"TESTING": False}
+            kind.model, database_uri=database_uri, registration=kind.settings, pending=True, config={"TESTING": False}
         )
         self.built.app.logger.disabled = True
         got_request_exception.connect(self._keep_exception, self.built.app)
@@ -82,7 +88,8 @@ class Target:
         self._person = 0
         #: How many answers there were, by path and status.
         self.answers: Counter[tuple[str, int]] = Counter()
-        self._first = self._first_row()
+        self._good = list(self._good_by_address() if kind.is_email_first else self._good_at_sign_up())
+        self._kept = {table: self._rows_of_ann(table) for table in self._tables}
 
     @property
     def count(self) -> int:
@@ -91,10 +98,10 @@ class Target:
 
     def bodies(self) -> st.SearchStrategy[list[Sent]]:
         """Generate bodies for all endpoints that the app has."""
-        return st.one_of([sent_to(path, self._good(path)) for path in self._kind.paths])
+        return st.one_of([sent_to(path, good) for path, good in self._good])
 
     def send(self, sent: Sent) -> None:
-        """Send a body, and put the account back where it was.
+        """Send a body, and put the rows behind link and code back where they were.
 
         :raises Improper: for a 5xx, and for what has not the one shape of refusals.
         """
@@ -105,50 +112,71 @@ class Target:
         self.answers[sent.path, answer.status_code] += 1
         if not is_proper(answer):
             raise Improper(f"{answer.status_code} for {data!r}: {answer.text[:300]}") from self._exception
-        if answer.status_code == 200:
+        # A code that is wrong has cost an attempt.
+        if sent.path == VERIFY and (self._kind.is_email_first or answer.status_code == 200):
             self._put_back()
 
     def read_all(self) -> int:
         """Read every row, since what cannot be read should not have been stored; return how many there are."""
-        return len(self.built.rows())
+        return len(self.built.rows()) + len(self.built.pending_rows())
 
-    def _good(self, path: str) -> dict[str, object]:
-        if path == RESEND:
-            return {"email": "ann@example.com"}
-        chosen = {"password": PASSWORD, "password_confirm": PASSWORD}
-        at_verification = self._kind.settings.get("REGISTER_PASSWORD_AT") == "verify"
-        if path == REGISTER:
-            body = {**self.built.body(email=FRESH_ADDRESS), **self._kind.more}
-            if "username" in body:
-                body["username"] = FRESH_NAME
-            return {name: value for name, value in body.items() if not (at_verification and name in chosen)}
-        signer = RejectionSigner if path == REJECT else RegisterSigner
+    def _good_at_sign_up(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """Sign Ann up, and yield good bodies by their endpoints."""
+        self._succeed(REGISTER, {**self._account(), "email": ANN})
+        yield REGISTER, {**self._account(), "email": FRESH_ADDRESS}
+        yield VERIFY, self._link(self.built.User, ANN)
+        if self._kind.settings.get("REGISTER_VERIFICATION_RESEND_ENABLED"):
+            yield RESEND, {"email": ANN}
+
+    def _good_by_address(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """Send Ann a message, make Bob an account, and yield good bodies by their endpoints."""
+        for address in (ANN, BOB):
+            self._succeed(REGISTER, {"email": address})
+        self._succeed(VERIFY, {**self._link(self.built.Pending, BOB), **self._account()})
+        yield REGISTER, {"email": FRESH_ADDRESS}
+        yield REGISTER, {"email": BOB}
+        link = self._link(self.built.Pending, ANN)
+        yield CHECK_LINK, link
+        yield VERIFY, {**link, **self._account()}
+        yield VERIFY, {"email": ANN, "code": self._code(), **self._account()}
+        yield VERIFY, self._link(self.built.User, BOB)  # as of an account that was made at sign-up
+
+    def _account(self) -> dict[str, object]:
+        """Return what is asked for beside the address."""
+        fields = {"password": PASSWORD, "password_confirm": PASSWORD, **self._kind.more}
+        return {**fields, "username": FRESH_NAME} if hasattr(self.built.User, "username") else fields
+
+    def _link(self, model: Any, address: str) -> dict[str, object]:
         with self.built.app.app_context():
-            user = self.built.db.session.scalar(sa.select(self.built.User).filter_by(email="ann@example.com"))
-            link: dict[str, object] = dict(signer.for_user(user).get_signed_data())
-        return {**link, **chosen} if path == VERIFY and at_verification else link
+            return dict(RegisterSigner.for_user(self._find(model, address)).get_signed_data())
 
-    def _first_row(self) -> dict[str, Any]:
-        body = {**self.built.body(email="ann@example.com"), **self._kind.more}
-        known = (
-            body
-            if self._kind.settings.get("REGISTER_PASSWORD_AT") != "verify"
-            else {name: value for name, value in body.items() if not name.startswith("password")}
-        )
-        answer = self.built.post(REGISTER, known)
-        if answer.status_code not in {201, 202}:
+    def _find(self, model: Any, address: str) -> Any:
+        return self.built.db.session.scalar(sa.select(model).filter_by(email=address))
+
+    def _code(self) -> str:
+        with self.built.app.app_context():
+            return make_code(current_registration(), self._find(self.built.Pending, ANN))
+
+    def _succeed(self, path: str, body: Mapping[str, object]) -> None:
+        answer = self.built.post(path, body)
+        if answer.status_code >= 300:
             raise Improper(answer.text)
+
+    @property
+    def _tables(self) -> list[Any]:
+        models_of_app: list[Any] = [self.built.User, self.built.Pending]
+        return [model.__table__ for model in models_of_app]
+
+    def _rows_of_ann(self, table: Any) -> list[dict[str, Any]]:
         with self.built.engine.connect() as connection:
-            return dict(connection.execute(sa.select(self._table)).mappings().one())
+            return [dict(row) for row in connection.execute(sa.select(table).where(table.c.email == ANN)).mappings()]
 
     def _put_back(self) -> None:
         with self.built.engine.begin() as connection:
-            connection.execute(self._table.delete().where(self._table.c.id == self._first["id"]))
-            connection.execute(self._table.insert().values(self._first))
-
-    @property
-    def _table(self) -> Any:
-        return self.built.User.__table__
+            for table, rows in self._kept.items():
+                connection.execute(table.delete().where(table.c.email == ANN))
+                if rows:
+                    connection.execute(table.insert(), rows)
 
     def _keep_exception(self, app: Flask, exception: BaseException, **_: object) -> None:
         self._exception = exception

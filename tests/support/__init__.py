@@ -29,7 +29,9 @@ Modules
         extension), ``client()``, ``body(**changes)``, ``register(**changes)``, ``verify(link_or_values)``,
         ``post(path, json)``, ``rows()``, ``row()``, ``engine``, ``database_uri``, ``outside()``,
         ``execute_outside(sql)``, ``enforce_foreign_keys()``. ``register`` sends a good body for the model;
-        ``field=OMITTED`` leaves a field out. Also ``PASSWORD``, ``fast_hasher``, ``make_app``.
+        ``field=OMITTED`` leaves a field out. Also ``PASSWORD``, ``fast_hasher``, ``make_app``, and ``REGISTER``,
+        ``VERIFY``, ``CHECK_LINK``, ``RESEND`` for ``post``. With ``build(pending=True)`` there is a model of pending
+        registrations, ``Pending``, on the users' bind, whose rows ``pending_rows()`` and ``pending_row()`` read.
     ``answers``
         ``refused(response, 400, "parse-error")`` checks status, code and the shape of a refusal; ``field_errors``
         returns the ``errors`` of a 400 ``invalid``; ``is_proper`` says whether an answer may be given at all.
@@ -42,7 +44,7 @@ Modules
         misbehave ``at="CONNECT" | "EHLO" | "MAIL" | "RCPT" | "DATA" | "TEXT" | "QUIT"``: ``SilentServer``,
         ``DrippingServer``, ``DroppingServer``, ``Rejecting421``.
     ``links``
-        ``link_in(message)``, ``values_of(link)``, ``changed(values, field=...)``,
+        ``link_in(message)``, ``code_of(message)``, ``values_of(link)``, ``changed(values, field=...)``,
         ``with_other_character(text, position)``.
     ``clock``
         ``Clock``, what the fixture of this name gives.
@@ -61,7 +63,8 @@ Modules
     ``variants``
         ``VARIANTS`` of the database of this run, and ``build_variant(build, name)``.
     ``processes``
-        ``with processes(16, built, variant) as racing``: ``racing.post(path, *bodies)`` at the same moment.
+        ``with processes(16, built, variant) as racing``: ``racing.post(path, *bodies)`` at the same time. Settings
+        and a mail server of the processes' apps are given as ``registration`` and ``mail``.
     ``concurrency``
         ``at_once(n, function)``, ``until(condition)``, and ``begin_by_hand(engine)``, SQLAlchemy's BEGIN recipe
         for SQLite.
@@ -85,15 +88,9 @@ Modules
         ``get(url)``, ``post(url, json)``, ``run_python("-m", "flask", folder=...)``, and
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
 
-Claims
-    ``build(models.claiming, registration={...})``: its columns ``verification_sent_at`` and ``notice_sent_at`` tell
-    claims from other accounts, and its keys are never given twice. ``test_claim_settings.py`` says what goes
-    together, ``test_claim_model.py`` drives everything in any order against a model of the contract, and
-    ``test_claim_races.py`` lets everything happen at once.
-
 Races
-    ``test_concurrency.py`` and ``test_claim_races.py`` use ``at_once``; their databases are files, since one in memory
-    has one connection.
+    ``test_concurrency.py`` and ``test_pending_races.py`` use ``at_once``; their databases are files, since one in
+    memory has one connection.
 
 The plugin
     ``flask_rest_registration.testing`` is tried by ``test_testing.py``, in runs of pytest inside pytest, against the

@@ -17,7 +17,7 @@ from jinja2.bccache import Bucket
 from sqlalchemy import Engine, inspect, select
 from werkzeug.test import TestResponse
 
-from flask_rest_registration import RestRegistration
+from flask_rest_registration import PendingRegistrationMixin, RestRegistration
 
 from . import databases, models
 from .links import values_of
@@ -27,6 +27,8 @@ PASSWORD: Final = "violet-anchor-47-tundra"
 VERIFICATION_URL: Final = "https://frontend.example/verify-user/"
 REGISTER: Final = "register/"
 VERIFY: Final = "verify-registration/"
+CHECK_LINK: Final = "check-link/"
+RESEND: Final = "resend-verification/"
 
 
 class _Omitted:
@@ -57,6 +59,7 @@ class Built:
     registration: RestRegistration
     email_field: str
     url_prefix: str
+    Pending: Any | None = None
 
     def client(self) -> FlaskClient:
         return self.app.test_client()
@@ -118,15 +121,29 @@ class Built:
 
     def rows(self) -> list[dict[str, Any]]:
         """Read every user, by attribute names, in a session of its own."""
-        names = [attribute.key for attribute in inspect(self.User).column_attrs]
+        return self._read(self.User, *inspect(self.User).primary_key)
+
+    def pending_rows(self) -> list[dict[str, Any]]:
+        """Read every pending registration likewise, in the order of the addresses."""
+        assert self.Pending is not None, "build the app with pending=True"
+        return self._read(self.Pending, self.Pending.email)
+
+    def _read(self, model: Any, *order: Any) -> list[dict[str, Any]]:
+        names = [attribute.key for attribute in inspect(model).column_attrs]
         with self.app.app_context():
-            users = self.db.session.scalars(select(self.User).order_by(*inspect(self.User).primary_key))
-            return [{name: getattr(user, name) for name in names} for user in users]
+            found = self.db.session.scalars(select(model).order_by(*order))
+            return [{name: getattr(each, name) for name in names} for each in found]
 
     def row(self) -> dict[str, Any]:
         """Read the only user."""
         rows = self.rows()
         assert len(rows) == 1, f"expected one user, found {len(rows)}"
+        return rows[0]
+
+    def pending_row(self) -> dict[str, Any]:
+        """Read the only pending registration."""
+        rows = self.pending_rows()
+        assert len(rows) == 1, f"expected one pending registration, found {len(rows)}"
         return rows[0]
 
     def dispose(self) -> None:
@@ -152,6 +169,16 @@ class CompiledTemplates(BytecodeCache):
 
 _compiled_templates: Final = CompiledTemplates()
 
+
+def declare_pending(db: SQLAlchemy, users: type[Any]) -> type[Any]:
+    """Declare the model of pending registrations, on the bind of the users."""
+
+    class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
+        __bind_key__ = getattr(users, "__bind_key__", None)
+
+    return PendingRegistration
+
+
 #: Every app of :func:`make_app` that the fixture ``disposed_apps`` has still to dispose of.
 made: list[Built] = []
 
@@ -164,6 +191,7 @@ def make_app(
     config: Mapping[str, object] | None = None,
     mail: HasPort | None = None,
     tables: bool = True,
+    pending: bool = False,
     extension: RestRegistration | None = None,
     before_init: Callable[[Flask], object] | None = None,
     accounts_uri: Callable[[str], str] = databases.sibling,
@@ -176,6 +204,7 @@ def make_app(
     :param config: configuration of the app beyond that.
     :param mail: the server to deliver to; without one, Flask-Mail sends nothing.
     :param tables: whether the tables are made.
+    :param pending: whether there is a model of pending registrations.
     :param extension: an extension object that other apps use as well.
     :param before_init: called with the configured app before its extensions are initialised.
     :param accounts_uri: makes, of the other one, the URI of the bind ``accounts`` for models that are there.
@@ -205,6 +234,7 @@ def make_app(
     user_class = model(db)
     if user_class.__name__ != "User":
         settings.setdefault("USER_MODEL", user_class)
+    pending_class = declare_pending(db, user_class) if pending else None
     if "accounts" in db.metadatas:
         app.config.setdefault("SQLALCHEMY_BINDS", {"accounts": accounts_uri(database_uri)})
     db.init_app(app)
@@ -222,6 +252,7 @@ def make_app(
         registration=extension,
         email_field=str(settings.get("USER_EMAIL_FIELD") or "email"),
         url_prefix=str(settings.get("URL_PREFIX") or "/api/v1/accounts"),
+        Pending=pending_class,
     )
     made.append(built)
     return built
@@ -245,6 +276,7 @@ class Builder:
         config: Mapping[str, object] | None = None,
         mail: HasPort | Any | None = OMITTED,
         tables: bool = True,
+        pending: bool = False,
         extension: RestRegistration | None = None,
         before_init: Callable[[Flask], object] | None = None,
     ) -> Built:
@@ -256,6 +288,7 @@ class Builder:
             config=config,
             mail=self._server if mail is OMITTED else mail,
             tables=tables,
+            pending=pending,
             extension=extension,
             before_init=before_init,
             accounts_uri=lambda _: self._take(),

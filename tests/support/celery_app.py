@@ -108,14 +108,12 @@ def made_of(settings: Mapping[str, Any]) -> Flask:
     """
     from flask_rest_registration.contrib.celery import email_delivery_failed
 
-    from . import models
     from .apps import make_app
 
     class Port:
         port: int = settings["mail_port"]
 
     made = make_app(
-        models.claiming,
         registration={
             "REGISTER_VERIFICATION_EMAIL_SENDER": "flask_rest_registration.contrib.celery.send_later",
             "VERIFICATION_EMAIL_TIMEOUT": settings["timeout"],

@@ -1,4 +1,4 @@
-"""Requests at the same moment."""
+"""Requests at the same time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome(Generic[T]):
 
 
 def at_once(count: int, function: Callable[[int], T]) -> Outcome[T]:
-    """Call a function in that many threads, all let go at the same moment.
+    """Call a function in that many threads, all let go at the same time.
 
     :param count: the number of threads.
     :param function: called with the number of the thread, from 0.
@@ -55,7 +55,7 @@ def until(
     pause: float = 0.01,
     otherwise: Callable[[], str] = lambda: "it did not happen",
 ) -> None:
-    """Wait for what somebody does by himself, and tells only when he is asked.
+    """Wait for what somebody does by themselves, and tells only when they are asked.
 
     :param condition: what is asked.
     :param pause: the seconds between two questions.

@@ -1,4 +1,4 @@
-"""The verification link: taken out of a mail, taken apart, changed."""
+"""The verification link and the code: taken out of a mail, taken apart, changed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def link_in(message: EmailMessage) -> str:
     found = {link for link in re.findall(r"https?://[^\s<>\"]+", text_of(message)) if "signature=" in link}
     assert len(found) == 1, f"expected one link, found {sorted(found)}"
     return str(found.pop())
+
+
+def code_of(message: EmailMessage) -> str:
+    """Return the one code of a mail, which stands alone on a line of its text part."""
+    found = [line for line in text_of(message).splitlines() if re.fullmatch("[0-9]{6,10}", line)]
+    assert len(found) == 1, f"expected one code, found {found}"
+    return found[0]
 
 
 def values_of(link: str) -> dict[str, str]:

@@ -102,6 +102,7 @@ class RecordingServer(LoopbackServer):
     :param security: ``"starttls"`` demands STARTTLS, ``"tls"`` speaks TLS from the first byte.
     :param login: the user name and password that are demanded.
     :param on_text: called in the server's thread before a mail's text is answered.
+    :param on_quit: likewise before QUIT is answered.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class RecordingServer(LoopbackServer):
         security: Literal["starttls", "tls"] | None = None,
         login: tuple[str, str] | None = None,
         on_text: Callable[[], object] | None = None,
+        on_quit: Callable[[], object] | None = None,
     ) -> None:
         super().__init__()
         self.rcpt_reply = rcpt_reply
@@ -121,6 +123,7 @@ class RecordingServer(LoopbackServer):
         self.security = security
         self.login = login
         self.on_text = on_text
+        self.on_quit = on_quit
         self.messages: list[EmailMessage] = []
         self.envelopes: list[Delivery] = []
         #: One entry for each connection: ``[["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]``.
@@ -215,6 +218,8 @@ class _Handler:
 
     async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         self.conversation.append("QUIT")
+        if self.server.on_quit:
+            self.server.on_quit()
         return "221 Bye"
 
 

@@ -103,22 +103,6 @@ def minimal(db: SQLAlchemy) -> type[Any]:
     return User
 
 
-def claiming(db: SQLAlchemy) -> type[Any]:
-    """A model that tells claims from other accounts, notes its notices, and never gives a key twice."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __table_args__ = {"sqlite_autoincrement": True}
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-        verification_sent_at: Mapped[datetime | None]
-        notice_sent_at: Mapped[datetime | None]
-
-    return User
-
-
 @on_base(plain_db)
 def classic_columns(db: SQLAlchemy) -> type[Any]:
     """``Column`` attributes on the old base, as in tutorials."""

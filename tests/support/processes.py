@@ -1,4 +1,4 @@
-"""Requests of several processes at the same moment, each with an app and connections of its own."""
+"""Requests of several processes at the same time, each with an app and connections of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flask_rest_registration import user_activated, user_registered
 
-from .apps import Built, make_app
+from .apps import Built, HasPort, make_app
 from .variants import engine_options, prepare
 
 _GIVE_UP_AFTER: Final = 120.0
@@ -36,12 +36,35 @@ class Answer:
     signals: int
 
 
-def _serve(database_uri: str, variant: str, channel: Connection, barrier: Barrier) -> None:
-    """Build an app, and post what is sent through the channel, at the moment at which all others do."""
+@dataclass
+class _MailServer:
+    port: int
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What all the apps have in common."""
+
+    database_uri: str
+    variant: str
+    pending: bool
+    registration: dict[str, object]
+    mail: _MailServer | None
+
+
+def _serve(kind: _Kind, channel: Connection, barrier: Barrier) -> None:
+    """Build an app, and post what is sent through the channel when all others do."""
     # With a pool of one connection: sixteen of them in each of several processes are more than a server has.
-    options = {**engine_options(variant), "pool_size": 1, "max_overflow": 0}
-    built = make_app(database_uri=database_uri, tables=False, config={"SQLALCHEMY_ENGINE_OPTIONS": options})
-    prepare(built.engine, variant)
+    options = {**engine_options(kind.variant), "pool_size": 1, "max_overflow": 0}
+    built = make_app(
+        database_uri=kind.database_uri,
+        tables=False,
+        pending=kind.pending,
+        registration=kind.registration,
+        mail=kind.mail,
+        config={"SQLALCHEMY_ENGINE_OPTIONS": options},
+    )
+    prepare(built.engine, kind.variant)
     signals: list[object] = []
 
     def note(sender: object, user: Any, **_: object) -> None:
@@ -68,7 +91,7 @@ class Processes:
         self._channels = channels
 
     def post(self, path: str, *bodies: Mapping[str, object]) -> list[Answer]:
-        """Let each process post its body, all at the same moment.
+        """Let each process post its body, all at the same time.
 
         :param path: of the endpoint.
         :param bodies: one for each process.
@@ -81,19 +104,27 @@ class Processes:
 
 
 @contextmanager
-def processes(count: int, built: Built, variant: str) -> Iterator[Processes]:
+def processes(
+    count: int,
+    built: Built,
+    variant: str,
+    *,
+    registration: Mapping[str, object] | None = None,
+    mail: HasPort | None = None,
+) -> Iterator[Processes]:
     """Start processes with apps like another one, on its database.
 
     :param count: how many.
-    :param built: the app, of the usual model.
+    :param built: the app, of the usual model, with pending registrations or without.
     :param variant: how its database is set up.
+    :param registration: settings of the extension, which go to the processes as they are.
+    :param mail: the server to deliver to; without one no mail is sent.
     """
+    server = _MailServer(mail.port) if mail else None
+    kind = _Kind(built.database_uri, variant, built.Pending is not None, dict(registration or {}), server)
     barrier = _CONTEXT.Barrier(count)
     pairs = [_CONTEXT.Pipe() for _ in range(count)]
-    started = [
-        _CONTEXT.Process(target=_serve, args=(built.database_uri, variant, theirs, barrier), daemon=True)
-        for _, theirs in pairs
-    ]
+    started = [_CONTEXT.Process(target=_serve, args=(kind, theirs, barrier), daemon=True) for _, theirs in pairs]
     for process, (_, theirs) in zip(started, pairs, strict=True):
         process.start()
         theirs.close()

@@ -13,41 +13,73 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from flask_rest_registration import user_activated, user_registered
+from flask_rest_registration import clock, user_activated, user_registered
 
-from . import models
-from .apps import VERIFICATION_URL, make_app
+from .apps import make_app
 
 DATABASE, MAIL_PORT, NOTES = "SERVED_APP_DATABASE", "SERVED_APP_MAIL_PORT", "SERVED_APP_NOTES"
+EMAIL_FIRST, CLOCK = "SERVED_APP_EMAIL_FIRST", "SERVED_APP_CLOCK"
 
 
 class _MailServer:
     port = int(os.environ.get(MAIL_PORT) or 0)
 
 
-def environment(*, database: str, mail_port: int = 0, notes: Path | None = None) -> Mapping[str, str]:
+class SharedClock:
+    """Stands in for ``flask_rest_registration.clock.now`` in several processes: a file's time, until it is moved.
+
+    :param file: a file that is there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self) -> int:
+        return int(self._file.stat().st_mtime)
+
+    def move(self, seconds: int) -> None:
+        """Go on."""
+        time = self() + seconds
+        os.utime(self._file, (time, time))
+
+
+def environment(
+    *,
+    database: str,
+    mail_port: int = 0,
+    notes: Path | None = None,
+    email_first: bool = False,
+    time: Path | None = None,
+) -> Mapping[str, str]:
     """Return what the app is to be started with.
 
-    :param database: the URI of its database, which has the tables.
+    :param database: the URI of its database, which has the tables, those of pending registrations too.
     :param mail_port: of its mail server on this machine; without one no mail is sent.
     :param notes: the file for its lines; without one there are none.
+    :param email_first: whether an account is made when its address is proven.
+    :param time: the file of its :class:`SharedClock`; without one its time is the machine's.
     """
-    return {DATABASE: database, MAIL_PORT: str(mail_port or ""), NOTES: str(notes or "")}
+    return {
+        DATABASE: database,
+        MAIL_PORT: str(mail_port or ""),
+        NOTES: str(notes or ""),
+        EMAIL_FIRST: "1" if email_first else "",
+        CLOCK: str(time or ""),
+    }
 
 
 def create_app() -> Flask:
     """Make the app; its tables must be there."""
+    if os.environ[CLOCK]:
+        clock.now = SharedClock(Path(os.environ[CLOCK]))
+    option = "REGISTER_EMAIL_FIRST" if os.environ[EMAIL_FIRST] else "REGISTER_VERIFICATION_RESEND_ENABLED"
     built = make_app(
-        models.claiming,
         database_uri=os.environ[DATABASE],
         mail=_MailServer() if _MailServer.port else None,
         tables=False,
+        pending=True,
         config={"TESTING": False},
-        registration={
-            "REGISTER_VERIFICATION_URL": VERIFICATION_URL,
-            "REGISTER_VERIFICATION_RESEND_ENABLED": True,
-            "REGISTER_REJECTION_URL": "https://frontend.example/reject-user/",
-        },
+        registration={option: True},
     )
     if os.environ[NOTES]:
         _take_notes(built.app, Path(os.environ[NOTES]))

@@ -111,7 +111,8 @@ def build_variant(build: Builder, name: str = "plain", *, is_patient: bool = Tru
     registration = {"VERIFICATION_EMAIL_TIMEOUT": 60, **options.pop("registration", {})}
     built = build(config=config, registration=registration, tables=False, **options)
     prepare(built.engine, name)
-    _set_up(built.User.__table__, VARIANTS[name])
+    for model in filter(None, (built.User, built.Pending)):
+        _set_up(model.__table__, VARIANTS[name])
     with built.app.app_context():
         if sql := VARIANTS[name].before:
             built.execute_outside(sql)
@@ -120,7 +121,7 @@ def build_variant(build: Builder, name: str = "plain", *, is_patient: bool = Tru
 
 
 def _set_up(table: sa.Table, variant: Variant) -> None:
-    """Change the table of the users before it is made."""
+    """Change a table before it is made."""
     for constraint in table.constraints:
         if isinstance(constraint, sa.UniqueConstraint):
             if variant.is_deferred:
