@@ -72,6 +72,19 @@ def make_body(app: Flask) -> dict[str, Any]:
     return body
 
 
+def make_email_body(app: Flask, address: str) -> dict[str, Any]:
+    """Make the body that asks for a message to an address, while REGISTER_EMAIL_FIRST is on.
+
+    :param app: the application.
+    :param address: the address.
+    :returns: the fields that its e-mail serializer requires.
+    :raises NoBody: naming a field that has no value that we know of.
+    """
+    with app.app_context():
+        schema = app_state(app).registration().serializers.register_email()
+        return {**_required_values(schema), client_name(schema, "email") or "email": address}
+
+
 def _required_values(schema: Schema) -> dict[str, Any]:
     return {field.data_key or name: _value(name, field) for name, field in schema.load_fields.items() if field.required}
 

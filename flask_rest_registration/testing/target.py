@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, Request
 from flask.testing import FlaskClient
+from flask_mail import email_dispatched
+from sqlalchemy import event
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
+from werkzeug.security import check_password_hash
 from werkzeug.test import TestResponse
 
-from .. import clock
+from .. import clock, email_first
+from ..addresses import to_recipient
 from ..attributes import Flag
+from ..notifications import Send
+from ..pending import PendingRegistrationMixin
+from ..pending_statements import PendingRegistrations
 from ..serializers import client_name
 from ..settings import Settings
 from ..signals import user_activated
-from ..signers import LinkSigner, RegisterSigner
+from ..signers import RegisterSigner, accepts_code, make_code
 from ..state import EXTENSION_KEY, Registration
 from ..user_model import UserModel
-from .bodies import PASSWORDS, NoBody, new_password
+from .bodies import NoBody, make_email_body
 
 T = TypeVar("T")
 Body = dict[str, Any]
 
-REGISTER, VERIFY = "register/", "verify-registration/"
+#: What can be seen of a request, by the name of what is looked at.
+Trace = dict[str, object]
 
-_MEND_OF_SIGN_UP = """
-The attacks need sign-ups that are accepted. What to do:
+REGISTER, VERIFY, CHECK, RESEND = "register/", "verify-registration/", "check-link/", "resend-verification/"
+
+_FIX_OF_SIGN_UP = """
+The attacks need sign-ups that are accepted. Fix:
 - give your conftest.py a fixture "registration_body" that returns a function; each call of the function returns the
   body of a good sign-up of another person, as your front end would send it;
 - or, if the answer speaks of limits, CSRF or a captcha, switch these off in the configuration of your tests."""
+
+# Which of a model's methods checks a password, as manuals and tutorials call it.
+_PASSWORD_CHECKS = ("check_password", "verify_password")
 
 
 class Once:
@@ -50,7 +64,7 @@ class Once:
         if config.stash.get(self._key, False):
             return pytest.skip.Exception("no sign-up is possible; the first failure says why")
         config.stash[self._key] = True
-        return pytest.fail.Exception(f"{fault}\n{_MEND_OF_SIGN_UP}", pytrace=False)
+        return pytest.fail.Exception(f"{fault}\n{_FIX_OF_SIGN_UP}", pytrace=False)
 
 
 NO_SIGN_UP = Once()
@@ -99,12 +113,32 @@ class Target:
         """Its settings."""
         return self.registration.settings
 
+    @property
+    def is_email_first(self) -> bool:
+        """Whether an account is made by a link, and not before."""
+        return self.settings.register_email_first
+
+    @property
+    def status_of_verification(self) -> int:
+        """How a good link is answered."""
+        return 201 if self.is_email_first else 200
+
     # What an attack says
 
     def expect(self, holds: object, found: str) -> None:
-        """Fail with what was found, why it is dangerous and how to mend it, unless all is well."""
+        """Fail with what was found, why it is dangerous and what to change, unless all is well."""
         if not holds:
             pytest.fail(f"{found}\n\n{inspect.getdoc(self.request.function)}", pytrace=False)
+
+    def expect_alike(self, who: str, free: Sequence[Trace], taken: Trace, *, but_for: Sequence[str] = ()) -> None:
+        """Compare what is seen of an address with two free ones.
+
+        What differs between these two, such as the number of a request, tells nothing.
+        """
+        names = (free[0].keys() | free[1].keys() | taken.keys()) - set(but_for)
+        seen = [(name, *(trace.get(name) for trace in (*free, taken))) for name in sorted(names)]
+        lines = [f"  {name}: {here!r}, not {one!r}" for name, one, other, here in seen if one == other != here]
+        self.expect(not lines, f"{who} is told from a free one by\n" + "\n".join(lines))
 
     def need(self, holds: object, reason: str) -> None:
         """Skip the attack where it has no aim."""
@@ -118,6 +152,21 @@ class Target:
             pytest.skip("REGISTER_VERIFICATION_ENABLED is off")
         return flag
 
+    def need_email_first(self) -> None:
+        """Skip the attack where accounts are made at sign-up."""
+        self.need(self.is_email_first, "REGISTER_EMAIL_FIRST is off: accounts are made at sign-up")
+
+    def need_codes(self) -> None:
+        """Skip the attack where no codes are sent."""
+        self.need(self.settings.register_verification_code_enabled, "REGISTER_VERIFICATION_CODE_ENABLED is off")
+
+    def need_pending(self) -> PendingRegistrations:
+        """Skip the attack where strangers cannot ask for messages; return the pending registrations."""
+        pending = self.registration.pending
+        if pending is None:
+            pytest.skip("neither REGISTER_EMAIL_FIRST nor REGISTER_VERIFICATION_RESEND_ENABLED is on")
+        return pending
+
     def need_simultaneity(self) -> None:
         """Skip the attack where the database cannot serve two requests at once."""
         with self.app.app_context():
@@ -125,11 +174,11 @@ class Target:
         alone = isinstance(engine, sa.Connection) or isinstance(engine.pool, (StaticPool, SingletonThreadPool))
         self.need(not alone, "the tests' database is one connection, as in memory: use a file to attack it at once")
 
-    # What a stranger does
+    # What a stranger sends
 
     @property
     def email_name(self) -> str:
-        """The name under which a client sends the address."""
+        """The name under which a client sends the address of an account."""
         with self.app.app_context():
             return client_name(self.registration.serializers.register(), self.model.email.name) or self.model.email.name
 
@@ -140,47 +189,109 @@ class Target:
         return (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", **options)
 
     def body(self) -> Body:
-        """Make the body of a good sign-up."""
+        """Make all fields of a good sign-up."""
+        return self._made(self.new_body)
+
+    def fields(self) -> Body:
+        """Make what the page behind a link sends besides the link: with e-mail first, the fields of an account."""
+        if not self.is_email_first:
+            return {}
+        return {name: value for name, value in self.body().items() if name != self.email_name}
+
+    def email_body(self, address: str) -> Body:
+        """Make the body that asks for a message to an address."""
+        if not self.is_email_first:
+            return {"email": address}
+        return self._made(partial(make_email_body, self.app, address))
+
+    def _made(self, make: Callable[[], Body]) -> Body:
         try:
-            return self.new_body()
+            return make()
         except NoBody as error:
             raise NO_SIGN_UP.failure(self.request.config, f"No good sign-up can be made: {error}.") from None
 
-    def sign_up(self, body: Body | None = None) -> str:
-        """Sign up, and return the address under which the account is stored."""
+    def ask(self, address: str) -> TestResponse:
+        """Ask for a message to an address, as anybody may with e-mail first or with resend."""
+        return self.post(REGISTER if self.is_email_first else RESEND, self.email_body(address))
+
+    def begin(self, body: Body, client: FlaskClient | None = None) -> TestResponse:
+        """Send the first request of a sign-up: with e-mail first the address alone, else all fields."""
+        sent = self.email_body(str(body.get(self.email_name, ""))) if self.is_email_first else body
+        return self.post(REGISTER, sent, client)
+
+    def start(self, body: Body | None = None) -> str:
+        """Sign up until the link is mailed, and return the address as it is stored."""
         body = body or self.body()
-        answer = self.post(REGISTER, body)
-        address = str(body.get(self.email_name, "")).lower()
-        if not is_accepted(answer) or self.row(address) is None:
-            fields = ", ".join(body)
-            fault = f"A sign-up with {fields} was answered {told(answer)} and made no account with that address."
+        answer = self.begin(body)
+        address = stored_address(body, self.email_name)
+        with self.recipient(address) as recipient:
+            is_started = is_accepted(answer) and recipient is not None
+        if not is_started:
+            fields = ", ".join(["the address"] if self.is_email_first else body)
+            made = "pending registration" if self.is_email_first else "account"
+            fault = f"A sign-up with {fields} was answered {told(answer)} and made no {made} with that address."
             raise NO_SIGN_UP.failure(self.request.config, fault)
         return address
 
-    def verify(
-        self, link: Mapping[str, object], client: FlaskClient | None = None, *, password: str | None = None
-    ) -> TestResponse:
-        """Send what the page behind a link sends, with a password where it asks for one."""
-        needed = self.settings.password_at_verification
-        sent = dict.fromkeys(PASSWORDS, password or new_password()) if needed else {}
-        if not self.settings.register_serializer_password_confirm:
-            sent.pop(PASSWORDS[1], None)
-        return self.post(VERIFY, {**sent, **link}, client)
+    def account_request(self, body: Body) -> Callable[[], TestResponse]:
+        """Return what sends the request that makes an account: with e-mail first, the one with the link."""
+        if not self.is_email_first:
+            return partial(self.post, REGISTER, body)
+        link = self.link(self.start(body))
+        return partial(self.post, VERIFY, {**body, **link})
 
-    def link(self, address: str, *, kind: type[LinkSigner] = RegisterSigner, age: int = 0) -> dict[str, str]:
-        """Return the values of an account's link, made that many seconds ago."""
-        with self.account(address) as user:
-            return kind(self.registration, user, timestamp=str(clock.now() - age)).get_signed_data()
+    def sign_up(self, body: Body | None = None) -> str:
+        """Sign up until there is an account, and return its address; with e-mail first it is verified."""
+        body = body or self.body()
+        if not self.is_email_first:
+            return self.start(body)
+        answer = self.account_request(body)()
+        address = stored_address(body, self.email_name)
+        if not is_accepted(answer) or self.row(address) is None:
+            fault = f"A link with {', '.join(body)} was answered {told(answer)} and made no account."
+            raise NO_SIGN_UP.failure(self.request.config, fault)
+        return address
+
+    def verify(self, proof: Mapping[str, object], client: FlaskClient | None = None) -> TestResponse:
+        """Send what the page behind a link sends.
+
+        ``proof`` has the link's values, or e-mail and code; other fields of it take the place of good ones.
+        """
+        return self.post(VERIFY, {**self.fields(), **proof}, client)
+
+    # What is in the mail
+
+    def link(self, address: str, *, age: int = 0) -> dict[str, str]:
+        """Return the values of the link that was mailed to an address, as if that many seconds older."""
+        with self.recipient(address) as recipient:
+            made = int(RegisterSigner.for_user(recipient).get_signed_data()["timestamp"])
+            return RegisterSigner(self.registration, recipient, timestamp=str(made - age)).get_signed_data()
+
+    def code(self, address: str) -> Body:
+        """Return the code that was mailed to an address last, with that address."""
+        with self.pending_row(address) as row:
+            return {"email": address, "code": make_code(self.registration, row)}
 
     # What the application has
 
-    @contextmanager
-    def account(self, address: str) -> Iterator[Any]:
+    def account(self, address: str) -> Any:
         """Give an account in a session of its own, and commit what is changed of it; None if there is none."""
+        return self._found(self.model.cls, sa.func.lower(self.model.email.column) == address)
+
+    def pending_row(self, address: str) -> Any:
+        """Give the pending registration of an address in the same way."""
+        cls = self.need_pending().model.cls
+        return self._found(cls, cls.email == to_recipient(address))
+
+    def recipient(self, address: str) -> Any:
+        """Give whom the link to an address is about: the pending registration with e-mail first, else the account."""
+        return self.pending_row(address) if self.is_email_first else self.account(address)
+
+    @contextmanager
+    def _found(self, cls: type[Any], condition: sa.ColumnElement[bool]) -> Iterator[Any]:
         with self.app.app_context():
             session = self.app.extensions["sqlalchemy"].session
-            found = sa.select(self.model.cls).where(sa.func.lower(self.model.email.column) == address)
-            yield session.scalars(found).one_or_none()
+            yield session.scalars(sa.select(cls).where(condition)).unique().one_or_none()
             session.commit()
 
     def row(self, address: str) -> dict[str, Any] | None:
@@ -189,10 +300,37 @@ class Target:
             return user and {name: getattr(user, name) for name in self.model.attributes}
 
     def is_verified(self, address: str) -> bool:
-        """Tell whether an account is verified."""
+        """Tell whether there is a verified account with an address."""
         flag = self.need_verification()
         with self.account(address) as user:
-            return flag.is_set(user)
+            return user is not None and flag.is_set(user)
+
+    def has_password(self, address: str, password: str) -> bool:
+        """Tell whether a password is an account's: by the model's own method, else by werkzeug's function."""
+        with self.account(address) as user:
+            for name in _PASSWORD_CHECKS:
+                if hasattr(user, name):
+                    return bool(getattr(user, name)(password))
+            hashes = [getattr(user, column.name) for column in self.model.password_columns]
+        return any(_is_werkzeug_hash_of(password, hashed) for hashed in hashes)
+
+    def keys_of_rows(self) -> set[tuple[str, ...]]:
+        """Read the keys of all rows of all tables, but for pending registrations."""
+        pending = self.registration.pending
+        ours = pending.model.table if pending else None
+        keys: set[tuple[str, ...]] = set()
+        with self.app.app_context():
+            db = self.app.extensions["sqlalchemy"]
+            for bind, metadata in db.metadatas.items():
+                with db.engines[bind].connect() as connection:
+                    for table in metadata.tables.values():
+                        if table is not ours and sa.inspect(connection).has_table(table.name, schema=table.schema):
+                            columns = list(table.primary_key) or list(table.columns)
+                            rows = connection.execute(sa.select(*columns))
+                            keys |= {(table.fullname, *map(str, row)) for row in rows}
+        return keys
+
+    # What can be watched
 
     @contextmanager
     def activations(self) -> Iterator[list[object]]:
@@ -205,15 +343,93 @@ class Target:
         with user_activated.connected_to(hear, sender=self.app):
             yield heard
 
+    def trace(self, action: Callable[[], TestResponse]) -> Trace:
+        """Send a request, and return its answer, its statements, and how many messages went through Flask-Mail."""
+        statements: list[str] = []
+        messages: list[object] = []
+
+        def execute(connection: object, cursor: object, statement: str, *_: object) -> None:
+            statements.append(statement)
+
+        def dispatch(sender: object, message: object, **_: object) -> None:
+            messages.append(message)
+
+        with self.app.app_context():
+            engines = list(self.app.extensions["sqlalchemy"].engines.values())
+        for engine in engines:
+            event.listen(engine, "before_cursor_execute", execute)
+        with email_dispatched.connected_to(dispatch):
+            answer = action()
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", execute)
+        return {**visible(answer), "statements": statements, "messages": len(messages)}
+
+    def count_messages(self) -> list[object]:
+        """Collect whom the senders are called for until the attack ends, links and notices alike."""
+        sent: list[object] = []
+
+        def counting(sender: Send) -> Send:
+            def send(request: Request | None, recipient: object) -> object:
+                sent.append(recipient)
+                return sender(request, recipient)
+
+            return send
+
+        self.change_senders(counting)
+        return sent
+
+    def compared_codes(self) -> list[str]:
+        """Collect the codes that are compared until the attack ends."""
+        compared: list[str] = []
+
+        def note(registration: Registration, row: PendingRegistrationMixin, code: str) -> bool:
+            compared.append(code)
+            return accepts_code(registration, row, code)
+
+        self.monkeypatch.setattr(email_first, "accepts_code", note)
+        return compared
+
+    # What is changed for an attack
+
+    def wait(self, seconds: int) -> None:
+        """Let that many seconds pass for the extension; its clock stands still from then on."""
+        now = clock.now() + seconds
+        self.monkeypatch.setattr(clock, "now", lambda: now)
+
+    def forget_messages(self, *addresses: str) -> None:
+        """Take the pending registrations of some addresses away."""
+        table = self.need_pending().model.table
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            session.execute(sa.delete(table).where(table.c.email.in_(map(to_recipient, addresses))))
+            session.commit()
+
+    def change_senders(self, change: Callable[[Send], Send]) -> None:
+        """Have other senders of links and notices until the attack ends."""
+        names = ("register_verification_email_sender", "register_existing_email_sender")
+        self.change_settings(**{name: change(getattr(self.settings, name)) for name in names})
+
     def change_settings(self, **changes: Any) -> None:
         """Run the app with other settings until the attack ends."""
         changed = replace(self.registration, settings=replace(self.settings, **changes))
         self.monkeypatch.setitem(self.app.extensions, EXTENSION_KEY, FixedState(changed))
 
 
+def stored_address(body: Mapping[str, object], name: str) -> str:
+    """Return the address of a body as it is stored."""
+    return str(body.get(name, "")).lower()
+
+
 def is_accepted(answer: TestResponse) -> bool:
     """Tell whether a sign-up was accepted."""
     return answer.status_code in {201, 202}
+
+
+def visible(answer: TestResponse) -> Trace:
+    """Return what a stranger sees of an answer."""
+    names = {name for name, _ in answer.headers} - {"Date"}
+    headers = {f"header {name}": answer.headers.getlist(name) for name in names}
+    return {"status": answer.status_code, "body": answer.get_data(as_text=True), **headers}
 
 
 def told(answer: TestResponse) -> str:
@@ -222,7 +438,7 @@ def told(answer: TestResponse) -> str:
 
 
 def at_once(count: int, function: Callable[[], T]) -> list[T]:
-    """Call a function in that many threads, all let go at the same moment."""
+    """Call a function in that many threads, all let go together."""
     barrier = Barrier(count)
 
     def run(number: int) -> T:
@@ -231,3 +447,10 @@ def at_once(count: int, function: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
+
+
+def _is_werkzeug_hash_of(password: str, hashed: object) -> bool:
+    text = hashed.decode(errors="replace") if isinstance(hashed, bytes) else str(hashed)
+    with suppress(ValueError):  # a hash of another kind
+        return check_password_hash(text, password)
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,19 +10,19 @@ import pytest
 from ...settings import LOCK_OUT_FIELDS
 from ...signers import RegisterSigner
 from ..bodies import new_address
-from ..target import VERIFY, Target, at_once, told
+from ..target import CHECK, VERIFY, Target, at_once, told
 
 
 def test_one_link_many_times_at_once_activates_once(registration_target: Target) -> None:
-    """Eight clicks at the same moment: code that looks at the flag and sets it then gives the welcome gift eight times.
+    """Eight clicks at the same time: code that looks at the flag and sets it then gives the welcome gift eight times.
 
-    (CVE-2019-5421 in Devise.) Mend: let the extension's view set the flag, which one conditional UPDATE decides, and
-    do what belongs to the activation in user_activated, without sending it yourself.
+    (CVE-2019-5421 in Devise.) Fix: let the extension's view decide, which does it by one conditional UPDATE, and do
+    what belongs to the activation in user_activated, without sending it yourself.
     """
     target = registration_target
     target.need_verification()
     target.need_simultaneity()
-    address = target.sign_up()
+    address = target.start()
     link = target.link(address)
     with target.activations() as activated:
         answers = at_once(8, lambda: target.verify(link))
@@ -36,22 +37,22 @@ def test_one_link_many_times_at_once_activates_once(registration_target: Target)
 def test_a_link_that_is_used_again_changes_nothing(registration_target: Target) -> None:
     """Replay: a link stays in mailboxes, proxies' logs and browsers' histories long after it was used.
 
-    Its second use may neither activate again nor log in (GHSA-hc7v-rggr-4hvx in Better Auth). Mend: log in by
+    Its second use may neither activate again nor log in (GHSA-hc7v-rggr-4hvx in Better Auth). Fix: log in by
     REGISTER_VERIFICATION_AUTO_LOGIN, which logs in only with the activating request, not in a view or hook of your
     own; REGISTER_VERIFICATION_ONE_TIME_USE refuses the second use.
     """
     target = registration_target
     target.need_verification()
-    address = target.sign_up()
+    address = target.start()
     link = target.link(address)
     first = target.verify(link)
-    target.expect(first.status_code == 200, f"A good link was answered {told(first)}.")
+    target.expect(first.status_code == target.status_of_verification, f"A good link was answered {told(first)}.")
     before, stranger = target.row(address), target.app.test_client()
     with target.activations() as activated:
         second = target.verify(link, stranger)
-    one_time = target.settings.register_verification_one_time_use or target.settings.password_at_verification
+    once = target.is_email_first or target.settings.register_verification_one_time_use
     target.expect(
-        second.status_code == (400 if one_time else 200), f"A link that was used before was answered {told(second)}."
+        second.status_code == (400 if once else 200), f"A link that was used before was answered {told(second)}."
     )
     target.expect(not activated, "A link that was used before sent user_activated again.")
     target.expect(target.row(address) == before, "A link that was used before changed the account.")
@@ -63,7 +64,7 @@ def test_a_link_that_is_used_again_changes_nothing(registration_target: Target) 
 def test_no_link_lets_an_account_in_that_was_locked_out(registration_target: Target) -> None:
     """Replay after a lock-out: you set is_active to false, and the banned user opens last week's mail.
 
-    (Seen in djoser and django-rest-registration.) Mend: "verified" and "not locked out" are two things; give your
+    (Seen in djoser and django-rest-registration.) Fix: "verified" and "not locked out" are two things; give your
     model a column for the first, email_verified_at = db.Column(db.DateTime), which the extension finds by itself,
     and let neither links nor receivers of user_activated touch the other one.
     """
@@ -71,31 +72,32 @@ def test_no_link_lets_an_account_in_that_was_locked_out(registration_target: Tar
     flag = target.need_verification()
     names = [name for name in LOCK_OUT_FIELDS if name in target.model.attributes]
     target.need(names, f"the model has no column {' or '.join(LOCK_OUT_FIELDS)}")
-    for moment in ("after its verification", "before its verification")[: 1 if flag.name in names else 2]:
-        address = target.sign_up()
+    is_verified_first = flag.name in names or target.is_email_first
+    for when in ("after its verification", "before its verification")[: 1 if is_verified_first else 2]:
+        address = target.start()
         link = target.link(address)
-        if moment.startswith("after"):
+        if when.startswith("after"):
             target.verify(link)
         with target.account(address) as user:
             setattr(user, names[0], False)
         answer = target.verify(link)
         target.expect(
             not (target.row(address) or {})[names[0]],
-            f"{names[0]} was set to false {moment}; the old link, answered {told(answer)}, set it again.",
+            f"{names[0]} was set to false {when}; the old link, answered {told(answer)}, set it again.",
         )
 
 
 def test_a_link_is_dead_after_the_address_has_changed(registration_target: Target) -> None:
     """A link sent to one address verifies another one: sign up with yours, change it to the victim's, click.
 
-    (CVE-2026-32700 in Devise, allauth 65.12.1.) Mend: check links with RegisterSigner, which signs the address too.
+    (CVE-2026-32700 in Devise, allauth 65.12.1.) Fix: check links with RegisterSigner, which signs the address too.
     """
     target = registration_target
     target.need_verification()
-    address, other = target.sign_up(), new_address()
+    address, other = target.start(), new_address()
     link = target.link(address)
-    with target.account(address) as user:
-        setattr(user, target.model.email.name, other)
+    with target.recipient(address) as recipient:
+        setattr(recipient, "email" if target.is_email_first else target.model.email.name, other)
     answer = target.verify(link)
     target.expect(
         answer.status_code == 400 and not target.is_verified(other),
@@ -106,13 +108,13 @@ def test_a_link_is_dead_after_the_address_has_changed(registration_target: Targe
 def test_only_the_true_link_of_an_account_verifies_it(registration_target: Target) -> None:
     """Links that a stranger makes up: another account's signature, changed values, one that is too old.
 
-    (CVE-2019-13177 in django-rest-registration, CVE-2019-16109 in Devise.) Mend: do not replace the extension's view;
+    (CVE-2019-13177 in django-rest-registration, CVE-2019-16109 in Devise.) Fix: do not replace the extension's view;
     if you must, check links with RegisterSigner(...).accepts() and has_expired() and nothing else.
     """
     target = registration_target
     target.need_verification()
-    victim = target.sign_up()
-    good, other = target.link(victim), target.link(target.sign_up())
+    victim = target.start()
+    good, other = target.link(victim), target.link(target.start())
     period = int(target.settings.register_verification_period.total_seconds())
     forged: dict[str, dict[str, object]] = {
         "another account's signature": {**good, "signature": other["signature"]},
@@ -131,18 +133,19 @@ def test_only_the_true_link_of_an_account_verifies_it(registration_target: Targe
 def test_a_key_that_was_dropped_verifies_no_link(registration_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """Key rotation: after a leak you replace SECRET_KEY; whoever has the old one may not make links any more.
 
-    Links that are on their way stay good only while SECRET_KEY_FALLBACKS has the key. Mend: let your code read
+    Links that are on their way stay good only while SECRET_KEY_FALLBACKS has the key. Fix: let your code read
     app.config["SECRET_KEY"] each time, and neither keep a copy of the key nor write it back.
     """
     target = registration_target
     target.need_verification()
-    kept, dropped = target.sign_up(), target.sign_up()
+    kept, dropped = target.start(), target.start()
     links = target.link(kept), target.link(dropped)
     monkeypatch.setitem(target.app.config, "SECRET_KEY_FALLBACKS", [target.app.config["SECRET_KEY"]])
     monkeypatch.setitem(target.app.config, "SECRET_KEY", "another key, for this attack only")
     answer = target.verify(links[0])
     target.expect(
-        answer.status_code == 200, f"With its key in SECRET_KEY_FALLBACKS a link was answered {told(answer)}."
+        answer.status_code == target.status_of_verification,
+        f"With its key in SECRET_KEY_FALLBACKS a link was answered {told(answer)}.",
     )
     monkeypatch.setitem(target.app.config, "SECRET_KEY_FALLBACKS", [])
     answer = target.verify(links[1])
@@ -152,14 +155,14 @@ def test_a_key_that_was_dropped_verifies_no_link(registration_target: Target, mo
 def test_opening_a_link_verifies_nothing(registration_target: Target) -> None:
     """Mail scanners open every link, often before its reader does: a stranger's account is verified by a machine.
 
-    (LanternOps/breeze #6539, Ghost #12347.) Mend: the page behind the link shows a button, and sends its values by
+    (LanternOps/breeze #6539, Ghost #12347.) Fix: the page behind the link shows a button, and sends its values by
     POST to verify-registration/ when the button is clicked; no GET request sets the flag.
     """
     target = registration_target
     target.need_verification()
-    address = target.sign_up()
-    with target.account(address) as user:
-        signer = RegisterSigner.for_user(user)
+    address = target.start()
+    with target.recipient(address) as recipient:
+        signer = RegisterSigner.for_user(recipient)
         values = signer.get_signed_data()
         pages = [f"{target.settings.url_prefix}/{VERIFY}"]
         if target.settings.register_verification_url:
@@ -168,3 +171,66 @@ def test_opening_a_link_verifies_nothing(registration_target: Target) -> None:
         for method in ("HEAD", "GET"):
             target.app.test_client().open(page, method=method, query_string=values)
             target.expect(not target.is_verified(address), f"{method} {page} with a link's values verified an account.")
+
+
+def test_a_link_of_one_purpose_serves_no_other(registration_target: Target) -> None:
+    """A link that completes a registration must not verify an account, nor the other way (CVE-2026-9087 in Keycloak).
+
+    Whoever gets one kind of link for an id of their choice would have the other kind too. It costs one request. Fix:
+    do not replace the extension's views; sign links of your own with a salt of their own.
+    """
+    target = registration_target
+    flag = target.need_verification()
+    target.need_email_first()
+    pending = target.need_pending()
+    address = target.start()
+    with target.pending_row(address) as row:
+        names = {target.model.link_id.name: row.id, target.model.email.name: row.email, flag.name: None}
+        signer = RegisterSigner(target.registration, SimpleNamespace(**names), timestamp=str(row.sent_at))
+        link = signer.get_signed_data()
+    answers = [target.post(CHECK, link), target.verify(link)]
+    target.expect(
+        [answer.status_code for answer in answers] == [400, 400] and target.row(address) is None,
+        f"A link of an account's kind was accepted for a pending registration: {[told(answer) for answer in answers]}.",
+    )
+    member = target.sign_up()
+    with target.account(member) as user:
+        flag.clear(user)
+        row = pending.model.mapper.class_manager.new_instance()
+        row.id, row.email = target.model.link_id_of(user), member
+        link = RegisterSigner(
+            target.registration, row, timestamp=signer.get_signed_data()["timestamp"]
+        ).get_signed_data()
+    answer = target.verify(link)
+    target.expect(
+        answer.status_code == 400 and not target.is_verified(member),
+        f"A link of a pending registration's kind verified an account: {told(answer)}.",
+    )
+
+
+def test_a_registration_is_completed_once(registration_target: Target) -> None:
+    """A spent registration: every mail that was sent for it, read later by somebody else, would make an account again.
+
+    An owner gets two mails, signs up by the second, and changes the account's address years later; whoever reads the
+    old mailbox must find nothing in it that works. Fix: do not replace the extension's view, and leave the id of a
+    pending registration alone, which changes when it is spent.
+    """
+    target = registration_target
+    target.need_email_first()
+    address, other = target.start(), new_address()
+    first = target.link(address)
+    target.wait(int(target.settings.register_verification_resend_cooldown.total_seconds()))
+    target.ask(address)
+    proofs = [first, target.link(address)]
+    if target.settings.register_verification_code_enabled:
+        proofs.append(target.code(address))
+    answer = target.verify(proofs[1])
+    target.expect(target.is_verified(address), f"A good link was answered {told(answer)}.")
+    with target.account(address) as user:
+        setattr(user, target.model.email.name, other)
+    for proof in proofs:
+        answer = target.verify(proof)
+        target.expect(
+            answer.status_code == 400 and target.row(address) is None,
+            f"A registration was completed, and {', '.join(proof)} of its mails completed it again: {told(answer)}.",
+        )

@@ -12,7 +12,9 @@ from threading import Thread
 import pytest
 from flask import Request
 
-from ..target import REGISTER, Target, told
+from ... import clock
+from ...notifications import Send
+from ..target import Target, stored_address, told
 
 
 class _Refusing(socketserver.StreamRequestHandler):
@@ -48,7 +50,7 @@ def test_a_mail_server_that_fails_leaves_no_account(
 ) -> None:
     """The mail cannot be sent: an account that is stored all the same can never be verified, and its address is taken.
 
-    The answer must be 503, nothing stored, and the same request good a little later. Mend: commit nothing between
+    The answer must be 503, nothing stored, and the same request good a little later. Fix: commit nothing between
     INSERT and mail, neither in template context builders or selectors nor in listeners of SQLAlchemy's events.
     """
     target = registration_target
@@ -62,7 +64,7 @@ def test_a_mail_server_that_fails_leaves_no_account(
             changed.setattr(mail, name, value)
         for name in ("use_tls", "use_ssl", "username", "password"):
             changed.setattr(mail, name, None)
-        answer = target.post(REGISTER, body)
+        answer = target.begin(body)
     target.expect(answer.status_code == 503, f"While the mail server {fault}, a sign-up was answered {told(answer)}.")
     _expect_nothing_stored(target, body, f"while the mail server {fault}")
 
@@ -70,29 +72,35 @@ def test_a_mail_server_that_fails_leaves_no_account(
 def test_a_sender_that_fails_leaves_no_account(registration_target: Target) -> None:
     """Your REGISTER_VERIFICATION_EMAIL_SENDER raises at its end: an account that is stored all the same is stuck.
 
-    Mend: your sender sends or queues the finished mail and never commits or rolls back; the extension commits after
+    Fix: your sender sends or queues the finished mail and never commits or rolls back; the extension commits after
     it, and takes everything back if it raises.
     """
     target = registration_target
     target.need_verification()
     target.need(not target.settings.sends_by_default, "the default sender is in use")
     target.sign_up()
-    sender = target.settings.register_verification_email_sender
 
-    def fail_at_the_end(request: Request | None, user: object) -> None:
-        sender(request, user)
-        raise RuntimeError("an attack: this mail could not be sent")
+    def failing_at_the_end(sender: Send) -> Send:
+        def send(request: Request | None, recipient: object) -> None:
+            sender(request, recipient)
+            raise RuntimeError("an attack: this mail could not be sent")
+
+        return send
 
     body = target.body()
-    target.change_settings(register_verification_email_sender=fail_at_the_end)
-    answer = target.post(REGISTER, body)
+    target.change_senders(failing_at_the_end)
+    answer = target.begin(body)
     target.expect(answer.status_code == 503, f"When the sender failed, a sign-up was answered {told(answer)}.")
-    target.change_settings(register_verification_email_sender=sender)
+    target.change_senders(lambda sender: sender)
     _expect_nothing_stored(target, body, "when the sender failed")
 
 
 def _expect_nothing_stored(target: Target, body: dict[str, object], when: str) -> None:
-    address = str(body[target.email_name]).lower()
+    address = stored_address(body, target.email_name)
     target.expect(target.row(address) is None, f"A sign-up {when} was refused, and its account is stored.")
-    answer = target.post(REGISTER, body)
+    if target.is_email_first:
+        with target.pending_row(address) as row:
+            waits = row is not None and row.next_mail_at > clock.now()
+        target.expect(not waits, f"A sign-up {when} was refused, and no message can be asked for until its cooldown.")
+    answer = target.account_request(body)()
     target.expect(target.row(address), f"A sign-up {when} could not be repeated afterwards: {told(answer)}.")

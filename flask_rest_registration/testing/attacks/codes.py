@@ -1,0 +1,170 @@
+"""Attacks on the codes that stand beside the links."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from ...pending_statements import MAILS_WITH_CODE, MOST_ATTEMPTS
+from ...settings import LONGEST_COOLDOWN
+from ..bodies import new_address
+from ..target import Body, Target, at_once, told
+
+_MOST_A_DAY = MAILS_WITH_CODE * MOST_ATTEMPTS
+
+
+def _wrong(right: Body, *, by: int = 1) -> Body:
+    digits = right["code"]
+    return {**right, "code": f"{(int(digits) + by) % 10 ** len(digits):0{len(digits)}}"}
+
+
+def test_a_code_is_guessed_five_times_at_most_and_fifteen_times_a_day(registration_target: Target) -> None:
+    """Guess the code of somebody else's address: whoever may go on for long enough makes the account in their place.
+
+    A million requests are enough for a code of six digits. Fix: leave code_attempts, sent_at and mails of pending
+    registrations alone. Three messages a day have a code, each allows five guesses, and nothing gives one back.
+    """
+    target = registration_target
+    target.need_codes()
+    target.wait(0)
+    address, compared = target.start(), target.compared_codes()
+    elapsed, cooldown = timedelta(0), target.settings.register_verification_resend_cooldown
+    while elapsed < timedelta(days=1):
+        before, right = len(compared), target.code(address)
+        for number in range(MOST_ATTEMPTS + 1):
+            target.verify(_wrong(right, by=number + 1))
+        target.ask(address)
+        answer = target.verify(right)
+        guesses = len(compared) - before
+        target.expect(
+            guesses <= MOST_ATTEMPTS and target.row(address) is None,
+            f"{guesses} guesses of one code were compared; the true one, sent after them, was answered {told(answer)}.",
+        )
+        target.wait(int(cooldown.total_seconds()))
+        target.ask(address)
+        elapsed, cooldown = elapsed + cooldown, min(2 * cooldown, LONGEST_COOLDOWN)
+    target.expect(len(compared) <= _MOST_A_DAY, f"{len(compared)} guesses for one address were compared within a day.")
+
+
+def test_a_message_that_fails_gives_no_guess_back(registration_target: Target) -> None:
+    """Guess while no mail can be sent: a failed message is taken back, and with it the guesses that were counted.
+
+    Whoever can make the mail server refuse, or waits for it to fail, guesses without end. Fix: leave code_attempts
+    alone, also after an answer 503.
+    """
+    target = registration_target
+    target.need_codes()
+    target.wait(0)
+    address, compared = target.start(), target.compared_codes()
+    right = target.code(address)
+    for number in range(MOST_ATTEMPTS):
+        target.verify(_wrong(right, by=number + 1))
+    target.wait(int(target.settings.register_verification_resend_cooldown.total_seconds()))
+    target.change_senders(lambda send: _fail)
+    target.ask(address)
+    target.verify(_wrong(right))
+    answer, guesses = target.verify(right), len(compared)
+    target.expect(
+        guesses <= MOST_ATTEMPTS and target.row(address) is None,
+        f"{guesses} guesses of one code were compared; the true one, sent after them, was answered {told(answer)}.",
+    )
+
+
+def _fail(request: object, recipient: object) -> None:
+    raise RuntimeError("an attack: this mail could not be sent")
+
+
+def test_guesses_at_once_are_counted_before_they_are_compared(registration_target: Target) -> None:
+    """Guesses at the same time: code that reads the count, compares, and writes the count then has them all for one.
+
+    A thousand connections are a thousand times as many guesses. Fix: let the extension's view count them, which does
+    it by one conditional UPDATE before it compares, and count nothing yourself.
+    """
+    target = registration_target
+    target.need_codes()
+    target.need_simultaneity()
+    address, compared = target.start(), target.compared_codes()
+    right = target.code(address)
+    at_once(8, lambda: target.verify(_wrong(right)))
+    target.expect(len(compared) <= MOST_ATTEMPTS, f"Of eight guesses at once {len(compared)} were compared.")
+    answer = target.verify(right)
+    target.expect(
+        target.row(address) is None, f"After eight wrong guesses at once the true code was answered {told(answer)}."
+    )
+
+
+def test_no_code_fits_several_addresses(registration_target: Target) -> None:
+    """Spray: a few codes are tried at each of many addresses, such as the one in the stranger's own mail.
+
+    Each address has only five guesses, and there are a million addresses. Fix: accept no code for tests, demos or
+    support, and let the extension make the codes, of address, registration, time and SECRET_KEY.
+    """
+    target = registration_target
+    target.need_codes()
+    own = target.code(target.start())["code"]
+    for _ in range(3):
+        address = target.start()
+        right = target.code(address)
+        for code in {own, "0" * len(own), "1" * len(own), "1234567890"[: len(own)]} - {right["code"]}:
+            answer = target.verify({**right, "code": code})
+            target.expect(
+                target.row(address) is None,
+                f"The code {code}, which is of another address, was answered {told(answer)}.",
+            )
+
+
+def test_a_wrong_code_does_not_tell_who_has_an_account(registration_target: Target) -> None:
+    """A stranger guesses at many addresses, and reads from the refusals which of them are known.
+
+    It costs a request for each. Fix: let hooks, after_request functions and error handlers of yours treat all answers
+    of verify-registration/ alike, whether a code is wrong, used up or too old, or the address unknown.
+    """
+    target = registration_target
+    target.need_codes()
+    addresses = [new_address(), new_address(), target.start(), target.sign_up()]
+    code = _wrong(target.code(addresses[2]))
+    guesses = [{**code, "email": address} for address in addresses]
+    *unknown, waiting, member = [target.trace(partial(target.verify, guess)) for guess in guesses]
+    target.expect_alike("An address that a code was sent to", unknown, waiting)
+    target.expect_alike("An address with an account", unknown, member)
+
+
+def test_whoever_uses_a_code_up_leaves_the_link_alone(registration_target: Target) -> None:
+    """Burn somebody's code: a stranger guesses wrong five times, and the owner's sign-up has come to nothing.
+
+    It costs five requests. Fix: let wrong codes change nothing but code_attempts; the link in the same mail works on.
+    """
+    target = registration_target
+    target.need_codes()
+    address = target.start()
+    link, right = target.link(address), target.code(address)
+    for number in range(MOST_ATTEMPTS + 1):
+        target.verify(_wrong(right, by=number + 1))
+    answer = target.verify(link)
+    target.expect(target.row(address), f"After six wrong codes the link of the same mail was answered {told(answer)}.")
+
+
+def test_an_old_code_is_worth_nothing(registration_target: Target) -> None:
+    """An old code: read off a screen or a notification, or found in a mailbox, when its owner has long forgotten it.
+
+    A code is true for REGISTER_VERIFICATION_CODE_PERIOD, until the next message, and for a key that is still in use.
+    Fix: do not replace the extension's view, and change neither sent_at nor SECRET_KEY by your own code.
+    """
+    target = registration_target
+    target.need_codes()
+
+    def expect_refusal(code: Body, why: str) -> None:
+        answer = target.verify(code)
+        target.expect(target.row(code["email"]) is None, f"A code that {why} was answered {told(answer)}.")
+
+    address = target.start()
+    first = target.code(address)
+    target.wait(int(target.settings.register_verification_resend_cooldown.total_seconds()))
+    target.ask(address)
+    expect_refusal(first, "another one has followed")
+    target.wait(int(target.settings.register_verification_code_period.total_seconds()) + 1)
+    expect_refusal(target.code(address), "is too old")
+    of_dropped_key = target.code(target.start())
+    target.monkeypatch.setitem(target.app.config, "SECRET_KEY", "another key, for this attack only")
+    target.monkeypatch.setitem(target.app.config, "SECRET_KEY_FALLBACKS", [])
+    expect_refusal(of_dropped_key, "was made with a key that was dropped")
