@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from flask_rest_registration import RestRegistration, user_activated, user_registered
+from flask_rest_registration import PendingRegistrationMixin, RestRegistration, user_activated, user_registered
 
 INSTANCE = Path(__file__).resolve().parent / "instance"
 
@@ -32,13 +32,15 @@ pages = Blueprint("pages", __name__)
 
 
 class User(db.Model):  # type: ignore[name-defined, misc]
-    __table_args__ = {"sqlite_autoincrement": True}  # the id of a deleted account is never given again
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     username: Mapped[str] = mapped_column(String(40), unique=True)
     password_hash: Mapped[str] = mapped_column(String(162))
     email_verified_at: Mapped[datetime | None]
-    verification_sent_at: Mapped[datetime | None]
+
+
+class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[name-defined, misc]
+    """What "send it again" needs: when the last mail went to an address, and when the next one may."""
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -59,7 +61,6 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         MAIL_DEFAULT_SENDER=("Quickstart", "hello@example.com"),
         REST_REGISTRATION={
             "REGISTER_VERIFICATION_URL": f"{overrides['PUBLIC_URL']}/verify-user/",
-            "REGISTER_REJECTION_URL": f"{overrides['PUBLIC_URL']}/reject-user/",
             "REGISTER_VERIFICATION_RESEND_ENABLED": True,
             "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=30),  # short, to be tried out
         },
@@ -82,7 +83,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
 @user_registered.connect
 def after_registration(app: Flask, user: User, **extra: object) -> None:
-    app.logger.info("Account %s was created, its address is not verified yet", user.id)
+    app.logger.info("Account %s was created", user.id)
 
 
 @user_activated.connect
@@ -98,11 +99,6 @@ def sign_up() -> str:
 @pages.get("/verify-user/")
 def verify_user() -> str:
     return render_template("verify_user.html")
-
-
-@pages.get("/reject-user/")
-def reject_user() -> str:
-    return render_template("reject_user.html")
 
 
 @pages.after_app_request

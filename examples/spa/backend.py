@@ -1,4 +1,4 @@
-"""The quickstart's API and mailbox, for a front end on another origin.
+"""The quickstart's application with e-mail first, for a front end on another origin.
 
 ``python backend.py`` builds the front end and serves both, on two ports. ``flask --app backend run`` serves the API
 alone, for a front end that ``npm run dev`` serves.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask, Response, redirect, send_from_directory
@@ -31,12 +32,18 @@ FRONT_END_PORT = 5173
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
-    """Make the quickstart's application, with links to the front end, and with CORS for it.
+    """Make the quickstart's application, with settings of its own, and with CORS for the front end.
 
-    :param config: overrides for the quickstart's configuration; ``PUBLIC_URL`` is the front end's address.
+    :param config: overrides for the configuration; ``PUBLIC_URL`` is the front end's address.
     """
-    front_end = os.environ.get("FRONT_END_URL") or f"http://{HOST}:{FRONT_END_PORT}"
-    app = create_quickstart({"PUBLIC_URL": front_end, **(config or {})})
+    config = {"PUBLIC_URL": os.environ.get("FRONT_END_URL") or f"http://{HOST}:{FRONT_END_PORT}", **(config or {})}
+    registration = {
+        "REGISTER_VERIFICATION_URL": f"{config['PUBLIC_URL']}/verify-user/",
+        "REGISTER_EMAIL_FIRST": True,
+        "REGISTER_VERIFICATION_CODE_ENABLED": True,
+        "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=30),  # short, to be tried out
+    }
+    app = create_quickstart({"REST_REGISTRATION": registration, **config})
     # One origin, one method, one header. No cookies: the API needs none, and the front end sends none.
     CORS(
         app,

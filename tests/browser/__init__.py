@@ -6,11 +6,11 @@
     renews the few of them that stand in ``docs/images``.
 
 Fixtures (``conftest.py``)
-    ``site``
-        The quickstart, then the SPA: each test that takes it runs with both. Answers with
-        :class:`~tests.browser.sites.Site`; ``quickstart_site`` and ``spa_site`` are one of them alone.
+    ``quickstart_site``, ``spa_site``
+        The quickstart (the account at sign-up) and the SPA (e-mail first), each a
+        :class:`~tests.browser.sites.Site` with a fresh database and mailbox.
     ``page``
-        A page of Chromium that fails the test when a script raises in it.
+        A page of Chromium that fails the test when a script raises in it or in another window of the same browser.
     ``looks``
         ``looks.at(page, "sent")`` demands that axe-core finds no fault and that nothing sticks out, in all four looks.
 """

@@ -36,13 +36,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
+    """A page; ``page.context.new_page()`` is another window of the same browser."""
     with browser.new_context(reduced_motion="reduce", color_scheme="light") as context:
         context.set_default_timeout(_GIVE_UP_AFTER)
         expect.set_options(timeout=_GIVE_UP_AFTER)
-        page = context.new_page()
         faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        yield page
+        context.on("weberror", lambda error: faults.append(str(error.error)))
+        yield context.new_page()
         assert faults == []
 
 
@@ -80,9 +80,3 @@ def quickstart_site(api: Server, tmp_path: Path) -> Iterator[Site]:
 def spa_site(api: Server, front_end: Server, tmp_path: Path) -> Iterator[Site]:
     with running("spa", pages=front_end, api=api, folder=tmp_path) as site:
         yield site
-
-
-@pytest.fixture(params=["quickstart", "spa"])
-def site(request: pytest.FixtureRequest) -> Site:
-    site: Site = request.getfixturevalue(f"{request.param}_site")
-    return site

@@ -17,14 +17,14 @@ from .looks import Looks
 from .sites import Site
 from .steps import (
     ADDRESS,
+    asked_for_mail,
     click,
-    confirm,
     expect_alert,
     expect_focused_heading,
     expect_heading,
     field,
-    sign_up,
-    signed_up,
+    finish,
+    send_address,
 )
 
 
@@ -52,7 +52,7 @@ def test_the_api_allows_the_front_end_and_nobody_else(spa_site: Site) -> None:
 def test_the_front_end_is_another_origin_than_the_api(page: Page, spa_site: Site) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
-    signed_up(page, spa_site)
+    asked_for_mail(page, spa_site)
     assert asked == [f"{spa_site.api.url}/api/v1/accounts/register/"]
     assert not spa_site.api.url.startswith(spa_site.url)
 
@@ -61,14 +61,14 @@ def test_a_limit_is_told_with_the_time_to_wait(page: Page, spa_site: Site, looks
     app = spa_site.configure({"RATELIMIT_HEADERS_ENABLED": True, "RATELIMIT_STORAGE_URI": "memory://"})
     limiter = Limiter(get_remote_address, app=app)
     limiter.limit("1/day", methods=["POST"])(cast(Blueprint, app.blueprints["rest_registration"]))
-    sign_up(page, spa_site, email="ada@")
+    send_address(page, spa_site, "ada@")
     expect(field(page, "email")).to_be_focused()
-    click(page, "Create account")
+    click(page, "Continue")
     expect_alert(page, "That was too often. Please try again in 24 hours.")
     looks.at(page, "spa-too-often")
 
 
-def test_the_button_says_what_it_waits_for(page: Page, spa_site: Site, looks: Looks) -> None:
+def test_a_page_says_what_it_waits_for(page: Page, spa_site: Site, looks: Looks) -> None:
     asked, answer = Event(), Event()
 
     @spa_site.configure().before_request
@@ -77,47 +77,82 @@ def test_the_button_says_what_it_waits_for(page: Page, spa_site: Site, looks: Lo
         assert answer.wait(60)
 
     answer.set()
-    signed_up(page, spa_site)
-    page.goto(spa_site.link)
+    asked_for_mail(page, spa_site)
     asked.clear()
     answer.clear()
-    click(page, "Confirm my address")
+    page.goto(spa_site.link)
     assert asked.wait(20)
-    expect(page.get_by_role("button")).to_have_text("Confirming…")
-    expect(page.get_by_role("button")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text("Confirming…")
-    looks.at(page, "spa-verifying")
+    expect_heading(page, "Checking the link…")
+    looks.at(page, "spa-checking")
+    answer.set()
+    expect_focused_heading(page, "Finish your account")
+
+    asked.clear()
+    answer.clear()
+    finish(page)
+    assert asked.wait(20)
+    button = page.get_by_role("button", name="Creating your account…")
+    expect(button).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("Creating your account…")
+    looks.at(page, "spa-creating")
     page.keyboard.press("Enter")  # has no effect
     answer.set()
-    expect_focused_heading(page, "Your address is confirmed")
+    expect_focused_heading(page, "Your account is ready")
 
 
-def test_the_page_of_a_link_that_was_used_says_so_after_a_reload(page: Page, spa_site: Site, looks: Looks) -> None:
-    signed_up(page, spa_site)
-    confirm(page, spa_site.link)
-    expect_heading(page, "Your address is confirmed")
+def test_the_last_page_stays_after_a_reload_and_no_way_leads_behind_it(page: Page, spa_site: Site) -> None:
+    asked_for_mail(page, spa_site)
+    finish(page, code=spa_site.code)
+    expect_heading(page, "Your account is ready")
     page.reload()
-    expect_heading(page, "Your address is confirmed already")
-    looks.at(page, "spa-already-done")
-
-
-def test_back_leads_to_the_form_and_forth_to_the_address(page: Page, spa_site: Site) -> None:
-    signed_up(page, spa_site)
+    expect_heading(page, "Your account is ready")
     page.go_back()
     expect_focused_heading(page, "Create your account")
-    expect(field(page, "password")).to_have_value("")
+
+
+def test_back_leads_to_the_address_and_forth_to_the_code(page: Page, spa_site: Site) -> None:
+    asked_for_mail(page, spa_site)
+    page.go_back()
+    expect_focused_heading(page, "Create your account")
     page.go_forward()
     expect_focused_heading(page, "Look into your mailbox")
     page.reload()
-    expect(page.get_by_text(ADDRESS)).to_be_visible()
+    expect_heading(page, "Look into your mailbox")
+    expect(field(page, "email")).to_have_value(ADDRESS)
 
 
-def test_the_page_for_the_mailbox_asks_for_the_address_when_it_does_not_know_it(
-    page: Page, spa_site: Site, looks: Looks
-) -> None:
-    page.goto(f"{spa_site.url}/mail-sent/")
-    expect(page.get_by_label("Your e-mail address")).to_be_visible()
-    looks.at(page, "spa-sent-to-nobody-known")
+def test_going_on_before_the_link_is_checked_is_not_undone(page: Page, spa_site: Site) -> None:
+    asked, answer = Event(), Event()
+    answer.set()
+
+    @spa_site.configure().before_request
+    def wait() -> None:
+        asked.set()
+        assert answer.wait(60)
+
+    asked_for_mail(page, spa_site)
+    link = spa_site.link
+    answer.clear()
+    asked.clear()
+    # As if the link were opened in the same window: the page stays, and only its view changes.
+    page.evaluate("link => { history.pushState(null, '', link); dispatchEvent(new PopStateEvent('popstate')) }", link)
+    expect_heading(page, "Checking the link…")
+    assert asked.wait(20)
+    page.go_back()
+    expect_heading(page, "Look into your mailbox")
+    with page.expect_response("**/check-link/"):
+        answer.set()
+    page.wait_for_timeout(200)
+    expect_heading(page, "Look into your mailbox")
+
+
+@pytest.mark.parametrize("path", ["code", "done"])
+def test_a_later_page_that_knows_no_address_is_the_first_one(page: Page, spa_site: Site, path: str) -> None:
+    page.goto(f"{spa_site.url}/{path}/")
+    expect_heading(page, "Create your account")
+    field(page, "email").fill(ADDRESS)
+    click(page, "Continue")
+    expect_heading(page, "Look into your mailbox")
 
 
 def test_an_unknown_page_leads_to_the_first_one(page: Page, spa_site: Site, looks: Looks) -> None:

@@ -13,32 +13,38 @@ export interface Refusal {
   readonly errors: Readonly<Record<string, readonly string[]>>;
 }
 
-export interface Success {
+export interface Success<Body = unknown> {
   readonly ok: true;
+  readonly body: Body;
 }
 
-export type Answer = Success | Refusal;
+export type Answer<Body = unknown> = Success<Body> | Refusal;
 
-export interface SignUp {
-  readonly email: string;
+/** What an account is made of, besides the address that its owner has proven. */
+export interface NewAccount {
   readonly username: string;
   readonly password: string;
   readonly password_confirm: string;
 }
 
-/** The three values of the links in the mail. */
+/** The three values of the link in the mail. */
 export interface SignedLink {
   readonly user_id: string;
   readonly timestamp: string;
   readonly signature: string;
 }
 
-export const register = (data: SignUp): Promise<Answer> => post("register/", data);
-export const verify = (link: SignedLink): Promise<Answer> => post("verify-registration/", link);
-export const reject = (link: SignedLink): Promise<Answer> => post("reject-registration/", link);
-export const resend = (email: string): Promise<Answer> => post("resend-verification/", { email });
+/** Ask for a mail with a code and a link. The answer is the same for a free address and for a taken one. */
+export const register = (email: string): Promise<Answer> => post("register/", { email });
 
-async function post(path: string, data: object): Promise<Answer> {
+/** Ask which address a link was sent to. This changes nothing, so that it may happen when the page is loaded. */
+export const checkLink = (link: SignedLink): Promise<Answer<{ readonly email: string }>> => post("check-link/", link);
+
+/** Make the account, with the proof that the mail was read: its code beside the address, or its link. */
+export const verify = (proof: SignedLink | { email: string; code: string }, account: NewAccount): Promise<Answer> =>
+  post("verify-registration/", { ...proof, ...account });
+
+async function post<Body>(path: string, data: object): Promise<Answer<Body>> {
   try {
     const response = await fetch(`${ACCOUNTS}/${path}`, {
       method: "POST",
@@ -47,7 +53,7 @@ async function post(path: string, data: object): Promise<Answer> {
       credentials: "omit",
       signal: AbortSignal.timeout(GIVE_UP_AFTER),
     });
-    return response.ok ? { ok: true } : await refusal(response);
+    return response.ok ? { ok: true, body: (await response.json()) as Body } : await refusal(response);
   } catch {
     return refused("unreachable", "The server cannot be reached. Check your connection, then try again.");
   }

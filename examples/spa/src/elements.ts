@@ -35,6 +35,12 @@ export function linkButton(text: string, href: string): HTMLAnchorElement {
   return element("a", { class: "button", href }, text);
 }
 
+/** A link beside which the present page stays open. */
+export function newWindow(text: string, href: string): HTMLAnchorElement {
+  const hint = element("span", { class: "visually-hidden" }, " (opens in a new window)");
+  return element("a", { href, target: "_blank", rel: "noopener" }, text, hint);
+}
+
 /** Say something to assistive technology, whatever has the focus. */
 export function announce(text: string): void {
   const status = document.querySelector("#status");

@@ -7,36 +7,46 @@ export interface FieldOptions {
   readonly name: string;
   readonly label: string;
   readonly type: "email" | "text" | "password";
-  readonly autocomplete: AutoFill;
+  readonly autocomplete: AutoFill | "nickname";
+  /** Which keyboard a phone shows. */
+  readonly inputmode?: "numeric";
   readonly hint?: string;
+  /** What the field has from the start, and cannot be changed. */
+  readonly fixed?: string;
+  /** What stands below the field. */
+  readonly below?: Node;
 }
 
-export interface FormOptions {
+export interface FormOptions<Body> {
   readonly fields: readonly FieldOptions[];
   readonly button: string;
   /** What the button says while the answer is awaited. */
   readonly busy: string;
-  /** "quiet" where something else is the main thing to do. */
-  readonly kind?: "quiet" | "danger";
-  readonly send: (values: ReadonlyMap<string, string>) => Promise<Answer>;
-  readonly onSuccess: (values: ReadonlyMap<string, string>) => void;
+  readonly send: (values: Values) => Promise<Answer<Body>>;
+  readonly onSuccess: (values: Values) => void;
   /** Whether it dealt with the refusal; else the form shows it. */
   readonly onRefusal?: (refusal: Refusal) => boolean;
 }
+
+/** Give what a field of this name has. */
+export type Values = (name: string) => string;
 
 class Field {
   readonly input: HTMLInputElement;
   readonly node: HTMLDivElement;
   private readonly error: HTMLParagraphElement;
 
-  constructor({ name, label, type, autocomplete, hint }: FieldOptions) {
+  constructor({ name, label, type, autocomplete, inputmode, hint, fixed, below }: FieldOptions) {
     this.error = element("p", { class: "error", id: `${name}-error` });
     this.input = element("input", {
       id: name,
       name,
       type,
       autocomplete,
-      required: true,
+      inputmode: inputmode ?? false,
+      value: fixed ?? "",
+      readonly: fixed !== undefined,
+      required: fixed === undefined,
       autocapitalize: "none",
       spellcheck: "false",
       "aria-describedby": `${hint ? `${name}-hint ` : ""}${name}-error`,
@@ -44,7 +54,13 @@ class Field {
     this.node = element("div", { class: "field" }, element("label", { for: name }, label), this.input);
     if (hint) this.node.append(element("p", { class: "hint", id: `${name}-hint` }, hint));
     this.node.append(this.error);
+    if (below) this.node.append(below);
     this.input.addEventListener("input", () => this.show([]));
+  }
+
+  /** What was typed: a password exactly so, everything else without the blanks around it. */
+  get value(): string {
+    return this.input.autocomplete === "new-password" ? this.input.value : this.input.value.trim();
   }
 
   show(messages: readonly string[]): void {
@@ -55,10 +71,10 @@ class Field {
 }
 
 /** Make a form. The API is the one judge of what is typed: it knows what is taken and what is easily guessed. */
-export function form(options: FormOptions): HTMLFormElement {
+export function form<Body>(options: FormOptions<Body>): HTMLFormElement {
   const fields = options.fields.map((field) => new Field(field));
   const alert = element("div", { class: "alert", role: "alert", tabindex: "-1" });
-  const button = element("button", { type: "submit", class: options.kind ?? "" }, options.button);
+  const button = element("button", { type: "submit" }, options.button);
   // Without JavaScript nothing is sent; "post" keeps a password out of the address in any case.
   const made = element("form", { method: "post", novalidate: true }, alert, ...fields.map((field) => field.node));
   const passwords = fields.map((field) => field.input).filter((input) => input.type === "password");
@@ -67,29 +83,26 @@ export function form(options: FormOptions): HTMLFormElement {
 
   made.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (button.getAttribute("aria-disabled")) return;
+    if (isBusy(button)) return;
     alert.textContent = "";
     for (const field of fields) field.show([]);
-    const values = new Map(fields.map(({ input }) => [input.name, valueOf(input)]));
+    const typed = new Map(fields.map(({ input, value }) => [input.name, value]));
+    const values: Values = (name) => typed.get(name) ?? "";
 
-    const answer = await whileBusy(button, options, () => options.send(values));
+    const answer = await whileBusy(button, options.busy, () => options.send(values));
     if (answer.ok) options.onSuccess(values);
     else if (!options.onRefusal?.(answer)) showRefusal(answer, fields, alert);
   });
   return made;
 }
 
-/** A password is taken exactly as it was typed. */
-function valueOf(input: HTMLInputElement): string {
-  return input.autocomplete === "new-password" ? input.value : input.value.trim();
+export function isBusy(button: HTMLButtonElement): boolean {
+  return button.hasAttribute("aria-disabled");
 }
 
-/** The button keeps the focus: a button that is `disabled` would lose it. */
-async function whileBusy<T>(
-  button: HTMLButtonElement,
-  { button: label, busy }: FormOptions,
-  task: () => Promise<T>,
-): Promise<T> {
+/** Let a button say what it waits for. It keeps the focus: a button that is `disabled` would lose it. */
+export async function whileBusy<T>(button: HTMLButtonElement, busy: string, task: () => Promise<T>): Promise<T> {
+  const label = button.textContent;
   button.setAttribute("aria-disabled", "true");
   button.textContent = busy;
   announce(busy);

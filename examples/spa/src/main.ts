@@ -1,15 +1,16 @@
-import { reject } from "./views/reject";
-import { notFound } from "./views/not-found";
-import { mailSent, signUp } from "./views/sign-up";
-import { verify } from "./views/verify";
 import { start } from "./router";
+import { address } from "./views/address";
+import { code } from "./views/code";
+import { done } from "./views/done";
+import { link } from "./views/link";
+import { notFound } from "./views/not-found";
 
 start(
   {
-    "/": signUp,
-    "/mail-sent/": mailSent,
-    "/verify-user/": verify,
-    "/reject-user/": reject,
+    "/": address,
+    "/code/": code,
+    "/verify-user/": link,
+    "/done/": done,
   },
   notFound,
 );

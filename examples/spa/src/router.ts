@@ -1,10 +1,20 @@
 /** Which view stands at which address, and what happens when one replaces another. */
 
+import type { SignedLink } from "./api";
+
 export interface View {
   readonly title: string;
   /** The step of signing up that it belongs to, counted from 0, if it is one. */
   readonly step?: number;
   readonly content: readonly Node[];
+}
+
+/** What a page of this browser's history knows; a reload keeps it. */
+export interface PageState {
+  /** The address that the mail was asked for. */
+  readonly address?: string;
+  readonly link?: SignedLink;
+  readonly done?: boolean;
 }
 
 type Routes = Readonly<Record<string, () => View>>;
@@ -21,10 +31,24 @@ export function start(given: Routes, notFound: () => View): void {
 }
 
 /** Go to another address of these pages; the state stays with it. */
-export function go(path: string, state: object): void {
+export function go(path: string, state: PageState): void {
   history.pushState(state, "", path);
-  const view = routes[path];
-  if (view) show(view());
+  showRoute(path);
+}
+
+/** Go to another address of these pages, and let no way lead back to the present one. */
+export function replace(path: string, state: PageState): void {
+  history.replaceState(state, "", path);
+  showRoute(path);
+}
+
+export function pageState(): PageState {
+  return (history.state as PageState | null) ?? {};
+}
+
+/** Keep something with the present page, and nothing in its address but the path. */
+export function remember(state: PageState): void {
+  history.replaceState(state, "", location.pathname);
 }
 
 /** Show a view in place of the present one, and move the focus to its heading, which is then read out. */
@@ -32,6 +56,11 @@ export function show(view: View): void {
   render(view);
   window.scrollTo(0, 0);
   document.querySelector<HTMLElement>("main h1")?.focus();
+}
+
+function showRoute(path: string): void {
+  const view = routes[path];
+  if (view) show(view());
 }
 
 function render({ title, step, content }: View): void {

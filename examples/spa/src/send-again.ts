@@ -1,36 +1,25 @@
-/** Asking for the link again. */
+/** Asking for another mail on the page that waits for the code. */
 
-import { resend } from "./api";
+import { register } from "./api";
 import { element } from "./elements";
-import { form, type FormOptions } from "./form";
-
-export interface SendAgainOptions {
-  readonly button: string;
-  readonly kind?: NonNullable<FormOptions["kind"]>;
-  /** Where the link goes; without it the user is asked. */
-  readonly address?: string;
-}
+import { isBusy, whileBusy } from "./form";
 
 /**
- * Make the form that asks for the link again. The API's answer is the same whatever address it gets, and within the
- * cooldown it sends nothing: what is said here must be true in each case.
+ * Make the button that asks for another mail. The API gives the same answer whether the cooldown has passed or not:
+ * what is said here must be true in each case.
  */
-export function sendAgain({ button, kind, address }: SendAgainOptions): HTMLElement {
-  const status = element("p", { class: "sent-again", role: "status" });
-  const again = form({
-    fields: address ? [] : [{ name: "email", label: "Your e-mail address", type: "email", autocomplete: "email" }],
-    button,
-    busy: "Sending…",
-    ...(kind ? { kind } : {}),
-    send: (values) => {
-      status.textContent = "";
-      return resend(address ?? values.get("email") ?? "");
-    },
-    onSuccess: () => {
-      status.textContent =
-        "If this address waits to be confirmed, a new link is on its way. A link is sent only once in a while: " +
-        "if none arrives, wait a little before you ask again.";
-    },
+export function sendAgain(address: string): HTMLElement {
+  const status = element("p", { role: "status" });
+  const button = element("button", { type: "button", class: "inline" }, "Send it again");
+  button.addEventListener("click", async () => {
+    if (isBusy(button)) return;
+    status.textContent = "";
+    const answer = await whileBusy(button, "Sending…", () => register(address));
+    status.className = answer.ok ? "sent-again" : "error";
+    status.textContent = answer.ok
+      ? "The mail was sent now, or when you last asked: between two mails there is a pause, and it grows. " +
+        "Only the newest mail's code is valid."
+      : (Object.values(answer.errors).flat().join("\n") || answer.detail);
   });
-  return element("div", { class: "again" }, again, status);
+  return element("div", { class: "again" }, element("p", { class: "hint" }, "Need a new mail? ", button), status);
 }
