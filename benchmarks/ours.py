@@ -14,13 +14,14 @@ REGISTER_URL = "/api/v1/accounts/register/"
 VERIFY_URL = "/api/v1/accounts/verify-registration/"
 
 
-def create_app(config: Mapping[str, object]) -> Flask:
+def create_app(config: Mapping[str, object], **settings: object) -> Flask:
     """Make the application.
 
     :param config: as :func:`configuration.configuration` gives it.
+    :param settings: more settings of the package.
     """
     app = make_app("ours", config)
-    settings: dict[str, object] = {"REGISTER_VERIFICATION_URL": VERIFICATION_URL}
+    settings["REGISTER_VERIFICATION_URL"] = VERIFICATION_URL
     if config["LEAN"]:
         settings["PASSWORD_HASHER"] = near_free_hash
         settings["PASSWORD_VALIDATORS"] = ["flask_rest_registration.passwords.validate_length"]

@@ -140,6 +140,7 @@ class _Parts:
             "verification_url": f"https://frontend.example/verify-user/?signature={signed['signature']}",
             "valid_until": _NOW + VERIFICATION_PERIOD,
             "translate": current_language().gettext,
+            "translate_number": current_language().ngettext,
             "language": "en",
             "direction": "ltr",
             "subject": "Confirm your e-mail address for frontend.example",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
+from email_first import REQUESTS as EMAIL_FIRST_REQUESTS
 from load import CONNECTIONS, WORKERS, Throughput
 from measure import REQUESTS, Comparison, Series
 from part_names import ALTERNATIVES, PARTS_OF_REGISTER, PARTS_OF_VERIFY
@@ -119,6 +120,25 @@ def throughput_table(throughput: Mapping[str, Throughput]) -> str:
 def throughput_words() -> str:
     """Say how the throughput was measured."""
     return f"gunicorn with {WORKERS} workers, {CONNECTIONS} connections, the near-free configuration."
+
+
+def email_first_section(lean: Mapping[str, float], defaults: Mapping[str, float]) -> str:
+    """Show what a sign-up costs with e-mail first, beside the account at sign-up.
+
+    :param lean: as :func:`email_first.measure_email_first` gives them, in the near-free configuration.
+    :param defaults: the same with everything at its defaults.
+    """
+    rows = [
+        (
+            label,
+            microseconds(lean[name]),
+            microseconds(defaults[name]),
+            f"1/{defaults['classic'] / defaults[name]:.1f}",
+        )
+        for name, label in EMAIL_FIRST_REQUESTS
+    ]
+    head = ("CPU microseconds", "near-free", "defaults", "of the account at sign-up")
+    return section("E-mail first", table(head, rows))
 
 
 def parts_section(lean: Mapping[str, float], defaults: Mapping[str, float]) -> str:
