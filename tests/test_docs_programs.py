@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
+import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -13,11 +16,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from .support.links import html_of, link_in, text_of, values_of
 from .support.mail_servers import RecordingServer
-from .support.pages import DOCS, blocks
+from .support.pages import DOCS, blocks, texts
 from .support.web import run_python
 
 PASSWORD = "violet-anchor-47-tundra"
@@ -267,7 +271,7 @@ def test_each_model_of_the_page_signs_up_and_verifies(load: Load, smtp: Recordin
         assert example.db.session.query(example.User).one().email_verified_at
 
 
-def test_the_dataclass_base_that_the_page_warns_of_fails_in_flask_sqlalchemy_or_has_been_mended(tmp_path: Path) -> None:
+def test_the_dataclass_base_that_the_page_warns_of_fails_or_has_been_fixed(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from flask_sqlalchemy import SQLAlchemy\n"
@@ -278,3 +282,140 @@ def test_the_dataclass_base_that_the_page_warns_of_fails_in_flask_sqlalchemy_or_
     )
     outcome = run_python("program.py", folder=tmp_path)
     assert outcome.returncode == 0 or "flask_sqlalchemy" in outcome.stderr
+
+
+def bodies(page: str) -> list[Any]:
+    """Return what a page shows as JSON, in its order."""
+    return [json.loads(text) for text in texts(DOCS / f"{page}.rst", "json")]
+
+
+def post(app: Flask, endpoint: str, body: object) -> tuple[int, Any]:
+    answer = app.test_client().post(f"/api/v1/accounts/{endpoint}/", json=body)
+    return answer.status_code, answer.json
+
+
+def code_in(subject: str) -> str:
+    """Return the code of a mail's subject."""
+    (code,) = re.findall(r"\b\d{6}\b", subject)
+    return str(code)
+
+
+def test_the_requests_of_email_first_are_answered_as_the_page_shows(load: Load, smtp: RecordingServer) -> None:
+    app = load("email_first", "app").app
+    address, told, link, checked, by_link, _, account = bodies("email_first")
+    assert post(app, "register", address) == (202, told)
+    values = values_of(link_in(smtp.message))
+    assert link.keys() == values.keys()
+    assert post(app, "check-link", values) == (200, checked)
+    assert post(app, "verify-registration", {**by_link, **values}) == (201, account)
+
+
+def test_the_code_of_email_first_makes_the_account_too(load: Load, smtp: RecordingServer) -> None:
+    app = load("email_first", "app").app
+    address, told, *_, by_code, account = bodies("email_first")
+    assert post(app, "register", address) == (202, told)
+    code = code_in(smtp.message["Subject"])
+    shown = re.sub(r"\d+", "{}", by_code["code"])
+    sent = shown.format(code[:3], code[3:])
+    assert post(app, "verify-registration", {**by_code, "code": sent}) == (201, account)
+
+
+def test_the_mail_of_email_first_is_the_one_that_the_page_shows(load: Load, smtp: RecordingServer) -> None:
+    app = load("email_first", "app").app
+    address, *_ = bodies("email_first")
+    assert post(app, "register", address)[0] == 202
+    code, link = code_in(smtp.message["Subject"]), link_in(smtp.message)
+    mail = f"Subject: {smtp.message['Subject']}\n\n{text_of(smtp.message)}".replace(code, "123456")
+    expected = re.escape(texts(DOCS / "email_first.rst", "text")[0].strip()).replace(re.escape("..."), ".*?")
+    assert link in mail
+    assert re.fullmatch(expected, mail.replace("\r\n", "\n").strip(), re.DOTALL), mail
+
+
+def test_an_address_with_an_account_is_answered_alike_and_gets_the_notice(load: Load, smtp: RecordingServer) -> None:
+    example = load("email_first", "app")
+    address, told, *_ = bodies("email_first")
+    with example.app.app_context():
+        example.db.session.add(example.User(email=address["email"], username="ada", password_hash="x"))
+        example.db.session.commit()
+    assert post(example.app, "register", address) == (202, told)
+    assert "signature=" not in text_of(smtp.message)
+    assert re.findall(r"\d{6}", f"{smtp.message['Subject']} {text_of(smtp.message)}") == []
+
+
+def test_the_migration_of_email_first_makes_the_table_of_the_model(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = sa.MetaData()
+
+    class Operations:  # what Alembic's op does with these
+        @staticmethod
+        def create_table(name: str, *items: Any) -> None:
+            sa.Table(name, metadata, *items)
+
+    alembic = ModuleType("alembic")
+    alembic.op = Operations  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "alembic", alembic)
+    example = load("email_first", "app")
+    runpy.run_path("migrations/versions/add_pending_registrations.py")["upgrade"]()
+    (migrated,) = metadata.tables.values()
+    assert described(migrated) == described(example.PendingRegistration.__table__)
+
+
+def described(table: sa.Table) -> object:
+    columns = [(column.name, repr(column.type), column.nullable, column.primary_key) for column in table.columns]
+    unique = [
+        [column.name for column in constraint.columns]
+        for constraint in table.constraints
+        if isinstance(constraint, sa.UniqueConstraint)
+    ]
+    return table.name, columns, unique
+
+
+def test_the_page_behind_the_link_makes_the_account_on_a_click_only(load: Load) -> None:
+    client = load("email_first", "app").app.test_client()
+    page = client.get("/verify-user/?user_id=1&timestamp=2&signature=3&utm_source=mail").get_data(as_text=True)
+    on_load, on_click = page.split("form.onsubmit")
+    assert re.findall(r'post\("([a-z-]+)"', on_load) == ["check-link"]
+    assert re.findall(r'post\("([a-z-]+)"', on_click) == ["verify-registration"]
+    assert '["user_id", "timestamp", "signature"]' in on_load
+    assert re.findall(r'autocomplete="([a-z-]+)"', page) == ["username", "nickname", "new-password", "new-password"]
+
+
+def test_accounts_that_were_never_verified_are_listed_then_deleted(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = load("email_first", "app")
+    with example.app.app_context():
+        for name, verified_at in (("ada", sa.func.now()), ("eve", None)):
+            user = example.User(
+                email=f"{name}@example.com", username=name, password_hash="x", email_verified_at=verified_at
+            )
+            example.db.session.add(user)
+        example.db.session.commit()
+    runpy.run_path("unverified.py")
+    assert capsys.readouterr().out == "2 eve@example.com\n"
+    assert len(users(example)) == 2
+    monkeypatch.setattr(sys, "argv", ["unverified.py", "--delete"])
+    runpy.run_path("unverified.py")
+    assert [user.username for user in users(example)] == ["ada"]
+
+
+def test_the_link_is_sent_again_as_the_page_of_resend_shows(load: Load, smtp: RecordingServer) -> None:
+    app = load("resend", "app").app
+    body, told = bodies("resend")
+    assert sign_up(app).status_code == 201
+    smtp.messages.clear()
+    assert post(app, "resend-verification", body) == (202, told)
+    assert post(app, "verify-registration", values_of(link_in(smtp.message)))[0] == 200
+
+
+def test_somebody_who_is_logged_in_has_the_link_sent_by_a_view(load: Load, smtp: RecordingServer) -> None:
+    example = load("resend", "app")
+    assert sign_up(example.app).status_code == 201
+    smtp.messages.clear()
+    client = example.app.test_client()
+    assert client.post("/account/send-link-again").status_code == 401
+    with client.session_transaction() as session:
+        session["_user_id"] = "1"
+    assert client.post("/account/send-link-again").status_code == 200
+    assert post(example.app, "verify-registration", values_of(link_in(smtp.message)))[0] == 200
+    assert client.post("/account/send-link-again").status_code == 200
+    assert len(smtp.messages) == 1

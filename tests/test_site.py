@@ -15,7 +15,7 @@ from sphinx.search.en import SearchEnglish
 
 from .support.pages import DOCS
 
-#: What a newcomer asks, what he types into the search field, and the page that answers it.
+#: What a newcomer asks, what they type into the search field, and the page that answers it.
 QUESTIONS = {
     "How do I get it running?": ("five-minute start", "quickstart"),
     "Who talks to whom, and why a button?": ("why button", "workflow"),
@@ -28,9 +28,12 @@ QUESTIONS = {
     "Does it work with my user model?": ("user model", "models"),
     "How do I use set_password()?": ("set_password", "models"),
     "How do I know that somebody has signed up?": ("user_registered signal", "signals"),
-    "How do I have the link sent again?": ("send link again", "claims"),
-    "How do I delete accounts that nobody verified?": ("purge", "claims"),
-    "How do I keep secret who has an account?": ("hide who has account", "claims"),
+    "How do I have the link sent again?": ("send the link again", "resend"),
+    "How do I have the address proven first?": ("e-mail first", "email_first"),
+    "How do I mail a code?": ("one-time code", "email_first"),
+    "How do I delete accounts that nobody verified?": ("delete accounts never verified", "email_first"),
+    "How do I clean up pending registrations?": ("purge", "commands"),
+    "How do I keep secret who has an account?": ("stranger finds who has account", "email_first"),
     "How do I send with Celery?": ("Celery", "celery"),
     "Which settings are in force?": ("settings force", "commands"),
     "Is there an OpenAPI document?": ("OpenAPI", "openapi"),
@@ -128,8 +131,9 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert loaded == [], page.name
 
 
-def test_the_diagram_stands_in_its_page_and_takes_its_colours_from_the_theme(site: Path) -> None:
-    html = (site / "workflow.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["workflow", "email_first"])
+def test_the_diagram_stands_in_its_page_and_takes_its_colours_from_the_theme(site: Path, page: str) -> None:
+    html = (site / f"{page}.html").read_text(encoding="utf-8")
     assert '<svg viewBox="0 0 760 ' in html
     assert "POST verify-registration/" in html
     assert re.findall(r"(?:fill|stroke)=\"#", html[html.index('<div class="sequence">') : html.index("</svg>")]) == []
