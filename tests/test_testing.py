@@ -135,6 +135,9 @@ GROUPS = {
 }
 
 
+HEAVY = ("no_body_is_answered", "writes_no_column", "mail_server_that_fails")
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_mistake_of_a_bad_application_is_found_by_one_attack_and_by_no_other(
     run: Run, application: Callable[..., None], group: str
@@ -142,8 +145,9 @@ def test_the_mistake_of_a_bad_application_is_found_by_one_attack_and_by_no_other
     names = GROUPS[group]
     call = f"BAD_APPS[request.param].build({FILE})"
     application(call, module="tests.bad_apps", name="BAD_APPS", scope="module", params=names)
-    # These two send more than all others together; the applications in whose group they are have their mistakes.
-    outcome = run() if group == "sign_up" else run("-k", "not no_body and not writes_no_column")
+    # The heaviest are run where they have something to find.
+    heavy = [each for each in HEAVY if not any(each in BAD_APPS[name].found_by for name in names)]
+    outcome = run("-k", " and ".join(f"not {each}" for each in heavy))
     found = {name: set(outcome.about(name).failed) for name in names}
     assert found == {name: {BAD_APPS[name].found_by, *BAD_APPS[name].also} for name in names}
     for name in names:

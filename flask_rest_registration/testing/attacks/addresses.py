@@ -80,8 +80,9 @@ def test_asking_for_a_message_does_not_tell_who_has_an_account(registration_targ
     """A stranger asks for thousands of addresses, and reads from the answers which of them have accounts.
 
     By status, text or header, or by the time that more statements or a missing message take. It costs a request for
-    each. Fix: let hooks, receivers, after_request functions and error handlers of yours neither look the account up
-    nor answer by it, and let REGISTER_EXISTING_EMAIL_SENDER send the way that the other sender does.
+    each. Fix: let the e-mail field of your register serializer, hooks, receivers, after_request functions and error
+    handlers neither look the account up nor answer by it, and let REGISTER_EXISTING_EMAIL_SENDER send the way that
+    the other sender does.
     """
     target = registration_target
     target.need_pending()
