@@ -387,7 +387,7 @@ def whoever_asks_again_may_guess_again(uri: str) -> Built:
 
 
 @found_by("a_message_that_fails_gives_no_guess_back", "guesses of one code were compared")
-def mail_server_that_fails_is_made_up_for(uri: str) -> Built:
+def failed_message_is_made_up_for(uri: str) -> Built:
     app = with_email_first(uri)
 
     @app.app.after_request
