@@ -146,14 +146,18 @@ class Accounts(Transactions):
         # MariaDB finds 'ABC' by 'abc' and 'x' by 'x '.
         return user if user is not None and self._model.link_id_of(user) == link_id else None
 
-    def find_by_address(self, address: str) -> Any | None:
-        """SELECT the account with an address, as it is now.
+    def find_waiting(self, address: str, flag: Flag) -> Any | None:
+        """SELECT the account with an address that waits for its verification, as it is now.
+
+        A verified one is not found: its eager relationships would be more statements than for a free address.
 
         :param address: as ``normalize_email`` gives it.
+        :param flag: the verification flag.
         :returns: the account, or None.
         :raises DatabaseUnavailable: if the database is out of reach.
         """
-        user = self._find(sa.select(self._model.cls).where(self._model.email.column == address))
+        statement = sa.select(self._model.cls).where(self._model.email.column == address, flag.condition_unset())
+        user = self._find(statement)
         # MariaDB finds 'cafe@' by 'café@': that mailbox is somebody else's.
         return user if user is not None and self._model.address_of(user) == address else None
 

@@ -42,8 +42,7 @@ def resend(state: Registration, read_json: Callable[[], Any], *, request: Reques
         address = load(_serializer, read_json())["email"]
 
         def choose(row: PendingRegistrationMixin) -> tuple[Mailer, object | None]:
-            user = accounts.read(lambda: accounts.find_by_address(address))
-            return Mailer.of_links(state), None if user is None or flag.is_set(user) else user
+            return Mailer.of_links(state), accounts.read(lambda: accounts.find_waiting(address, flag))
 
         send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
     return {"detail": gettext(RESENT)}

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import (
@@ -1244,3 +1244,30 @@ def test_nothing_of_an_address_or_a_link_reaches_the_log(
         "A message was not sent",
         "email-not-sent",
     ]
+
+
+def with_orders(db: SQLAlchemy) -> type[Any]:
+    """A user model whose orders each SELECT of an account loads."""
+
+    class Order(db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"))
+
+    user = models.typed(db)
+    user.orders = relationship(Order, lazy="selectin")
+    return user
+
+
+def test_a_verified_account_costs_no_more_statements_than_an_unknown_address(
+    build: Builder, smtp: RecordingServer, clock: Clock
+) -> None:
+    built = build(with_orders, pending=True, registration=ON)
+    add(built, "ann", email_verified_at=at(clock.time))
+    ask(built, NOBODY)  # whose statements are the first of the app
+    sent = []
+    for address in (ANN, "somebody@example.com"):
+        with recorded(built.engine) as statements:
+            ask(built, address)
+        sent.append(statements.sql)
+    assert sent[0] == sent[1]
+    assert smtp.messages == []
