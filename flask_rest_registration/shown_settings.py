@@ -64,7 +64,8 @@ def _found(registration: Registration) -> Iterator[tuple[str, object]]:
     yield "USER_PASSWORD_FIELD", model.password.name
     yield "USER_VERIFICATION_ID_FIELD", model.link_id.name
     yield "USER_VERIFICATION_FLAG_FIELD", model.flag and model.flag.name
-    yield "PENDING_REGISTRATION_MODEL", registration.pending and registration.pending.model.cls
+    if registration.pending is not None:
+        yield "PENDING_REGISTRATION_MODEL", registration.pending.model.cls
     yield "REGISTER_VERIFICATION_EMAIL_TEMPLATES", VERIFICATION_TEMPLATES
     yield "REGISTER_EXISTING_EMAIL_TEMPLATES", EXISTING_ACCOUNT_TEMPLATES
     if registration.settings.register_serializer_class is DefaultRegisterUserSerializer:

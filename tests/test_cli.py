@@ -123,7 +123,7 @@ def test_what_was_found_for_settings_that_were_not_given_is_shown(build: Builder
     assert found["VERIFICATION_FROM_EMAIL"] == ("'no-reply@app.example'", "found")
     assert found["REGISTER_VERIFICATION_EMAIL_TEMPLATES"][0].startswith("subject: 'rest_registration/register/subject")
     assert found["VERIFICATION_TEMPLATES_SELECTOR"] == ("none", "default")
-    assert shown(build(pending=True))["PENDING_REGISTRATION_MODEL"] == ("none", "found")
+    assert shown(build(pending=True))["PENDING_REGISTRATION_MODEL"] == ("none", "default")
 
 
 def test_fields_are_not_said_to_be_found_where_serializers_of_ones_own_decide(build: Builder) -> None:
