@@ -109,7 +109,7 @@ class UserModel:
         """Tell whether the column that receives a password's hash can hold it.
 
         :param hashed: a hash that was made for it.
-        :returns: what is wrong and how to mend it, or None.
+        :returns: what is wrong and how to fix it, or None.
         """
         column = self.hash_column
         length = getattr(column.column.type, "length", None) if column else None

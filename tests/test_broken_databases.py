@@ -628,7 +628,7 @@ def files_no_longer_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
 
 
-def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_link_that_is_out_is_dead(sign_up_bobs: Bobs) -> None:
+def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_sent_link_is_dead(sign_up_bobs: Bobs) -> None:
     bobs, built = sign_up_bobs, sign_up_bobs.built
     path = Path(str(built.engine.url.database))
     stored = ["bob@example.com"]

@@ -308,7 +308,7 @@ def test_a_link_that_is_queued_needs_its_url_from_the_start_too(sender: object) 
         RestRegistration(app)
 
 
-def test_with_email_first_a_queued_link_beside_a_notice_that_is_not_queued_is_refused(queueing: Build) -> None:
+def test_with_email_first_a_queued_link_beside_a_direct_notice_is_refused(queueing: Build) -> None:
     with pytest.raises(ConfigurationError, match="REGISTER_EXISTING_EMAIL_SENDER too"):
         queueing(registration={"REGISTER_EMAIL_FIRST": True})
 

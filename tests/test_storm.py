@@ -350,7 +350,7 @@ def kill_while_it_mails(built: Built, mail: RecordingServer | WaitingServer, is_
 
 
 @pytest.mark.parametrize("at", ["CONNECT", "MAIL", "RCPT", "DATA", "TEXT"])
-def test_a_worker_killed_before_its_mail_is_out_blocks_the_address_for_a_cooldown_at_most(
+def test_a_worker_killed_before_its_mail_is_out_blocks_its_address_for_a_cooldown(
     build: Builder, smtp: RecordingServer, clock: Clock, tmp_path: Path, at: Moment
 ) -> None:
     built = build(pending=True, registration={"REGISTER_EMAIL_FIRST": True})
