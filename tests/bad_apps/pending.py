@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from threading import get_ident
 from types import SimpleNamespace
-from typing import Any
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, abort, current_app, g, request
 from marshmallow import INCLUDE, ValidationError, post_load, validates
@@ -39,6 +38,9 @@ from flask_rest_registration.state import current_registration
 from ..support import models
 from ..support.apps import Built, fast_hasher
 from .catalogue import VERIFY_VIEW, answer, built, found_by, view_that_falls_back
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def with_email_first(uri: str, model: models.Model = models.typed, **registration: object) -> Built:
