@@ -36,7 +36,7 @@ from .new_users import PASSWORD, load_account, make_user, set_proven_address
 from .notifications import Mailer
 from .pending import CODE_FIELD, LINK_FIELDS, PendingRegistrationMixin
 from .pending_statements import PendingRegistrations
-from .serializers import client_name, field_faults, join_errors, load
+from .serializers import client_name, client_names, field_faults, join_errors, load
 from .signals import announce, user_activated, user_registered
 from .signers import RegisterSigner, accepts_code
 from .state import Registration
@@ -271,7 +271,7 @@ def _with_address(
 
     :returns: the fields by the client's names, and what is wrong where the client sent another address.
     """
-    known = {field.data_key or name for name, field in schema.load_fields.items()}
+    known = client_names(schema)
     completed = {name: value for name, value in sent.items() if name in known}
     name = client_name(schema, state.model.email.name)
     if name is None:

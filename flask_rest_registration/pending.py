@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, MappedColumn, Mapper, mapped_column
 
 from .exceptions import ConfigurationError
 from .model_inspection import locks_people_out
-from .serializers import Serializers, client_name
+from .serializers import Serializers, client_name, client_names
 from .settings import Settings
 from .unique import find_unique_rules
 from .user_model import UserModel, mapped_columns
@@ -174,7 +174,7 @@ def _faults_of_accounts(settings: Settings, users: UserModel, serializers: Seria
                 "REGISTER_EMAIL_SERIALIZER_CLASS has no field for the address. Fix: subclass RegisterEmailSerializer,"
                 " or declare email = fields.Email(required=True) in yours."
             )
-        names = {field.data_key or name for name, field in serializers.register().load_fields.items()}
+        names = client_names(serializers.register())
         faults += [
             f"REGISTER_EMAIL_FIRST is True, and registration reads a field {name!r}, which is a name of the link or"
             " of the code. Fix: give the field another data_key."

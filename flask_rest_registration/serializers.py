@@ -161,9 +161,23 @@ def client_name(schema: Schema, attribute: str) -> str | None:
     :param attribute: the model's attribute.
     :returns: the ``data_key`` or name of its field, or None if the schema does not read it.
     """
+    found = _field_of(schema, attribute)
+    return found and (found[1].data_key or found[0])
+
+
+def client_names(schema: Schema) -> set[str]:
+    """Return the names of all fields that a client can send.
+
+    :param schema: the register serializer.
+    """
+    return {field.data_key or name for name, field in schema.load_fields.items()}
+
+
+def _field_of(schema: Schema, attribute: str) -> tuple[str, fields.Field[Any]] | None:
+    """Find the field that reads an attribute, with its name in the schema."""
     for name, field in schema.load_fields.items():
         if (field.attribute or name) == attribute:
-            return field.data_key or name
+            return name, field
     return None
 
 
@@ -175,12 +189,14 @@ def field_faults(schema: Schema, attribute: str, value: object) -> list[str]:
     :param value: what a client would send.
     :returns: what is wrong with it; nothing where the schema does not read the attribute.
     """
-    for name, field in schema.load_fields.items():
-        if (field.attribute or name) == attribute:
-            try:
-                field.deserialize(value, name, {name: value})
-            except ValidationError as error:
-                return _texts(error.messages)
+    found = _field_of(schema, attribute)
+    if found is None:
+        return []
+    name, field = found
+    try:
+        field.deserialize(value, name, {name: value})
+    except ValidationError as error:
+        return _texts(error.messages)
     return []
 
 

@@ -12,7 +12,7 @@ from marshmallow import Schema, fields, validate
 
 from ..fields import EmailAddress
 from ..new_users import PASSWORD
-from ..serializers import client_name
+from ..serializers import client_name, client_names
 from ..state import app_state
 
 #: The fields that take the password.
@@ -67,7 +67,7 @@ def make_body(app: Flask) -> dict[str, Any]:
         email = client_name(schema, registration.model.email.name) or registration.model.email.name
         body = {**_required_values(schema), email: new_address()}
         password = new_password()
-        known = {field.data_key or name for name, field in schema.load_fields.items()}
+        known = client_names(schema)
         body.update({name: password for name in PASSWORDS if name in known})
     return body
 
