@@ -46,31 +46,33 @@ spa: $(VENV)/installed-spa $(NODE_MODULES)
 
 test: export TEST_ROUNDS ?= 5
 test: test-sqlite
-	TEST_SELECTION=core $(BIN)/python -m tests.on_servers $(SERVERS) --quiet $(PARALLEL)
+	$(MAKE) --no-print-directory test-servers
 
 test-sqlite: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing
 
 test-servers: $(VENV)/installed-test
-	$(BIN)/python -m tests.on_servers $(SERVERS) $(PARALLEL)
+	for server in $(SERVERS); do \
+	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m database $(PARALLEL) || exit 1; \
+	done
 
 browser-test: $(VENV)/installed-browser $(NODE_MODULES)
 	$(BIN)/python -m pytest tests/browser $(PARALLEL)
 
 storm: $(VENV)/installed-test
-	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/test_storm.py
+	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/outages/test_storm.py
 
 fuzz: $(VENV)/installed-test
-	$(BIN)/python -m tests.stress.fuzz $(OPTIONS)
+	$(BIN)/python -m tools.fuzz $(OPTIONS)
 
 conformance: $(VENV)/installed-conformance
-	$(BIN)/python -m tests.stress.conformance $(OPTIONS)
+	$(BIN)/python -m tools.conformance $(OPTIONS)
 
 soak: $(VENV)/installed-test
-	$(BIN)/python -m tests.stress.soak $(OPTIONS)
+	$(BIN)/python -m tools.soak $(OPTIONS)
 
 translations: $(VENV)/installed-test
-	$(BIN)/python -m tests.catalogues
+	$(BIN)/python -m tools.catalogues
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

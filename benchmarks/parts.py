@@ -29,7 +29,7 @@ from sign_ups import sign_ups
 from worker import Worker
 
 from flask_rest_registration import RestRegistration, passwords
-from flask_rest_registration.texts import current_language
+from flask_rest_registration.translations.texts import current_language
 
 
 def measure_parts(database: Path, *, smtp_port: int | None, repetitions: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from datetime import timedelta
 
-from flask_rest_registration.settings import describe_settings
+from flask_rest_registration.settings.definitions import describe_settings
 
 _INTRODUCTION = """\
 Settings

@@ -21,12 +21,12 @@ from .exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from .extension import RestRegistration
-from .notifications import (
+from .mail.delivery import (
     send_existing_account_email_notification,
     send_register_verification_email_notification,
 )
-from .pending import PendingRegistrationMixin
-from .serializers import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
+from .model.pending import PendingRegistrationMixin
+from .serializers.schemas import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
 from .signals import user_activated, user_registered
 from .signers import RegisterSigner
 

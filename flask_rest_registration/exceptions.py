@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .texts import gettext_noop
+from .translations.texts import gettext_noop
 
 #: Texts for people by the name under which the client sent the field.
 FieldErrors = Mapping[str, Sequence[str]]

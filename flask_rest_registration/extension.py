@@ -8,10 +8,10 @@ from importlib import import_module
 from flask import Blueprint, Flask
 from marshmallow import Schema
 
-from .cli import add_commands
-from .contradictions import CELERY_MODULE, queues_mails
+from .commands.group import add_commands
 from .exceptions import ConfigurationError
-from .settings import read_settings
+from .settings.contradictions import CELERY_MODULE, queues_mails
+from .settings.definitions import read_settings
 from .state import EXTENSION_KEY, AppState, app_state
 from .views import add_views
 

@@ -9,7 +9,7 @@ from marshmallow import ValidationError
 from werkzeug.security import generate_password_hash
 from zxcvbn_rs_py import zxcvbn
 
-from .texts import gettext, gettext_noop, ngettext
+from .translations.texts import gettext, gettext_noop, ngettext
 
 PasswordValidator = Callable[[str, Mapping[str, object]], object]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from blinker import NamedSignal, Namespace
 from flask import Flask
 
-from .database_errors import without_text
+from .database.errors import without_text
 from .safe_logging import log_exception
-from .settings import propagates_exceptions
+from .settings.definitions import propagates_exceptions
 
 _namespace = Namespace()
 

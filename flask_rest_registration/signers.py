@@ -13,7 +13,7 @@ from itsdangerous.encoding import base64_decode
 
 from . import clock
 from .exceptions import ConfigurationError
-from .pending import PendingRegistrationMixin
+from .model.pending import PendingRegistrationMixin
 from .state import Registration, current_registration
 
 # A signature made for one purpose is accepted for no other.

@@ -11,15 +11,15 @@ from typing import cast
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
-from .accounts import Accounts
+from .database.accounts import Accounts
+from .database.pending import PendingRegistrations
 from .exceptions import ConfigurationError
-from .model_inspection import inspect_user_model, model_warnings, refuse_unfilled_key
-from .pending import inspect_pending_model
-from .pending_statements import PendingRegistrations
-from .serializers import Serializers
-from .settings import Settings, resolve_settings, secret_keys, setting_origins
-from .smtp import DeadlineTLSContext
-from .user_model import UserModel
+from .mail.smtp import DeadlineTLSContext
+from .model.inspection import inspect_user_model, model_warnings, refuse_unfilled_key
+from .model.pending import inspect_pending_model
+from .model.user_model import UserModel
+from .serializers.schemas import Serializers
+from .settings.definitions import Settings, resolve_settings, secret_keys, setting_origins
 
 #: The key of ``app.extensions``.
 EXTENSION_KEY = "rest_registration"

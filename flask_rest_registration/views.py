@@ -13,7 +13,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, default_exceptions
 from werkzeug.local import LocalProxy
 
-from . import email_first, registration, resend
 from .exceptions import (
     WHOLE_OBJECT,
     InvalidInput,
@@ -24,7 +23,8 @@ from .exceptions import (
     UnsupportedMediaType,
 )
 from .state import current_registration
-from .texts import gettext
+from .translations.texts import gettext
+from .workflows import email_first, register, resend
 
 _LONGEST_BODY = 64 * 1024
 _DEEPEST_NESTING = 64
@@ -60,11 +60,11 @@ def _register() -> tuple[Response, int]:
     state = current_registration()
     if state.settings.register_email_first:
         return jsonify(email_first.register(state, _read_json, request=_real_request())), 202
-    return jsonify(registration.register(state, _read_json, request=_real_request())), 201
+    return jsonify(register.register(state, _read_json, request=_real_request())), 201
 
 
 def _verify_registration() -> tuple[Response, int]:
-    body, status = registration.verify(current_registration(), _read_json, request=_real_request())
+    body, status = register.verify(current_registration(), _read_json, request=_real_request())
     return jsonify(body), status
 
 

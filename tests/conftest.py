@@ -11,12 +11,11 @@ from flask import Flask
 from hypothesis import HealthCheck, settings
 
 from flask_rest_registration import user_activated, user_registered
-
-from .support import apps
-from .support.apps import Builder
-from .support.clock import Clock
-from .support.databases import CHOSEN, ON_SQLITE, Databases, Files, chosen_server
-from .support.mail_servers import CERTIFICATE, RecordingServer
+from tests.support import apps
+from tests.support.apps import Builder
+from tests.support.clock import Clock
+from tests.support.databases import CHOSEN, ON_SQLITE, Databases, Files, chosen_server
+from tests.support.mail_servers import CERTIFICATE, RecordingServer
 
 # They need Chromium: "make browser-test" names their folder.
 collect_ignore = ["browser"]
@@ -30,9 +29,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_on(*databases): what these alone do, such as SQLite's lock of a file")
+    config.addinivalue_line("markers", 'database: the database decides: "make test" runs it on every server')
+    config.addinivalue_line("markers", "programs: starts programs of its own: one version of Python is enough")
     server = chosen_server()
     if server is not None and not hasattr(config, "workerinput") and (failure := server.failure()):
-        raise pytest.UsageError(failure)
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            raise pytest.UsageError(failure)
+        pytest.exit(f"{failure}: the tests on it are skipped.", returncode=0)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,21 +44,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return ((os.cpu_count() or 1) * 3 + 1) // 2
 
 
-CORE_ALONE = not ON_SQLITE and os.environ.get("TEST_SELECTION") == "core"
-
-#: With ``TEST_SELECTION=core``, what runs on a server: the modules in which the database decides most.
-CORE = {
-    "test_codes",
-    "test_concurrency",
-    "test_email_first",
-    "test_hostile_input",
-    "test_pending_races",
-    "test_processes",
-    "test_register",
-    "test_resend",
-    "test_user_models",
-    "test_verify",
-}
 _DESELECTED = pytest.StashKey[dict[str, int]]()
 
 
@@ -68,12 +56,6 @@ def _reason_to_deselect(item: pytest.Item) -> str | None:
     if "server_databases" not in getattr(item, "fixturenames", ()):
         return "without an app on the database of this run"
     return None
-
-
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the modules that are not in the core, where that alone is asked for."""
-    is_module = collection_path.match("test_*.py")
-    return True if CORE_ALONE and is_module and collection_path.stem not in CORE else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,8 +79,6 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for reason, count in config.stash.get(_DESELECTED, {}).items():
         terminalreporter.write_line(f"On {CHOSEN}, {count} tests {reason} are left out.")
-    if CORE_ALONE:
-        terminalreporter.write_line(f"On {CHOSEN}, the {len(CORE)} modules are run in which the database decides most.")
 
 
 @pytest.fixture(autouse=True)

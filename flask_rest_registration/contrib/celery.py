@@ -23,10 +23,10 @@ from celery.exceptions import Reject
 from flask_mail import Message
 
 from ..exceptions import ConfigurationError, EmailNotSent, RecipientRefused
-from ..notifications import ConnectingSender, Deliver, Delivery, link_sender, notice_sender
+from ..mail.delivery import ConnectingSender, Deliver, Delivery, link_sender, notice_sender
+from ..mail.smtp import Deadline
 from ..safe_logging import traceback_without_text
 from ..signals import send_signal
-from ..smtp import Deadline
 from ..state import Registration, current_registration
 
 #: Sent by a worker when a queued mail is given up: ``sender`` is the app, ``recipient`` (the address) and ``error``

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
-from ..smtp import Deadline, DeadlineTLSContext, connect
-from ..texts import gettext
+from ..mail.smtp import Deadline, DeadlineTLSContext, connect
+from ..translations.texts import gettext
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from apispec.yaml_utils import dict_to_yaml
 from flask import Flask
 from marshmallow import EXCLUDE, Schema
 
-from ..email_first import ASKED
 from ..exceptions import (
     WHOLE_OBJECT,
     CodeInvalid,
@@ -34,15 +33,16 @@ from ..exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from ..login import log_in_with_flask_login
-from ..registration import VERIFIED
-from ..resend import RESENT
-from ..serializers import (
+from ..serializers.schemas import (
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
     ResendVerificationSerializer,
     VerifyRegistrationSerializer,
 )
 from ..state import EXTENSION_KEY, Registration, app_state
+from ..workflows.email_first import ASKED
+from ..workflows.register import VERIFIED
+from ..workflows.resend import RESENT
 from .openapi_schemas import PREFIX, Json, SchemaComponents
 
 _VERSION = "3.1.0"

@@ -12,10 +12,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import RAISE, Schema
 from marshmallow.fields import Field
 
-from ..fields import Code, EmailAddress, LinkValue, not_blank
 from ..passwords import LONGEST, SHORTEST, validate_length
-from ..serializers import VerifyRegistrationSerializer
-from ..settings import Settings
+from ..serializers.fields import Code, EmailAddress, LinkValue, not_blank
+from ..serializers.schemas import VerifyRegistrationSerializer
+from ..settings.definitions import Settings
 
 Json = dict[str, Any]
 

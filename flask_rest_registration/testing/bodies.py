@@ -10,10 +10,10 @@ from uuid import uuid4
 from flask import Flask
 from marshmallow import Schema, fields, validate
 
-from ..fields import EmailAddress
-from ..new_users import PASSWORD
-from ..serializers import client_name, client_names
+from ..serializers.fields import EmailAddress
+from ..serializers.schemas import client_name, client_names
 from ..state import app_state
+from ..workflows.new_user import PASSWORD
 
 #: The fields that take the password.
 PASSWORDS = (PASSWORD, f"{PASSWORD}_confirm")

@@ -21,18 +21,19 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from werkzeug.security import check_password_hash
 from werkzeug.test import TestResponse
 
-from .. import clock, email_first
+from .. import clock
 from ..addresses import to_recipient
-from ..attributes import Flag
-from ..notifications import Send
-from ..pending import PendingRegistrationMixin
-from ..pending_statements import PendingRegistrations
-from ..serializers import client_name
-from ..settings import Settings
+from ..database.pending import PendingRegistrations
+from ..mail.delivery import Send
+from ..model.attributes import Flag
+from ..model.pending import PendingRegistrationMixin
+from ..model.user_model import UserModel
+from ..serializers.schemas import client_name
+from ..settings.definitions import Settings
 from ..signals import user_activated
 from ..signers import RegisterSigner, accepts_code, make_code
 from ..state import EXTENSION_KEY, Registration
-from ..user_model import UserModel
+from ..workflows import email_first
 from .bodies import NoBody, make_email_body
 
 T = TypeVar("T")

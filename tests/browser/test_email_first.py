@@ -7,9 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from ..support.clock import Clock
-from ..support.links import with_other_character
-from ..support.mail_servers import RecordingServer
+from tests.support.clock import Clock
+from tests.support.links import with_other_character
+from tests.support.mail_servers import RecordingServer
+
 from .looks import Looks
 from .serializers import OneAccountPerHousehold
 from .sites import Site

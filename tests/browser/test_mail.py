@@ -6,7 +6,8 @@ import pytest
 from flask_babel import Babel
 from playwright.sync_api import Page, expect
 
-from ..support.clock import Clock
+from tests.support.clock import Clock
+
 from .looks import WCAG, Looks
 from .sites import Site
 from .steps import ACCOUNT, ADDRESS, expect_heading, signed_up

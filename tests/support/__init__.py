@@ -89,10 +89,10 @@ Modules
         ``with serving("app.py", folder=...) as url`` for servers in a process of their own.
 
 Races
-    ``test_concurrency.py`` and ``test_pending_races.py`` use ``at_once``; their databases are files, since one in
+    ``test_account_races.py`` and ``test_pending_races.py`` use ``at_once``; their databases are files, since one in
     memory has one connection.
 
 The plugin
-    ``flask_rest_registration.testing`` is tried by ``test_testing.py``, in runs of pytest inside pytest, against the
+    ``flask_rest_registration.testing`` is tried by ``test_attacks.py``, in runs of pytest inside pytest, against the
     good models of ``models`` and the applications with one mistake each of ``tests/bad_apps``.
 """

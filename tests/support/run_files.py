@@ -20,7 +20,7 @@ def run_file(name: str) -> None:
     module = importlib.import_module(Path(name).with_suffix("").as_posix().replace("/", "."))
     app = getattr(module, "app", None)
     if isinstance(app, Flask) and "rest_registration" in app.extensions:
-        from flask_rest_registration.checks import check_app
+        from flask_rest_registration.commands.check import check_app
 
         with app.app_context():
             errors = check_app(app).errors

@@ -7,7 +7,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from ...settings import LONGEST_COOLDOWN
+from ...settings.definitions import LONGEST_COOLDOWN
 from ..bodies import PASSWORDS, new_address, new_password
 from ..target import REGISTER, Target, at_once, stored_address, told
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from ...pending_statements import MAILS_WITH_CODE, MOST_ATTEMPTS
-from ...settings import LONGEST_COOLDOWN
+from ...database.pending import MAILS_WITH_CODE, MOST_ATTEMPTS
+from ...settings.definitions import LONGEST_COOLDOWN
 from ..bodies import new_address
 from ..target import Body, Target, at_once, told
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ...settings import LOCK_OUT_FIELDS
+from ...settings.definitions import LOCK_OUT_FIELDS
 from ...signers import RegisterSigner
 from ..bodies import new_address
 from ..target import CHECK, VERIFY, Target, at_once, told

@@ -13,7 +13,7 @@ import pytest
 from flask import Request
 
 from ... import clock
-from ...notifications import Send
+from ...mail.delivery import Send
 from ..target import Target, stored_address, told
 
 

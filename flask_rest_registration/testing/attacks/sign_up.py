@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...settings import Settings
-from ...user_model import python_type
+from ...model.user_model import python_type
+from ...settings.definitions import Settings
 from ..bodies import PASSWORDS, new_address, new_password
 from ..hostile import bodies_like
 from ..target import CHECK, REGISTER, RESEND, VERIFY, Target, at_once, is_accepted, stored_address, told

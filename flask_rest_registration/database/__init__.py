@@ -1,0 +1,1 @@
+"""Every statement, in the application's own session."""

@@ -1,0 +1,232 @@
+"""Finding the application's user model, once, and checking what registration needs of it."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import orm as sa_orm
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.ext.hybrid import hybrid_property
+
+from ..exceptions import ConfigurationError
+from ..settings.definitions import FLAG_FIELDS, LOCK_OUT_FIELDS, Settings
+from .attributes import Attribute, Flag, PasswordTarget
+from .unique import find_unique_rules
+from .user_model import UserModel, mapped_columns, python_type
+
+
+def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
+    """Find the user model and everything that registration has to know of it.
+
+    :param db: the application's Flask-SQLAlchemy extension.
+    :param settings: the app's settings.
+    :returns: the model's description.
+    :raises ConfigurationError: naming all that it lacks, with the fix.
+    """
+    cls = settings.user_model or _find_user_class(db)
+    try:
+        mapper = sa.inspect(cls)
+    except NoInspectionAvailable:
+        raise ConfigurationError(
+            f"USER_MODEL is {cls.__name__}, which is not a mapped class: give a subclass of db.Model."
+        ) from None
+    finder = _Finder(cls, mapper, settings)
+    email, link_id, flag = finder.email(), finder.link_id(), finder.flag()
+    password = finder.password()
+    if finder.faults or email is None or link_id is None or password is None:
+        raise ConfigurationError(*finder.faults)
+    rules = tuple(find_unique_rules(mapper))
+    return UserModel(cls, mapper, email, finder.keys(), link_id, flag, password, rules)
+
+
+def _find_user_class(db: SQLAlchemy) -> type[Any]:
+    registry: sa_orm.registry = db.Model.registry  # type: ignore[attr-defined]  # made by Flask-SQLAlchemy
+    found: list[type[Any]] = [mapper.class_ for mapper in registry.mappers if mapper.class_.__name__ == "User"]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigurationError(
+            "No model named User was found on db.Model: name yours with the setting USER_MODEL, such as"
+            " 'shop.models.Account', and import it before the first request."
+        )
+    paths = ", ".join(sorted(f"'{cls.__module__}.{cls.__qualname__}'" for cls in found))
+    raise ConfigurationError(f"More than one model is named User: choose one with the setting USER_MODEL: {paths}.")
+
+
+class _Finder:
+    """Looks for each part of a model and collects what is wrong with it."""
+
+    def __init__(self, cls: type[Any], mapper: sa_orm.Mapper[Any], settings: Settings) -> None:
+        self._cls = cls
+        self._mapper = mapper
+        self._settings = settings
+        self._columns = mapped_columns(mapper)
+        self.faults: list[str] = []
+
+    def _attribute(self, name: str, setting: str) -> Attribute | None:
+        if name in self._columns:
+            return Attribute(name, self._columns[name])
+        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Name one of the model's columns.")
+        return None
+
+    def _not_a_column(self, name: str) -> str:
+        if hasattr(self._cls, name):
+            owner = next((cls for cls in self._cls.__mro__ if name in vars(cls)), self._cls)
+            kind = type(vars(owner).get(name)).__name__
+            return (
+                f"{self._cls.__name__}.{name} is no column but a {kind}, which comes from"
+                f" {owner.__module__}.{owner.__qualname__}."
+            )
+        return f"{self._cls.__name__} has no such column. It has: {', '.join(self._columns)}."
+
+    def keys(self) -> tuple[Attribute, ...]:
+        """Return the primary key's attributes."""
+        names = (self._mapper.get_property_by_column(column).key for column in self._mapper.primary_key)
+        return tuple(Attribute(name, self._columns[name]) for name in names)
+
+    def email(self) -> Attribute | None:
+        """Return the e-mail attribute, which must be unique."""
+        attribute = self._attribute(self._settings.user_email_field, "USER_EMAIL_FIELD")
+        if attribute and not self._is_unique(attribute.column):
+            self.faults.append(
+                f"USER_EMAIL_FIELD is {attribute.name!r}, and {self._cls.__name__}.{attribute.name} is not unique in"
+                " the database, so that two people could have one address: add unique=True to its column (and a"
+                " migration)."
+            )
+        return attribute
+
+    def _is_unique(self, column: sa.Column[Any]) -> bool:
+        return any(rule.covers_only(column) for rule in find_unique_rules(self._mapper))
+
+    def link_id(self) -> Attribute | None:
+        """Return the attribute that stands in the link: unique, and an integer, text or UUID."""
+        name = self._settings.user_verification_id_field
+        if name is None:
+            keys = self.keys()
+            if len(keys) == 1:
+                return self._checked_link_id(keys[0])
+            self.faults.append(
+                f"{self._cls.__name__} has a primary key of {len(keys)} columns: name one unique column for the link"
+                " with the setting USER_VERIFICATION_ID_FIELD."
+            )
+            return None
+        attribute = self._attribute(name, "USER_VERIFICATION_ID_FIELD")
+        return attribute and self._checked_link_id(attribute)
+
+    def _checked_link_id(self, attribute: Attribute) -> Attribute:
+        if not self._is_unique(attribute.column):
+            self.faults.append(
+                f"USER_VERIFICATION_ID_FIELD is {attribute.name!r}, whose column is not unique: a link would stand"
+                " for several accounts. Add unique=True or choose the primary key."
+            )
+        kind = python_type(attribute.column)
+        if kind not in {int, str, UUID}:
+            self.faults.append(
+                f"{self._cls.__name__}.{attribute.name} has the type {attribute.column.type!r}, which a link cannot"
+                " name: set USER_VERIFICATION_ID_FIELD to a unique column of integers, text or UUIDs."
+            )
+        return attribute
+
+    def flag(self) -> Flag | None:
+        """Return the verification flag; it may be missing only while verification is off."""
+        name = self._settings.user_verification_flag_field
+        if name is None:
+            name = next((name for name in FLAG_FIELDS if name in self._columns), None)
+            if name is None:
+                self._miss_flag()
+                return None
+        attribute = self._attribute(name, "USER_VERIFICATION_FLAG_FIELD")
+        if attribute is None:
+            return None
+        kind = python_type(attribute.column)
+        if kind is bool or (kind is datetime and attribute.column.nullable):
+            return Flag(attribute.name, attribute.column, is_time=kind is datetime)
+        self.faults.append(
+            f"The verification flag {self._cls.__name__}.{name} has the type {attribute.column.type!r}"
+            f"{' NOT NULL' if kind is datetime else ''}: it must be a Boolean, or a DateTime that is nullable"
+            " (NULL means not verified)."
+        )
+        return None
+
+    def _miss_flag(self) -> None:
+        if not self._settings.register_verification_enabled:
+            return
+        properties = [name for name in FLAG_FIELDS if hasattr(self._cls, name)]
+        seen = "".join(f" {self._not_a_column(name)}" for name in properties)
+        self.faults.append(
+            f"{self._cls.__name__} has no column that says whether the address is verified: add"
+            " email_verified_at = db.Column(db.DateTime), or name yours with USER_VERIFICATION_FLAG_FIELD."
+            f"{seen}"
+        )
+
+    def password(self) -> PasswordTarget | None:
+        """Return where a password goes."""
+        given = self._settings.user_password_field
+        if given is not None:
+            found = self._attribute(given, "USER_PASSWORD_FIELD")
+            return PasswordTarget("column", given) if found else None
+        if callable(getattr(self._cls, "set_password", None)):
+            return PasswordTarget("method", "set_password")
+        if _has_setter(inspect.getattr_static(self._cls, "password", None)):
+            return PasswordTarget("property", "password")
+        for name in ("password_hash", "password"):
+            if name in self._columns:
+                return PasswordTarget("column", name)
+        self.faults.append(
+            f"{self._cls.__name__} has no place for a password: add a column password_hash (String(255)), or a"
+            " method set_password(), or name a column with USER_PASSWORD_FIELD."
+        )
+        return None
+
+
+def _has_setter(attribute: object) -> bool:
+    if isinstance(attribute, hybrid_property):
+        return attribute.fset is not None
+    return isinstance(attribute, property) and attribute.fset is not None
+
+
+def locks_people_out(flag: Flag) -> bool:
+    """Tell whether a verification flag has a name that applications also use to lock people out.
+
+    :param flag: the flag.
+    """
+    return not flag.known_names.isdisjoint(LOCK_OUT_FIELDS)
+
+
+def model_warnings(settings: Settings, model: UserModel) -> list[str]:
+    """Return what is dangerous about a user model though it works.
+
+    :param settings: the app's settings.
+    :param model: the user model.
+    :returns: sentences for the developer.
+    """
+    if settings.register_email_first or model.flag is None or not locks_people_out(model.flag):
+        return []
+    warning = (
+        f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
+        " people out as well, and an old link would lift such a lock: add a column email_verified_at ="
+        " db.Column(db.DateTime) and leave this one to the application."
+    )
+    return [warning]
+
+
+def refuse_unfilled_key(model: UserModel, *, dialect: str) -> None:
+    """Refuse a key that the database does not count: SQLite counts columns of the type INTEGER only.
+
+    :param model: the user model.
+    :param dialect: SQLAlchemy's name of the database.
+    :raises ConfigurationError: with the fix.
+    """
+    key = model.keys[0]
+    counted = key.column.table.autoincrement_column
+    if dialect == "sqlite" and counted is not None and counted.type.compile(dialect=sqlite.dialect()) != "INTEGER":
+        raise ConfigurationError(
+            f"{model.name}.{key.name} has the type {counted.type!r}, for which SQLite does not make keys: declare"
+            " db.BigInteger().with_variant(db.Integer, 'sqlite')."
+        )

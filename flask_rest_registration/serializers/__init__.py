@@ -1,0 +1,1 @@
+"""The marshmallow schemas and their fields."""

@@ -1,0 +1,1 @@
+"""The settings: one definition each, read and checked."""

@@ -1,0 +1,194 @@
+"""The documentation: generated pages are up to date, what pages name exists, and every example works as shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flask_rest_registration
+from flask_rest_registration import RequestRefused
+from flask_rest_registration.settings.definitions import describe_settings
+from tests.support.pages import DOCS, ILLUSTRATIONS, ROOT, Story, blocks, commands, pages
+
+pytestmark = pytest.mark.programs
+
+TESTS = Path(__file__).parents[1]
+
+#: Pages whose examples need more than a folder, such as servers of their own: the modules that run them.
+TOLD_ELSEWHERE = {
+    "celery.rst": "test_celery_page.py",
+    "commands.rst": "test_examples.py",
+    "openapi.rst": "test_examples.py",
+}
+
+EXECUTED = {"python", "console"}
+STORIES = [
+    page
+    for page in pages()
+    if page.name not in TOLD_ELSEWHERE and any(block.language in EXECUTED for block in blocks(page))
+]
+PAGES = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+
+
+def below(kind: type[Any]) -> set[type[Any]]:
+    return {kind}.union(*(below(subclass) for subclass in kind.__subclasses__()))
+
+
+# Pages that are generated, and names that have to exist
+
+
+@pytest.mark.parametrize("name", ["settings", "errors"])
+def test_a_generated_page_is_what_the_definitions_in_the_code_say(name: str) -> None:
+    render = runpy.run_path(str(DOCS / f"generate_{name}.py"))["render"]
+
+    assert (DOCS / f"{name}.rst").read_text(encoding="utf-8") == render()
+
+
+def test_every_refusal_is_on_the_page_of_codes_and_no_other() -> None:
+    page = (DOCS / "errors.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^([\w-]+)\n-+$", page, re.MULTILINE)) == {kind.code for kind in below(RequestRefused)}
+
+
+def test_the_page_of_the_api_answers_every_code_with_its_status_and_no_other() -> None:
+    page = (DOCS / "http.rst").read_text(encoding="utf-8")
+    in_tables = {(int(status), code) for status, code in re.findall(r"^(\d{3})  +``([a-z-]+)``", page, re.MULTILINE)}
+    in_text = {(int(status), code) for status, code in re.findall(r"(\d{3})\s+``([a-z-]+)``", page)}
+    assert in_tables | in_text == {(kind.status, kind.code) for kind in below(RequestRefused) if "code" in vars(kind)}
+
+
+def test_the_page_of_the_api_has_every_endpoint_and_no_other(build: Any) -> None:
+    rules = {rule.rule for rule in build().app.url_map.iter_rules() if rule.endpoint.startswith("rest_registration.")}
+    page = (DOCS / "http.rst").read_text(encoding="utf-8")
+    named = set(re.findall(r"^``POST (\S+)``\n-+$", page, re.MULTILINE))
+    assert {f"/api/v1/accounts/{name}" for name in named} == {rule for rule in rules if rule.endswith("/")}
+
+
+def test_the_reference_has_every_public_name_and_no_other() -> None:
+    page = (DOCS / "api.rst").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto(?:class|exception|function|data):: (\w+)$", page, re.MULTILINE)
+    assert sorted(documented) == sorted(flask_rest_registration.__all__)
+
+
+@PAGES
+def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
+    known = {setting.name for setting in describe_settings()}
+    text = page.read_text(encoding="utf-8")
+    if page.name == "coming_from_django.rst":  # whose tables name that project's settings at the left
+        text = re.sub(r"^   \* - .*\n(?:       .*\n)*", "", text, flags=re.MULTILINE)
+    named = re.findall(r"``((?:USER|REGISTER|VERIFICATION|PASSWORD|LOGIN|URL)_[A-Z_]+)``", text)
+    assert [name for name in named if name not in known] == []
+
+
+@PAGES
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    sources: list[str] = []
+    was_module = False
+    for name in re.findall(r"``(test_\w+(?:\.py)?)``", page.read_text(encoding="utf-8")):
+        is_module = name.endswith(".py")
+        if is_module:
+            sources = sources if was_module else []  # several modules may share what is named after them
+            sources.append(next(TESTS.rglob(name)).read_text(encoding="utf-8"))
+        else:
+            assert sources, f"{name} stands after no module"
+            assert any(f"def {name}(" in source for source in sources), name
+        was_module = is_module
+
+
+def test_each_attack_on_the_page_of_security_has_its_test() -> None:
+    rows = re.findall(r"^   \* - (.*\n(?:     .*\n)*)", (DOCS / "security.rst").read_text("utf-8"), re.MULTILINE)
+    attacks = [row for row in rows if not row.startswith("Attack\n")]
+    assert len(attacks) > 25
+    assert [row for row in attacks if not re.search(r"``test_\w+\.py``:\s+``test_\w+``", row)] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
+def test_every_page_begins_with_what_it_shows(page: Path) -> None:
+    text = re.sub(r"\n\.\. Generated .*\n", "", page.read_text(encoding="utf-8"))
+    first = text.split("\n\n")[1]
+    assert re.search(r"\bThis page shows\b", first), first
+
+
+# Examples
+
+
+@pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
+def test_every_file_and_every_command_of_a_page_works_as_it_is_shown(page: Path, tmp_path: Path) -> None:
+    # A README has no captions: what it shows before any is saved as signup.py, says its text.
+    first_file = "signup.py" if page.name == "README.rst" else None
+    if page.name == "email_first.rst":  # test_programs.py runs its migration
+        (tmp_path / "alembic.py").write_text("op = None\n", encoding="utf-8")
+    with Story(page, tmp_path, first_file=first_file) as story:
+        story.tell()
+    assert story.told == blocks(page)
+
+
+@PAGES
+def test_no_example_of_a_page_is_left_out(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"^ *\.\. +(?:code|code-block|sourcecode|literalinclude|parsed-literal)::", text, re.MULTILINE)
+    found = blocks(page)
+    assert len(found) == len(shown)
+    assert ">>>" not in text, "a doctest: show the program and what it prints"
+    assert re.findall(r"^(?! *\.\. ).*::\s*$", text, re.MULTILINE) == [], "a block without a language"
+    assert {block.language for block in found} <= EXECUTED | ILLUSTRATIONS
+    assert page in STORIES or page.name in TOLD_ELSEWHERE or not any(block.language in EXECUTED for block in found)
+    for block in found:
+        if block.language == "json":
+            json.loads(block.text)
+        if block.language == "console":
+            assert commands(block)
+
+
+@pytest.mark.parametrize(("page", "module"), TOLD_ELSEWHERE.items())
+def test_what_is_told_elsewhere_is_told_there(page: str, module: str) -> None:
+    assert f'"{page}"' in next(TESTS.rglob(module)).read_text(encoding="utf-8")
+
+
+def test_a_story_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
+    for number, (shown, complaint) in enumerate(
+        [
+            (".. code-block:: python\n   :caption: a.py\n\n   1 / 0\n", "ZeroDivisionError"),
+            (".. code-block:: console\n\n   $ python -c 'print(1)'\n   2\n", "printed\n1"),
+            (".. code-block:: console\n\n   $ false\n", "false"),
+            (".. code-block:: console\n\n   $ make nothing\n", "no such target"),
+            (".. code-block:: python\n\n   1 + 1\n", "needs its name"),
+            (".. code-block:: fortran\n\n   END\n", "fortran"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        page = folder / "page.rst"
+        page.write_text(shown, encoding="utf-8")
+        with Story(page, folder) as story, pytest.raises(AssertionError, match=re.escape(complaint)):
+            story.tell()
+
+
+def test_every_file_that_a_page_includes_is_there() -> None:
+    for page in pages():
+        for name in re.findall(r"^ +:file: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert (page.parent / name).exists(), name
+    assert (ROOT / "docs" / "workflow.svg").exists()
+
+
+def test_every_picture_that_a_page_shows_is_there_and_small() -> None:
+    pictures = set((DOCS / "images").glob("*.png"))
+    shown = set()
+    for page in (*DOCS.glob("*.rst"), *(DOCS.parent / "examples").glob("*/*.rst"), DOCS.parent / "README.rst"):
+        found = re.findall(r"(?:image|figure):: (\S+)", page.read_text(encoding="utf-8"))
+        shown |= {(page.parent / name).resolve() for name in found}
+    assert [name for name in shown if not name.exists()] == []
+    assert pictures
+    assert [picture.name for picture in pictures if picture.stat().st_size > 150_000] == []
+
+
+def test_the_lock_file_of_the_front_end_names_no_host_of_a_registry() -> None:
+    lock = json.loads((DOCS.parent / "examples" / "spa" / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages
+    assert [name for name, entry in packages.items() if "resolved" in entry] == []
+    assert [name for name, entry in packages.items() if "integrity" not in entry] == []

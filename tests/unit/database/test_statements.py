@@ -1,0 +1,444 @@
+"""What a request asks of the database: how many statements, each by an index, none after the COMMIT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from marshmallow import Schema, fields
+from sqlalchemy import event, insert, inspect
+
+from flask_rest_registration import RegisterSigner, user_activated, user_registered
+from tests.support import models
+from tests.support.apps import CHECK_LINK, OMITTED, REGISTER, RESEND, VERIFY, Builder, Built
+from tests.support.clock import Clock
+from tests.support.databases import ON_SQLITE
+from tests.support.links import changed, code_of, link_in, values_of
+from tests.support.mail_servers import RecordingServer
+from tests.support.statements import Statements, recorded
+
+
+class EveryAttribute(Schema):
+    """Shows all that the usual model has."""
+
+    id = fields.Integer()
+    email = fields.String()
+    username = fields.String()
+    password_hash = fields.Function(lambda user: len(user.password_hash))
+    email_verified_at = fields.DateTime()
+
+
+def fill(built: Built, count: int) -> None:
+    """Store that many accounts."""
+    rows = [
+        {"email": f"user{number}@example.com", "username": f"user{number}", "password_hash": "x"}
+        for number in range(count)
+    ]
+    with built.app.app_context():
+        built.db.session.execute(insert(built.User), rows)
+        built.db.session.commit()
+
+
+@pytest.fixture(params=[10, 10_000], ids="{} users".format)
+def built(request: pytest.FixtureRequest, build: Builder) -> Built:
+    app = build()
+    fill(app, request.param)
+    return app
+
+
+@contextmanager
+def reading_every_attribute(built: Built) -> Iterator[list[dict[str, Any]]]:
+    """Connect receivers of both signals that read all that the user has."""
+    seen: list[dict[str, Any]] = []
+    names = [attribute.key for attribute in inspect(built.User).column_attrs]
+
+    def read(sender: Flask, user: Any, request: object) -> None:
+        seen.append({name: getattr(user, name) for name in names})
+
+    with user_registered.connected_to(read, sender=built.app), user_activated.connected_to(read, sender=built.app):
+        yield seen
+
+
+def link_of(built: Built, user_id: int) -> str:
+    with built.app.app_context():
+        return RegisterSigner.for_user(built.db.session.get(built.User, user_id)).get_url()
+
+
+# How many
+
+
+def test_register_is_one_insert(built: Built) -> None:
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.register().status_code == 201
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT"]
+    assert seen[0]["email"] == "ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("taken", "fields_taken"),
+    [
+        ({"email": "user7@example.com"}, {"email"}),
+        ({"username": "user7"}, {"username"}),
+        ({"email": "user7@example.com", "username": "user8"}, {"email", "username"}),
+    ],
+    ids=["address", "name", "both"],
+)
+def test_register_with_something_taken_is_one_insert_and_one_select(
+    built: Built, taken: dict[str, str], fields_taken: set[str]
+) -> None:
+    with recorded(built.engine) as statements:
+        answer = built.register(**taken)
+    assert set(answer.get_json()["errors"]) == fields_taken
+    assert statements.kinds[:4] == ["BEGIN", "INSERT", "ROLLBACK", "BEGIN"]
+    assert statements.queries == ["INSERT", "SELECT"]
+
+
+def test_verify_is_one_select_and_one_update(built: Built) -> None:
+    link = link_of(built, 7)
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.verify(link).status_code == 200
+    assert statements.kinds == ["BEGIN", "SELECT", "COMMIT", "BEGIN", "UPDATE", "COMMIT"]
+    assert seen[0]["email_verified_at"] is not None
+
+
+def test_a_repeated_or_forged_link_is_one_select_and_no_link_at_all_none(built: Built) -> None:
+    values = values_of(link_of(built, 7))
+    assert built.verify(values).status_code == 200
+    cases: list[tuple[Mapping[str, object], list[str]]] = [
+        (values, ["SELECT"]),
+        (changed(values, signature="x"), ["SELECT"]),
+        (changed(values, user_id="999999"), ["SELECT"]),
+        (changed(values, user_id="x"), []),
+        ({}, []),
+    ]
+    for sent, queries in cases:
+        with recorded(built.engine) as statements:
+            built.verify(sent)
+        assert statements.queries == queries, sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [{"email": "nobody"}, {"password": "1234"}, {"password_confirm": "x"}, {"is_admin": True}, {"username": ""}],
+    ids=str,
+)
+def test_a_registration_refused_by_its_validation_is_no_statement_and_no_connection(
+    build: Builder, sent: dict[str, object]
+) -> None:
+    built = build()
+    with recorded(built.engine) as statements:
+        assert built.register(**sent).status_code == 400
+    assert statements.kinds == []
+
+
+@pytest.mark.parametrize("name", models.ALL)
+def test_every_model_needs_no_more_statements(build: Builder, smtp: RecordingServer, name: str) -> None:
+    built = build(models.ALL[name])
+    tables = 2 if name == "inheritance_subclass" else 1  # joined inheritance: one INSERT for each table
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.register().status_code == 201
+    assert statements.queries == ["INSERT"] * tables
+
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.queries == ["SELECT", "UPDATE"]
+    assert len(seen) == 1
+
+
+def test_without_verification_register_is_one_insert_too(build: Builder) -> None:
+    built = build(models.boolean_flag, registration={"REGISTER_VERIFICATION_ENABLED": False})
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT"]
+
+
+# Nothing after the COMMIT
+
+
+def test_nothing_is_read_after_the_commit_though_serializer_receivers_and_handler_read_every_attribute(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    handled: list[dict[str, Any]] = []
+    built = build(
+        registration={
+            "REGISTER_OUTPUT_SERIALIZER_CLASS": EveryAttribute,
+            "REGISTER_VERIFICATION_AUTO_LOGIN": True,
+            "LOGIN_HANDLER": lambda request, user: handled.append(EveryAttribute().dump(user)),
+        }
+    )
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.register().get_json()["password_hash"] > 0
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    kinds = [kind for kind in statements.kinds if kind != "BEGIN"]
+    assert kinds == ["INSERT", "COMMIT", "SELECT", "COMMIT", "UPDATE", "COMMIT"]
+    assert (len(seen), len(handled)) == (2, 1)
+    assert handled[0]["email_verified_at"] is not None
+
+
+def test_no_savepoint_is_set(built: Built, smtp: RecordingServer) -> None:
+    with recorded(built.engine) as statements:
+        built.register()
+        built.register()
+        built.verify(link_in(smtp.message))
+    assert len(statements.queries) == 5
+    assert not {"SAVEPOINT", "RELEASE"} & set(statements.kinds)
+
+
+@pytest.mark.parametrize("expires", [True, False])
+def test_expire_on_commit_of_the_applications_session_is_as_before(
+    build: Builder, smtp: RecordingServer, expires: bool
+) -> None:
+    built = build()
+    with built.app.app_context():
+        session = built.db.session()
+        session.expire_on_commit = expires
+        mine = built.User(email="mine@example.com", username="mine", password_hash="x")
+        session.add(mine)
+        session.commit()
+        for status in (201, 400):
+            assert built.register().status_code == status
+            assert session.expire_on_commit is expires
+        assert built.verify(link_in(smtp.message)).status_code == 200
+        assert session.expire_on_commit is expires
+        session.refresh(mine)
+        session.commit()
+        assert inspect(mine).expired is expires
+
+
+def test_expire_on_commit_is_as_before_also_after_a_commit_that_failed(build: Builder) -> None:
+    built = build()
+    with built.app.app_context():
+        session = built.db.session()
+
+        @event.listens_for(session, "before_commit")
+        def fail(_: object) -> None:
+            raise LookupError("not now")
+
+        with pytest.raises(LookupError):
+            built.register()
+        assert session.expire_on_commit is True
+
+
+# By an index
+
+
+def plans(built: Built, statements: Statements) -> list[str]:
+    """Ask SQLite how it carries out what was recorded."""
+    found: list[str] = []
+    with built.engine.connect() as connection:
+        for sql, parameters in zip(statements.sql, statements.parameters, strict=True):
+            if sql.startswith(("SELECT", "UPDATE", "DELETE")):
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)
+                found += [row.detail for row in rows]
+    return found
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("name", models.ALL)
+def test_each_look_up_is_an_exact_match_on_an_index(build: Builder, smtp: RecordingServer, name: str) -> None:
+    built = build(models.ALL[name])
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+        assert built.register().status_code == 400
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    carried_out = plans(built, statements)
+    searches = [plan for plan in carried_out if plan.startswith("SEARCH")]
+    assert len(searches) >= 3
+    assert [plan for plan in searches if "=?" not in plan] == []
+    scanned = {plan.split()[1] for plan in carried_out if plan.startswith("SCAN")}
+    assert not scanned & set(built.User.metadata.tables)
+
+
+@pytest.mark.only_on("sqlite")
+def test_the_account_of_a_link_that_names_another_unique_column_is_found_by_its_index(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build(registration={"USER_VERIFICATION_ID_FIELD": "username"})
+    built.register()
+    with recorded(built.engine) as statements:
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    select_plan, *_ = plans(built, statements)
+    assert "(username=?)" in select_plan
+
+
+# Pending registrations
+
+
+EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True}
+CODES: dict[str, object] = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_ENABLED": True}
+RESENDING: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+ANN = {"email": "ann@example.com"}
+FREE_AND_TAKEN = ["ann@example.com", "user7@example.com"]
+HOUR = 3600
+
+ONE_SELECT = ["BEGIN", "SELECT", "COMMIT"]
+ONE_UPDATE = ["BEGIN", "UPDATE", "COMMIT"]
+FIRST_MAIL = [*ONE_SELECT, "BEGIN", "INSERT", "COMMIT", *ONE_SELECT]
+NEXT_MAIL = [*ONE_SELECT, *ONE_UPDATE, *ONE_SELECT]
+COMPLETED = ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+
+
+def build_filled(build: Builder, settings: Mapping[str, object], count: int = 1_000) -> Built:
+    """Build an app with that many accounts and pending registrations of other addresses."""
+    built = build(pending=True, registration=settings)
+    fill(built, count)
+    assert built.Pending is not None
+    zeros = dict.fromkeys(("sent_at", "mails", "next_mail_at", "code_attempts"), 0)
+    with built.app.app_context():
+        waiting = [{"email": f"waiting{number}@example.com", **zeros} for number in range(count)]
+        built.db.session.execute(insert(built.Pending), waiting)
+        built.db.session.commit()
+    return built
+
+
+def searched(built: Built, statements: Statements) -> bool:
+    """Tell whether every look-up is an exact match on an index, and there is one at all."""
+    if not ON_SQLITE:  # which alone says it in these words
+        return True
+    found = plans(built, statements)
+    return bool(found) and all(plan.startswith("SEARCH") and "=?" in plan for plan in found)
+
+
+def account(built: Built, **values: object) -> dict[str, object]:
+    """Return what completes a pending registration, beside the link or the code."""
+    return {**built.body(email=OMITTED), **values}
+
+
+def test_a_pending_table_changes_nothing_of_an_app_that_does_not_use_it(build: Builder, smtp: RecordingServer) -> None:
+    built = build(pending=True)
+    with recorded(built.engine) as statements:
+        assert built.register().status_code == 201
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT", *ONE_SELECT, *ONE_UPDATE]
+    assert "pending" not in "".join(statements.sql)
+
+
+def test_with_resend_on_register_is_one_insert_and_verify_one_select_and_one_update(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build_filled(build, RESENDING)
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.register().status_code == 201
+        assert built.verify(link_in(smtp.message)).status_code == 200
+    assert statements.kinds == ["BEGIN", "INSERT", "COMMIT", *ONE_SELECT, *ONE_UPDATE]
+    assert "pending" not in "".join(statements.sql)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("address", [*FREE_AND_TAKEN, "verified@example.com"])
+def test_a_resend_that_is_due_is_three_statements_whoever_it_is(
+    build: Builder, clock: Clock, smtp: RecordingServer, address: str
+) -> None:
+    built = build_filled(build, RESENDING)
+    assert built.register(email="verified@example.com", username="verified").status_code == 201
+    assert built.verify(link_in(smtp.messages.pop())).status_code == 200
+    for kinds in (FIRST_MAIL, NEXT_MAIL):
+        with recorded(built.engine) as statements:
+            assert built.post(RESEND, {"email": address}).status_code == 202
+        assert statements.kinds == kinds
+        assert searched(built, statements)
+        clock.move(HOUR)
+    assert len(smtp.messages) == (2 if address == "user7@example.com" else 0)
+
+
+@pytest.mark.parametrize("address", FREE_AND_TAKEN)
+@pytest.mark.parametrize(("settings", "path"), [(EMAIL_FIRST, REGISTER), (CODES, REGISTER), (RESENDING, RESEND)])
+def test_what_is_asked_for_within_the_cooldown_is_one_select(
+    build: Builder, clock: Clock, settings: dict[str, object], path: str, address: str
+) -> None:
+    built = build_filled(build, settings)
+    assert built.post(path, {"email": address}).status_code == 202
+    with recorded(built.engine) as statements:
+        assert built.post(path, {"email": address}).status_code == 202
+    assert statements.kinds == ONE_SELECT
+    assert searched(built, statements)
+
+
+@pytest.mark.parametrize("address", FREE_AND_TAKEN)
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_a_sign_up_by_the_address_alone_is_three_statements_each_by_an_index(
+    build: Builder, clock: Clock, smtp: RecordingServer, count: int, address: str
+) -> None:
+    built = build_filled(build, EMAIL_FIRST, count)
+    for kinds in (FIRST_MAIL, NEXT_MAIL):
+        with recorded(built.engine) as statements:
+            assert built.post(REGISTER, {"email": address}).status_code == 202
+        assert statements.kinds == kinds
+        assert searched(built, statements)
+        clock.move(HOUR)
+    assert len(smtp.messages) == 2
+
+
+@pytest.mark.parametrize(("settings", "path"), [(EMAIL_FIRST, REGISTER), (CODES, REGISTER), (RESENDING, RESEND)])
+def test_a_mail_that_fails_is_one_update_more(
+    build: Builder, clock: Clock, smtp: RecordingServer, settings: dict[str, object], path: str
+) -> None:
+    built = build_filled(build, settings)
+    smtp.text_reply = "554 no"
+    with recorded(built.engine) as statements:
+        assert built.post(path, {"email": "user7@example.com"}).status_code == 503
+    assert [kind for kind in statements.kinds if kind != "ROLLBACK"] == [*FIRST_MAIL, *ONE_UPDATE]
+    assert searched(built, statements)
+
+
+@pytest.mark.parametrize("count", [10, 10_000])
+def test_an_account_by_a_link_is_three_statements_and_none_after_the_commit(
+    build: Builder, smtp: RecordingServer, count: int
+) -> None:
+    built = build_filled(build, {**EMAIL_FIRST, "REGISTER_OUTPUT_SERIALIZER_CLASS": EveryAttribute}, count)
+    built.post(REGISTER, ANN)
+    link = values_of(link_in(smtp.message))
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **link, username="user7")).status_code == 400
+    assert statements.queries == ["SELECT", "UPDATE", "INSERT", "SELECT"]
+    with recorded(built.engine) as statements, reading_every_attribute(built) as seen:
+        assert built.post(VERIFY, account(built, **link)).get_json()["email_verified_at"] is not None
+    assert statements.kinds == [*ONE_SELECT, *COMPLETED]
+    assert searched(built, statements)
+    assert [user["email"] for user in seen] == ["ann@example.com"] * 2
+
+
+def test_a_link_that_is_looked_at_or_untrue_or_spent_is_one_select(build: Builder, smtp: RecordingServer) -> None:
+    built = build_filled(build, EMAIL_FIRST)
+    built.post(REGISTER, ANN)
+    link = values_of(link_in(smtp.message))
+    no_row = {**link, "user_id": "00000000-0000-4000-8000-000000000000"}
+    cases: list[tuple[str, Mapping[str, object], int, list[str]]] = [
+        (CHECK_LINK, link, 200, ["SELECT"]),
+        (CHECK_LINK, {**link, "signature": "x"}, 400, ["SELECT"]),
+        (VERIFY, account(built, **link, password="x"), 400, ["SELECT"]),
+        (VERIFY, account(built, **{**link, "signature": "x"}), 400, ["SELECT"]),
+        (VERIFY, account(built, **no_row), 400, ["SELECT"]),
+        (VERIFY, account(built), 400, []),
+        (VERIFY, account(built, **link), 201, ["SELECT", "UPDATE", "INSERT"]),
+        (VERIFY, account(built, **link), 400, ["SELECT"]),
+    ]
+    for path, sent, status, queries in cases:
+        with recorded(built.engine) as statements:
+            assert built.post(path, sent).status_code == status
+        assert statements.queries == queries, sent
+
+
+def test_a_wrong_code_is_two_statements_for_every_address_and_a_right_one_four(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build_filled(build, CODES)
+    built.post(REGISTER, ANN)
+    right = code_of(smtp.message)
+    wrong = f"{(int(right) + 1) % 10**6:06}"
+    for address in ("ann@example.com", "waiting7@example.com", "user7@example.com", "nobody@example.com"):
+        with recorded(built.engine) as statements:
+            answer = built.post(VERIFY, account(built, email=address, code=wrong))
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "code-invalid")
+        assert statements.kinds == [*ONE_SELECT, *ONE_UPDATE]
+        assert searched(built, statements)
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **ANN, code=right, password="x")).status_code == 400
+    assert statements.kinds == []
+    with recorded(built.engine) as statements:
+        assert built.post(VERIFY, account(built, **ANN, code=right)).status_code == 201
+    assert statements.kinds == [*ONE_SELECT, *ONE_UPDATE, *COMPLETED]
+    assert searched(built, statements)

@@ -1,0 +1,187 @@
+"""The quickstart, driven as a newcomer and a front-end drive it: ``python app.py``, HTTP, a mailbox, a click."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from werkzeug.security import check_password_hash
+
+from tests.support.apps import PASSWORD
+from tests.support.links import changed, values_of, with_other_character
+from tests.support.web import Answer, get, post, serving
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+REGISTER, VERIFY = "/api/v1/accounts/register/", "/api/v1/accounts/verify-registration/"
+RESEND = "/api/v1/accounts/resend-verification/"
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """The example while it runs."""
+
+    url: str
+    folder: Path
+
+    def get(self, path: str) -> Answer:
+        return get(urljoin(self.url, path))
+
+    def post(self, path: str, data: object) -> Answer:
+        return post(urljoin(self.url, path), data)
+
+    def sign_up(self, name: str, **changes: object) -> Answer:
+        body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD, "password_confirm": PASSWORD}
+        return self.post(REGISTER, {**body, **changes})
+
+    def mails_to(self, address: str) -> list[str]:
+        """Return the pages of the mails to an address, as the mailbox lists them."""
+        listed = re.findall(r'href="(/mailbox/\d+/)".*?to ([^<]*)<', self.get("/mailbox/").text, re.DOTALL)
+        return [path for path, recipient in listed if recipient.strip() == address]
+
+    def link_to(self, address: str) -> str:
+        """Return the link in the only mail to an address."""
+        (path,) = self.mails_to(address)
+        links = re.findall(r'href="(http[^"]*signature=[^"]*)"', self.get(f"{path}html").text)
+        (found,) = {unescape(link) for link in links}
+        assert urlsplit(found).path == "/verify-user/"
+        return found
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        """Read an account from the file, past the application."""
+        with closing(sqlite3.connect(self.folder / "instance" / "quickstart.db")) as database:
+            database.row_factory = sqlite3.Row
+            found = database.execute('SELECT * FROM "user" WHERE username = ?', [name]).fetchone()
+        return dict(found) if found else None
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quickstart]:
+    folder = tmp_path_factory.mktemp("example") / "quickstart"
+    shutil.copytree(QUICKSTART, folder, ignore=shutil.ignore_patterns("instance", "__pycache__"))
+    with serving("app.py", "--port", "0", folder=folder) as url:
+        yield Quickstart(url, folder)
+
+
+def test_sign_up_mail_link_click_and_the_account_is_verified(quickstart: Quickstart) -> None:
+    answer = quickstart.sign_up("ann", email="Ann@Example.com")
+    assert (answer.status, answer.json["email"], answer.json["username"]) == (201, "ann@example.com", "ann")
+    stored = quickstart.row("ann")
+    assert stored is not None
+    assert stored["id"] == answer.json["id"]
+    assert stored["email_verified_at"] is None
+    assert check_password_hash(stored["password_hash"], PASSWORD)
+
+    link = quickstart.link_to("ann@example.com")
+    assert link.startswith(f"{quickstart.url}/verify-user/?")
+    verified = quickstart.post(VERIFY, values_of(link))
+    assert (verified.status, verified.json) == (200, {"detail": "User verified successfully"})
+    after = quickstart.row("ann")
+    assert after is not None
+    assert after["email_verified_at"] is not None
+    assert {**after, "email_verified_at": None} == stored
+
+    assert quickstart.post(VERIFY, values_of(link)).json == verified.json
+    assert quickstart.row("ann") == after
+
+
+def test_opening_the_link_verifies_nothing_until_somebody_clicks(quickstart: Quickstart) -> None:
+    quickstart.sign_up("bob")
+    link = quickstart.link_to("bob@example.com")
+    page = get(link)
+    assert page.status == 200
+    assert f'action="{VERIFY}"' in page.text
+    assert 'type="submit"' in page.text
+    assert (quickstart.row("bob") or {})["email_verified_at"] is None
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_the_sign_up_page_sends_the_fields_that_registration_reads(quickstart: Quickstart) -> None:
+    page = quickstart.get("/").text
+    assert f'action="{REGISTER}"' in page
+    names = set(re.findall(r'<input [^>]*\bname="(\w+)"', page))
+    required = quickstart.post(REGISTER, {}).json["errors"]
+    assert names == set(required)
+    assert {f'id="{name}-error"' for name in names} <= set(re.findall(r'id="[\w-]+"', page))
+
+
+def test_every_address_that_the_pages_name_is_there(quickstart: Quickstart) -> None:
+    for path in ("/", "/verify-user/", "/mailbox/"):
+        page = quickstart.get(path)
+        for link in re.findall(r'(?:href|src)="([^"#]+)"', page.text):
+            assert quickstart.get(unescape(link)).status == 200, link
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"email": "no address"}, {"email"}),
+        ({"password": "password123", "password_confirm": "password123"}, {"password"}),
+        ({"password_confirm": "another one"}, {"password_confirm"}),
+        ({"is_admin": True, "username": ""}, {"is_admin", "username"}),
+    ],
+)
+def test_errors_stand_at_their_fields_and_nothing_is_stored_or_mailed(
+    quickstart: Quickstart, changes: dict[str, object], fields: set[str]
+) -> None:
+    answer = quickstart.sign_up("eve", **changes)
+    assert (answer.status, answer.json["code"], set(answer.json["errors"])) == (400, "invalid", fields)
+    assert quickstart.row("eve") is None
+    assert quickstart.mails_to("eve@example.com") == []
+
+
+def test_a_taken_name_and_address_are_refused_without_another_mail(quickstart: Quickstart) -> None:
+    assert quickstart.sign_up("carol").status == 201
+    answer = quickstart.sign_up("carol")
+    assert (answer.status, set(answer.json["errors"])) == (400, {"email", "username"})
+    assert len(quickstart.mails_to("carol@example.com")) == 1
+
+
+def test_a_link_that_was_changed_is_refused(quickstart: Quickstart) -> None:
+    quickstart.sign_up("dave")
+    values = values_of(quickstart.link_to("dave@example.com"))
+    wrong = changed(values, signature=with_other_character(values["signature"], 5))
+    answer = quickstart.post(VERIFY, wrong)
+    assert (answer.status, answer.json["code"]) == (400, "signature-invalid")
+    assert (quickstart.row("dave") or {})["email_verified_at"] is None
+
+
+def test_the_pages_ask_for_the_link_again_at_the_right_address_of_the_api(quickstart: Quickstart) -> None:
+    for page in ("/", "/verify-user/"):
+        assert f'action="{RESEND}"' in quickstart.get(page).text
+
+
+def test_the_link_is_sent_again_once_a_cooldown_and_everybody_gets_one_answer(quickstart: Quickstart) -> None:
+    quickstart.sign_up("ivan")
+    addresses = ["ivan@example.com", "ivan@example.com", "nobody@example.com"]
+    answers = [quickstart.post(RESEND, {"email": address}) for address in addresses]
+    assert [answer.status for answer in answers] == [202] * 3
+    assert len({str(answer.json) for answer in answers}) == 1
+    assert [len(quickstart.mails_to(address)) for address in addresses[1:]] == [2, 0]
+    assert quickstart.row("nobody") is None
+
+
+def test_a_mail_that_is_read_in_the_mailbox_runs_and_loads_nothing(quickstart: Quickstart) -> None:
+    quickstart.sign_up("frank")
+    (path,) = quickstart.mails_to("frank@example.com")
+    policy = quickstart.get(f"{path}html").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "allow-scripts" not in policy
+
+
+def test_what_the_quickstart_keeps_stays_in_its_folder(quickstart: Quickstart) -> None:
+    quickstart.sign_up("grace")
+    made = {path.relative_to(quickstart.folder).parts[0] for path in quickstart.folder.rglob("*")}
+    given = {path.name for path in QUICKSTART.iterdir()}
+    assert made - given <= {"instance", "__pycache__"}
+    assert (quickstart.folder / "instance" / "secret_key").stat().st_mode & 0o077 == 0
+    assert urlsplit(quickstart.url).hostname == "127.0.0.1"
