@@ -92,7 +92,7 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
         is_module = name.endswith(".py")
         if is_module:
             sources = sources if was_module else []  # several modules may share what is named after them
-            sources.append(next(TESTS.rglob(name)).read_text(encoding="utf-8"))
+            sources += [path.read_text(encoding="utf-8") for path in TESTS.rglob(name)]
         else:
             assert sources, f"{name} stands after no module"
             assert any(f"def {name}(" in source for source in sources), name

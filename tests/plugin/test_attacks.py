@@ -37,7 +37,8 @@ def app(request, tmp_path_factory):
 """
 
 OWN_TESTS = """
-from flask_rest_registration import clock, email_first, signers
+from flask_rest_registration import clock, signers
+from flask_rest_registration.workflows import email_first
 
 def test_of_the_application(app):
     assert app.config["TESTING"]

@@ -246,7 +246,7 @@ def test_without_apispec_the_extra_is_named(build: Builder, monkeypatch: pytest.
 
 
 def test_the_commands_load_apispec_only_when_it_is_used() -> None:
-    program = "import sys, flask_rest_registration.cli; print('apispec' in sys.modules, 'yaml' in sys.modules)"
+    program = "import sys, flask_rest_registration.commands.group; print('apispec' in sys.modules, 'yaml' in sys.modules)"
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert outcome.stdout == "False False\n"
 

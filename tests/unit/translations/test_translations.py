@@ -118,7 +118,7 @@ def test_a_catalogue_says_its_own_tag_and_direction(catalogue: Catalog, language
 
 
 def test_there_is_a_catalogue_for_each_language_and_no_other() -> None:
-    assert {path.name for path in catalogues.FOLDER.iterdir()} == set(LANGUAGES)
+    assert {path.parents[1].name for path in catalogues.FOLDER.rglob("*.po")} == set(LANGUAGES)
 
 
 def said(language: str, text: str, **variables: object) -> str:
