@@ -4,20 +4,20 @@
 # make clean  remove what these made
 #
 # make test-sqlite    the first half of "make test"
-# make test-servers   every test that has a database, on PostgreSQL and on MariaDB
+# make test-servers   the tests in which the database decides, on PostgreSQL and on MariaDB
+# make races          the races on every database, 50 rounds each
 # make bench          compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
 # make fuzz           generated bodies on every database; OPTIONS="--short", "--database sqlite", "--seed 7"
 # make storm          sign-ups through gunicorn while its workers are killed
 # make soak           50,000 sign-ups, and the memory of the workers
 # make conformance    schemathesis against the OpenAPI description
-# make translations  find the texts in the source, update the catalogues and compile them
+# make translations   find the texts in the source, update the catalogues and compile them
 #
-# "make test" runs on SQLite, and then those modules on PostgreSQL and MariaDB in which the database decides. A server
-# that does not answer is passed over with one line, unless REQUIRE_SERVICES=1; tests/support/database_servers.py says
-# where they are looked for.
+# A server that does not answer is passed over with one line, unless REQUIRE_SERVICES=1;
+# tests/support/database_servers.py says where the servers are looked for.
 #
-# Each of them makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test"
-# need Node.js as well.
+# Each target makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test" need
+# Node.js as well.
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,7 +34,12 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 
 STORM_ACCOUNTS ?= 1000
 
-TARGETS := run spa test test-sqlite test-servers browser-test fuzz storm soak conformance translations lint docs bench clean
+# How often each race is run.
+export TEST_ROUNDS ?= 5
+races: export TEST_ROUNDS = 50
+
+TARGETS := run spa test test-sqlite test-servers races browser-test fuzz storm soak conformance translations lint docs \
+  bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
 
@@ -44,7 +49,6 @@ run: $(VENV)/installed-quickstart
 spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py
 
-test: export TEST_ROUNDS ?= 5
 test: test-sqlite
 	$(MAKE) --no-print-directory test-servers
 
@@ -54,6 +58,11 @@ test-sqlite: $(VENV)/installed-test
 test-servers: $(VENV)/installed-test
 	for server in $(SERVERS); do \
 	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m database $(PARALLEL) || exit 1; \
+	done
+
+races: $(VENV)/installed-test
+	for database in sqlite $(SERVERS); do \
+	  TEST_DATABASE=$$database $(BIN)/python -m pytest tests/races $(PARALLEL) || exit 1; \
 	done
 
 browser-test: $(VENV)/installed-browser $(NODE_MODULES)

@@ -5,13 +5,8 @@ Run with ``python -I`` away from the checkout, so that only what the wheel broug
 
 import importlib.metadata
 import importlib.util
-import socketserver
 import sys
-import threading
 from datetime import datetime
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default as modern_policy
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,38 +18,6 @@ import flask_rest_registration
 from flask_rest_registration import RestRegistration, user_activated, user_registered
 
 TEMPLATES = "flask_rest_registration/templates/rest_registration/register/"
-
-
-class MailServer(socketserver.ThreadingTCPServer):
-    """Speak just enough SMTP to take a mail; :attr:`mails` has what came."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), MailSession)
-        self.mails: list[EmailMessage] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class MailSession(socketserver.StreamRequestHandler):
-    """One connection to the :class:`MailServer`."""
-
-    server: MailServer
-
-    def handle(self) -> None:
-        """Answer commands until the client leaves."""
-        self.wfile.write(b"220 localhost\r\n")
-        for line in self.rfile:
-            command = line.split()[0].upper()
-            if command == b"DATA":
-                self.wfile.write(b"354 go on\r\n")
-                self.receive_mail()
-            self.wfile.write(b"221 bye\r\n" if command == b"QUIT" else b"250 ok\r\n")
-
-    def receive_mail(self) -> None:
-        """Read a mail up to the lone full stop that ends it."""
-        lines = list(iter(self.rfile.readline, b".\r\n"))
-        self.server.mails.append(message_from_bytes(b"".join(lines), policy=modern_policy))
 
 
 def check_files() -> None:
@@ -73,19 +36,18 @@ def check_files() -> None:
     assert importlib.util.find_spec("flask_login") is None, "the environment is not empty"
 
 
-def check_sign_up(mail_server: MailServer) -> None:
+def check_sign_up() -> None:
     """Register a user and follow the link in the mail."""
     app = Flask("wheel_check")
     app.config.update(
         SECRET_KEY="for this check alone",  # noqa: S106  # signs nothing else
         SQLALCHEMY_DATABASE_URI="sqlite://",
-        MAIL_SERVER="127.0.0.1",
-        MAIL_PORT=mail_server.server_address[1],
+        MAIL_SUPPRESS_SEND=True,
         MAIL_DEFAULT_SENDER="no-reply@example.com",
         REST_REGISTRATION={"REGISTER_VERIFICATION_URL": "https://frontend.example/verify-user/"},
     )
     db = flask_sqlalchemy.SQLAlchemy(app)
-    flask_mail.Mail(app)
+    mail = flask_mail.Mail(app)
 
     class User(db.Model):  # type: ignore[name-defined, misc]
         id = db.Column(db.Integer, primary_key=True)
@@ -109,21 +71,18 @@ def check_sign_up(mail_server: MailServer) -> None:
     client = app.test_client()
 
     password = "wheel-check correct horse"  # noqa: S105  # of an account that is gone afterwards
-    answer = client.post(
-        "/api/v1/accounts/register/",
-        json={"email": "Ada@Example.com", "password": password, "password_confirm": password},
-    )
+    body = {"email": "Ada@Example.com", "password": password, "password_confirm": password}
+    with mail.record_messages() as messages:
+        answer = client.post("/api/v1/accounts/register/", json=body)
     assert answer.status_code == 201, answer.text
     assert answer.json is not None
     assert answer.json["email"] == "ada@example.com", answer.json
 
-    (mail,) = mail_server.mails
-    assert mail["To"] == "ada@example.com", mail["To"]
-    assert mail["Subject"], mail
-    texts = {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
-    assert texts.keys() == {"text/plain", "text/html"}, texts
-    assert "https://frontend.example/verify-user/?" in texts["text/html"], texts
-    (link,) = (word for word in texts["text/plain"].split() if word.startswith("https://frontend.example/v"))
+    (message,) = messages
+    assert message.recipients == ["ada@example.com"], message.recipients
+    assert message.subject, message
+    assert "https://frontend.example/verify-user/?" in (message.html or ""), message.html
+    (link,) = (word for word in (message.body or "").split() if word.startswith("https://frontend.example/v"))
     signed = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
 
     answer = client.post("/api/v1/accounts/verify-registration/", json=signed)
@@ -136,7 +95,5 @@ def check_sign_up(mail_server: MailServer) -> None:
 
 if __name__ == "__main__":
     check_files()
-    with MailServer() as server:
-        check_sign_up(server)
-        server.shutdown()
+    check_sign_up()
     print("The wheel has its files, and a user signed up with it.")

@@ -1,9 +1,8 @@
 """The floor: sign-up with e-mail verification written by hand, the way a good Flask developer writes it.
 
-It does what the extension does for this one model and this one configuration, and no more: there are no settings, no
-hooks and no signals, and whatever is known here is written down as a constant. It is as careful with strangers'
-input as the extension: the unique columns decide what is taken, one answer for every link that is not true, one
-conditional UPDATE that activates an account once.
+It does what the package does for one model and one configuration: there are no settings, no hooks and no signals, and
+what is known here is a constant. It is as careful with strangers' input as the package: the unique columns decide what
+is taken, every link that is not true gets the same answer, and one conditional UPDATE activates an account once.
 """
 
 from __future__ import annotations
@@ -13,36 +12,21 @@ import hmac
 import json
 import time
 import unicodedata
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from configuration import VERIFICATION_PERIOD, VERIFICATION_URL, near_free_hash, real_hash
 from email_validator import EmailNotValidError, validate_email
-from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_mail import Message
 from itsdangerous import Signer
-from model import User, db, mail, make_app
+from sides import VERIFICATION_PERIOD, VERIFICATION_URL, User, db, mail, near_free_hash, real_hash
 from sqlalchemy import CursorResult
 from sqlalchemy.exc import IntegrityError
 from zxcvbn_rs_py import zxcvbn
 
-REGISTER_URL = "/accounts/register/"
-VERIFY_URL = "/accounts/verify-registration/"
-
 accounts = Blueprint("accounts", __name__, url_prefix="/accounts")
-
-
-def create_app(config: Mapping[str, object]) -> Flask:
-    """Make the application.
-
-    :param config: as :func:`configuration.configuration` gives it.
-    """
-    app = make_app(__name__, config)
-    app.register_blueprint(accounts)
-    return app
 
 
 @accounts.post("/register/")
@@ -52,7 +36,7 @@ def register() -> ResponseReturnValue:
     values, errors = validate_registration(sent)
     if errors:
         return invalid(errors)
-    hash_password = near_free_hash if current_app.config["LEAN"] else real_hash
+    hash_password = near_free_hash if current_app.config["NEAR_FREE"] else real_hash
     user = User(email=values["email"], username=values["username"], password_hash=hash_password(values["password"]))
     db.session.add(user)
     try:
@@ -127,7 +111,7 @@ def validate_registration(sent: Any) -> tuple[dict[str, str], dict[str, list[str
         errors["password_confirm"] = ["The two passwords are not the same."]
     if not 8 <= len(sent["password"]) <= 256:
         errors["password"] = ["Not between 8 and 256 characters."]
-    elif not current_app.config["LEAN"] and int(zxcvbn(sent["password"][:32], [sent["username"]]).score) < 3:
+    elif not current_app.config["NEAR_FREE"] and int(zxcvbn(sent["password"][:32], [sent["username"]]).score) < 3:
         errors["password"] = ["Easy to guess."]
     return values, errors
 
@@ -170,12 +154,12 @@ def what_is_taken(user: User) -> dict[str, list[str]]:
 
 def send_verification_mail(user: User) -> None:
     """Render and send the mail with the link."""
-    signed = link_data(user)
-    made = datetime.fromtimestamp(int(signed["timestamp"]), timezone.utc)
+    user_id, now = str(user.id), int(time.time())
+    signed = {"user_id": user_id, "timestamp": str(now), "signature": signature_of(user_id, str(now), user.email)}
     context = {
         "site": "frontend.example",
         "verification_url": f"{VERIFICATION_URL}?{urlencode(signed)}",
-        "valid_until": made + VERIFICATION_PERIOD,
+        "valid_until": datetime.fromtimestamp(now, timezone.utc) + VERIFICATION_PERIOD,
     }
     message = Message(
         subject="Confirm your e-mail address for frontend.example",
@@ -185,16 +169,6 @@ def send_verification_mail(user: User) -> None:
         extra_headers={"Auto-Submitted": "auto-generated"},
     )
     mail.send(message)
-
-
-def link_data(user: User) -> dict[str, str]:
-    """Return what the page behind an account's link sends back."""
-    user_id, timestamp = str(user.id), str(int(time.time()))
-    return {
-        "user_id": user_id,
-        "timestamp": timestamp,
-        "signature": signature_of(user_id, timestamp, user.email),
-    }
 
 
 def signature_of(user_id: str, timestamp: str, email: str) -> str:

@@ -8,14 +8,11 @@ The hash of the password is made for nearly nothing, since it is not what is loo
 from __future__ import annotations
 
 import argparse
-import socketserver
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +24,7 @@ from tests.support.apps import PASSWORD, Built, make_app
 from tests.support.database_servers import SERVERS, new_database, text_of
 from tests.support.databases import connect_first
 from tests.support.gunicorn import Gunicorn, gunicorn
+from tests.support.mail_servers import RecordingServer
 from tests.support.served_app import environment
 from tests.support.web import post
 
@@ -66,40 +64,19 @@ class Sample:
         )
 
 
-class _MailSession(socketserver.StreamRequestHandler):
-    """Take each mail, and keep nothing."""
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 localhost\r\n")
-        for line in self.rfile:
-            command = line.split(b" ")[0].strip().upper()
-            if command == b"DATA":
-                self.wfile.write(b"354 go on\r\n")
-                while self.rfile.readline() not in {b".\r\n", b""}:
-                    pass
-            self.wfile.write(b"221 bye\r\n" if command == b"QUIT" else b"250 ok\r\n")
-
-
-@contextmanager
-def _mail_port() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _MailSession) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
 class Soak:
     """The clients, and the looks at the workers.
 
     :param built: an app on the database of the server's.
     :param server: what is looked at.
+    :param mail: where the app's mails go.
     :param email_first: whether an account is made when its address is proven.
     """
 
-    def __init__(self, built: Built, server: Gunicorn, *, email_first: bool) -> None:
+    def __init__(self, built: Built, server: Gunicorn, mail: RecordingServer, *, email_first: bool) -> None:
         self._built = built
         self._server = server
+        self._mail = mail
         self._email_first = email_first
         self._start = time.monotonic()
 
@@ -118,6 +95,8 @@ class Soak:
                 list(clients.map(self._sign_up, numbers))
                 workers = workers or self._server.workers()
                 samples.append(self._look(numbers.stop))
+                self._mail.messages.clear()
+                self._mail.envelopes.clear()
                 print(samples[-1], flush=True)
         if self._server.workers() != workers:
             sys.exit("A worker was replaced.")
@@ -185,16 +164,16 @@ def main() -> None:
     chosen = parser.parse_args()
     if fault := SERVERS["postgresql"].failure():
         sys.exit(fault)
-    with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as url, _mail_port() as port:
+    with tempfile.TemporaryDirectory() as folder, new_database("postgresql") as url, RecordingServer() as mail:
         database = text_of(url)
         # The clients' own connections are not to be among those that are counted.
         options = {"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": sa.NullPool}}
         built = make_app(database_uri=database, pending=True, config=options)
         connect_first(built.engine)
-        settings = environment(database=database, mail_port=port, email_first=chosen.email_first)
+        settings = environment(database=database, mail_port=mail.port, email_first=chosen.email_first)
         app = "tests.support.served_app:create_app()"
         with gunicorn(app, folder=Path(folder), workers=WORKERS, environment=settings) as server:
-            soak = Soak(built, server, email_first=chosen.email_first)
+            soak = Soak(built, server, mail, email_first=chosen.email_first)
             samples = soak.run(chosen.accounts, looks=chosen.looks)
         built.dispose()
     print("\nStart, middle and end:")

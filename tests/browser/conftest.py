@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .looks import Looks
-from .sites import Server, Site, backend, running
+from tests.browser.looks import Looks
+from tests.browser.sites import Server, Site, backend
+from tests.browser.visitor import Visitor
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # The pages answer in milliseconds; a busy machine may take its time.
@@ -25,18 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def browser() -> Iterator[Browser]:
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if chromium is None:
-        pytest.exit(
-            "The browser tests need Chromium: install it (on Debian: apt-get install chromium), "
-            "or give its path in the variable CHROMIUM.",
-            returncode=1,
-        )
+        pytest.exit("Install Chromium (Debian: apt-get install chromium), or set CHROMIUM to its path.", returncode=1)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium) as launched:
         yield launched
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page; ``page.context.new_page()`` is another window of the same browser."""
+    """A page; the test fails when a script raises in it or in another window of the same browser."""
     with browser.new_context(reduced_motion="reduce", color_scheme="light") as context:
         context.set_default_timeout(_GIVE_UP_AFTER)
         expect.set_options(timeout=_GIVE_UP_AFTER)
@@ -46,14 +43,9 @@ def page(browser: Browser) -> Iterator[Page]:
         assert faults == []
 
 
-@pytest.fixture
-def looks(request: pytest.FixtureRequest) -> Looks:
-    options = request.config.option
-    return Looks(options.screenshots, for_docs=options.docs_images)
-
-
 @pytest.fixture(scope="session")
 def api() -> Iterator[Server]:
+    """The server of the API, whichever example it belongs to."""
     server = Server()
     yield server
     server.stop()
@@ -70,13 +62,28 @@ def front_end(api: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     server.stop()
 
 
-@pytest.fixture
-def quickstart_site(api: Server, tmp_path: Path) -> Iterator[Site]:
-    with running("quickstart", pages=api, api=api, folder=tmp_path) as site:
-        yield site
+def visiting(name: str, page: Page, pages: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Visit an example with a fresh database and mailbox."""
+    options = request.config.option
+    site = Site(name, pages.url, request.getfixturevalue("api"), request.getfixturevalue("tmp_path"))
+    yield Visitor(page, site, Looks(options.screenshots, for_docs=options.docs_images))
+    site.close()
 
 
 @pytest.fixture
-def spa_site(api: Server, front_end: Server, tmp_path: Path) -> Iterator[Site]:
-    with running("spa", pages=front_end, api=api, folder=tmp_path) as site:
-        yield site
+def quickstart(page: Page, api: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Somebody at the quickstart: the account at sign-up."""
+    yield from visiting("quickstart", page, api, request)
+
+
+@pytest.fixture
+def spa(page: Page, front_end: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Somebody at the SPA: e-mail first."""
+    yield from visiting("spa", page, front_end, request)
+
+
+@pytest.fixture(params=["quickstart", "spa"])
+def visitor(request: pytest.FixtureRequest) -> Visitor:
+    """Somebody at each of the two."""
+    visitor: Visitor = request.getfixturevalue(request.param)
+    return visitor

@@ -1,16 +1,17 @@
-"""How a page looks: on a phone and a desktop, light and dark, to axe-core and to whoever looks at the pictures."""
+"""How a page looks: on a phone and a desktop, light and dark."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Page
 
 WIDTHS = {"phone": 360, "desktop": 1280}
 HEIGHT = 800
@@ -30,13 +31,18 @@ CHOSEN = {
 WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 
+# What makes a page be scrolled sideways.
+_OVERFLOW = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+    [...document.querySelectorAll("body *")]
+        .filter((element) => element.getBoundingClientRect().right > innerWidth)
+        .map((element) => "sticks out: " + element.outerHTML.slice(0, 120))"""
 _AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
 class Looks:
     """Looks at views.
 
-    :param screenshots: the folder for a picture of every look, or ``None``.
+    :param screenshots: the folder for a picture of every look, if they are wanted.
     :param for_docs: whether to renew the pictures of the documentation.
     """
 
@@ -45,46 +51,33 @@ class Looks:
         self._for_docs = for_docs
 
     def at(self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
-        """Demand that a view is accessible and fits, whatever the width and the colours.
+        """Demand that axe-core finds no fault and nothing sticks out, whatever the width and the colours.
 
-        :param page: the page that shows it.
+        :param page: the page that shows the view.
         :param name: what to call it in the pictures' names.
         :param rules: which of axe-core's rules; all of them if none are given.
         """
         page.mouse.move(0, 0)
+        before = page.viewport_size
         faults = []
-        for look in self._each_look(page):
+        for (device, width), scheme in itertools.product(WIDTHS.items(), SCHEMES):
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            page.emulate_media(color_scheme=scheme)
+            look = f"{device}-{scheme}"
             self._save(page, f"{name}-{look}")
-            asked = COLOURS if "dark" in look else rules
-            faults += [f"{look}: {fault}" for fault in (*_violations(page, asked), *_overflow(page))]
+            found = _violations(page, COLOURS if scheme == "dark" else rules) + page.evaluate(_OVERFLOW)
+            faults += [f"{look}: {fault}" for fault in found]
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(before or {"width": WIDTHS["desktop"], "height": HEIGHT})
         if faults:
             pytest.fail("\n".join([f"{name} at {page.url}", *faults]))
 
-    def _each_look(self, page: Page) -> Iterator[str]:
-        before: ViewportSize | None = page.viewport_size
-        for device, width in WIDTHS.items():
-            page.set_viewport_size({"width": width, "height": HEIGHT})
-            for scheme in SCHEMES:
-                page.emulate_media(color_scheme=scheme)
-                yield f"{device}-{scheme}"
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size(before or {"width": WIDTHS["desktop"], "height": HEIGHT})
-
     def _save(self, page: Page, name: str) -> None:
         folders = [self._screenshots, DOCS_IMAGES if self._for_docs and name in CHOSEN else None]
-        if any(folders):
-            picture = _small(page.screenshot(full_page=True))
-            for folder in filter(None, folders):
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{name}.png").write_bytes(picture)
-
-
-def _small(png: bytes) -> bytes:
-    """Pack a picture as tightly as it can be without a loss."""
-    small = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").save(small, "PNG", optimize=True)
-    return small.getvalue()
+        for folder in filter(None, folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
+                picture.convert("RGB").save(folder / f"{name}.png", optimize=True)
 
 
 def _violations(page: Page, rules: Mapping[str, Any] | None) -> list[str]:
@@ -100,14 +93,3 @@ def _violations(page: Page, rules: Mapping[str, Any] | None) -> list[str]:
         for violation in found["violations"]
         for node in violation["nodes"]
     ]
-
-
-def _overflow(page: Page) -> list[str]:
-    """Find what makes a page be scrolled sideways."""
-    wide: list[str] = page.evaluate(
-        """() => document.documentElement.scrollWidth <= innerWidth ? [] :
-            [...document.querySelectorAll("body *")]
-                .filter((element) => element.getBoundingClientRect().right > innerWidth)
-                .map((element) => element.outerHTML.slice(0, 120))"""
-    )
-    return [f"sticks out: {element}" for element in wide]

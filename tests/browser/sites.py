@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from flask import Flask
 from sqlalchemy import Connection, text
-from werkzeug.serving import BaseWSGIServer
+from werkzeug.serving import BaseWSGIServer, make_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path += [str(EXAMPLES / "quickstart"), str(EXAMPLES / "spa")]
 
 import backend as backend  # noqa: E402
 from app import create_app as create_quickstart  # noqa: E402
-from dev_mailbox import Mailbox  # noqa: E402
+from dev_mailbox import Mail, Mailbox  # noqa: E402
 
 
 class Server:
     """Serves an application from a thread; its port stays the same, whatever it serves and however often it stops."""
 
     def __init__(self) -> None:
-        self.app = Flask("nothing")
-        self._listener: socket.socket | None = None
+        self.port = 0
+        self._app = Flask("nothing")
         self._server: BaseWSGIServer | None = None
         self.start()
 
@@ -38,14 +35,13 @@ class Server:
         return f"http://{backend.HOST}:{self.port}"
 
     def start(self) -> None:
-        self._listener = socket.create_server((backend.HOST, getattr(self, "port", 0)))
-        self.port = self._listener.getsockname()[1]
-        self._server = backend.server_of(self.app, self._listener)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._server = make_server(backend.HOST, self.port, self._app, threaded=True)
+        self.port = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, args=[0.02], daemon=True)
         self._thread.start()
 
     def serve(self, app: Flask) -> None:
-        self.app = app
+        self._app = app
         if self._server is None:
             self.start()
         else:
@@ -53,68 +49,64 @@ class Server:
 
     def stop(self) -> None:
         """Stop listening, so that connections are refused."""
-        if self._server is not None and self._listener is not None:
+        if self._server is not None:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
-            self._listener.close()
             self._server = None
 
 
-@dataclass
 class Site:
     """An example that runs.
 
     :param name: ``quickstart`` or ``spa``.
     :param url: where its pages are.
-    :param api: the server of the API and of the mailbox's pages, to be stopped and started.
+    :param api: the server of the API and of the mailbox's pages.
+    :param folder: for its database.
     """
 
-    name: str
-    url: str
-    api: Server
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.apps: list[Flask] = []
+    def __init__(self, name: str, url: str, api: Server, folder: Path) -> None:
+        self.name = name
+        self.url = url
+        self.api = api
+        self._database = f"sqlite:///{folder / 'site.db'}"
+        self._apps: list[Flask] = []
         self.configure()
 
-    def configure(self, config: Mapping[str, Any] | None = None) -> Flask:
-        """Serve an application that is configured otherwise, with the same database."""
+    def configure(self, **config: object) -> Flask:
+        """Serve an application that is configured otherwise, with the same database and a new mailbox."""
         create_app = backend.create_app if self.name == "spa" else create_quickstart
-        app = create_app(
-            {
-                "PUBLIC_URL": self.url,
-                "SECRET_KEY": "signs the links of a test",
-                "SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.folder / 'site.db'}",
-                **(config or {}),
-            }
-        )
-        self.apps.append(app)
+        usual = {"PUBLIC_URL": self.url, "SECRET_KEY": "of a test", "SQLALCHEMY_DATABASE_URI": self._database}
+        app = create_app({**usual, **config})
+        self._apps.append(app)
         self.api.serve(app)
         return app
 
     @property
     def mailbox(self) -> Mailbox:
-        mailbox: Mailbox = self.apps[-1].extensions["mailbox"]
+        mailbox: Mailbox = self._apps[-1].extensions["mailbox"]
         return mailbox
+
+    @property
+    def mails(self) -> list[Mail]:
+        """The mails, newest first."""
+        return self.mailbox.messages
 
     @property
     def link(self) -> str:
         """The newest mail's link."""
-        start = f"{self.apps[-1].config['PUBLIC_URL']}/verify-user/"
-        return next(word for word in self.mailbox.messages[0].text.split() if word.startswith(start))
-
-    @property
-    def code(self) -> str:
-        """The newest mail's code, which stands alone on its line."""
-        (code,) = self.codes
-        return code
+        start = f"{self._apps[-1].config['PUBLIC_URL']}/verify-user/"
+        return next(word for word in self.mails[0].text.split() if word.startswith(start))
 
     @property
     def codes(self) -> list[str]:
-        """The newest mail's codes: one or none."""
-        return [line for line in self.mailbox.messages[0].text.splitlines() if re.fullmatch(r"[0-9]{6}", line)]
+        """The newest mail's codes, each alone on its line: one or none."""
+        return [line for line in self.mails[0].text.splitlines() if re.fullmatch(r"[0-9]{6}", line)]
+
+    @property
+    def code(self) -> str:
+        (code,) = self.codes
+        return code
 
     @property
     def accounts(self) -> dict[str, bool]:
@@ -130,28 +122,12 @@ class Site:
             connection.execute(text(insert), {"email": email, "name": username, "at": "2026-01-01 00:00:00"})
 
     def close(self) -> None:
-        for app in self.apps:
+        for app in self._apps:
             app.extensions["mailbox"].stop()
             with app.app_context():
                 app.extensions["sqlalchemy"].engine.dispose()
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with self.apps[-1].app_context(), self.apps[-1].extensions["sqlalchemy"].engine.begin() as connection:
+        with self._apps[-1].app_context(), self._apps[-1].extensions["sqlalchemy"].engine.begin() as connection:
             yield connection
-
-
-@contextmanager
-def running(name: str, *, pages: Server, api: Server, folder: Path) -> Iterator[Site]:
-    """Run an example while the context lasts.
-
-    :param name: ``quickstart`` or ``spa``.
-    :param pages: the server of its pages; the quickstart's is the API's too.
-    :param api: the server of the API.
-    :param folder: for its database.
-    """
-    site = Site(name, pages.url, api, folder)
-    try:
-        yield site
-    finally:
-        site.close()

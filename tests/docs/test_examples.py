@@ -1,61 +1,140 @@
-"""docs/openapi.rst and docs/commands.rst: what they show is what one gets."""
+"""README.rst and the pages whose examples need servers of their own: what they show is what one gets."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import flask_rest_registration
+from flask_rest_registration.contrib.celery import TASK_NAME, send_mail
+from tests.support.celery_app import Worker
+from tests.support.concurrency import until
+from tests.support.links import link_in, values_of
 from tests.support.mail_servers import RecordingServer
-from tests.support.pages import DOCS, texts
-from tests.support.web import run_python
+from tests.support.pages import DOCS, ROOT, texts
+from tests.support.services import RedisServer
+from tests.support.web import post, run_python, serving
 
 pytestmark = pytest.mark.programs
 
 
-def commands() -> list[tuple[str, str]]:
-    """Return each command of the page of commands with what it prints there."""
-    shown = "".join(texts(DOCS / "commands.rst", "console"))
-    parts = re.split(r"^\$ (.*)\n", shown, flags=re.MULTILINE)[1:]
-    return list(zip(parts[::2], parts[1::2], strict=True))
+def write_program(folder: Path, program: str, replaced: dict[str, str], *, name: str = "signup.py") -> None:
+    """Save a program in which some words, each of them once, are replaced."""
+    for shown, real in replaced.items():
+        assert program.count(shown) == 1
+        program = program.replace(shown, real)
+    (folder / name).write_text(program, encoding="utf-8")
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """A shell's, in which ``flask`` is the one of this Python and imports this package."""
-    flask = tmp_path / "flask"
-    flask.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flask "$@"\n', encoding="utf-8")
-    flask.chmod(0o700)
-    package = Path(flask_rest_registration.__file__).parents[1]
-    return {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(package)}
+# README.rst
 
 
-def test_the_pages_have_the_blocks_that_these_tests_run() -> None:
-    assert len(texts(DOCS / "openapi.rst", "python")) == 4
-    assert len(texts(DOCS / "commands.rst", "python")) == 1
-    assert len(commands()) == 6
+def test_signing_up_and_verifying_as_the_readme_shows_it(tmp_path: Path, smtp: RecordingServer) -> None:
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    parts = [
+        r"\$ flask (--app signup rest-registration check)\n",
+        r"\$ curl http://localhost:5000(\S+) .*?--data '(.*?)'\n",
+        r"201: the user as a JSON object, ``(.*?)``",
+        r"``POST (/\S+/verify-registration/)``",
+        r"200: ``(\{.*?\})``",
+    ]
+    check, path, body, created, verify, verified = [
+        text for part in parts for match in re.finditer(part, readme, re.DOTALL) for text in match.groups()
+    ]
+    program = "\n\n".join(texts(ROOT / "README.rst", "python"))
+    write_program(tmp_path, program, {"MAIL_PORT=8025": f"MAIL_PORT={smtp.port}"})
+    outcome = run_python("-m", "flask", *check.split(), folder=tmp_path)
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "0 errors, 0 warnings\n", "")
+    with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
+        answer = post(url + path, json.loads(body))
+        assert (answer.status, answer.json) == (201, json.loads(created))
+        answer = post(url + path, json.loads(body))
+        assert (answer.status, answer.json) == (400, json.loads(texts(ROOT / "README.rst", "json")[0]))
+        answer = post(url + verify, values_of(link_in(smtp.message)))
+        assert (answer.status, answer.json) == (200, json.loads(verified))
+
+
+def test_every_file_and_every_target_of_make_that_the_readme_names_is_there() -> None:
+    readme = (ROOT / "README.rst").read_text(encoding="utf-8")
+    paths = re.findall(r"``((?:benchmarks|docs|examples)/[\w./-]+)``", readme)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    targets = set(re.findall(r"(?:``|\$ )make (\w+)", readme))
+    assert targets >= {"run", "test"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert [target for target in targets if not re.search(rf"^{target}\b.*:", makefile, re.MULTILINE)] == []
+
+
+# docs/celery.rst
+
+
+def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
+    tmp_path: Path, smtp: RecordingServer
+) -> None:
+    page = DOCS / "celery.rst"
+    program, notice, receiver, tuning = texts(page, "python")
+    application, command = re.findall(r"\$ (.*)", "".join(texts(page, "console")[1:]))
+    assert (application, command) == ("flask --app signup run", "celery --app signup:celery_app worker")
+    sender = '"REGISTER_VERIFICATION_EMAIL_SENDER"'
+    with RedisServer(tmp_path) as redis:
+        replaced = {
+            "redis://localhost:6379/0": redis.url,
+            "MAIL_PORT=8025": f"MAIL_PORT={smtp.port}",
+            sender: f"{notice.strip()},\n        {sender}",
+        }
+        write_program(tmp_path, f"{program}\n{receiver}", replaced)
+        with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
+            body = {"email": "ada@example.com", "password": "analytical engine no. 1"}
+            created = post(f"{url}/api/v1/accounts/register/", {**body, "password_confirm": body["password"]})
+            assert (created.status, smtp.messages) == (201, []), created.text
+            with Worker("signup:celery_app", folder=tmp_path) as worker:
+                until(lambda: smtp.messages, otherwise=lambda: worker.output)
+            assert post(f"{url}/api/v1/accounts/verify-registration/", values_of(link_in(smtp.message))).status == 200
+
+    shown: dict[str, Any] = {}
+    exec(tuning, shown)
+    ((name, options),) = shown["CELERY"]["task_annotations"].items()
+    assert [name] == list(shown["CELERY"]["task_routes"]) == [TASK_NAME]
+    assert [option for option in options if not hasattr(send_mail, option)] == []
+    assert shown["CELERY"]["broker_transport_options"]["visibility_timeout"] > options["retry_backoff_max"]
+    assert send_mail.retry_backoff_max < 3600  # Redis's own visibility_timeout
+
+
+# docs/openapi.rst
 
 
 def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Path) -> None:
+    program = texts(DOCS / "openapi.rst", "python")
+    assert len(program) == 4
     serving = 'assert app.test_client().get("/openapi.json").get_json() == openapi(app)\n'
     validating = "from openapi_spec_validator import validate as valid\nvalid(document)\nvalid(spec.to_dict())\n"
-    (tmp_path / "page.py").write_text("\n".join([*texts(DOCS / "openapi.rst", "python"), serving, validating]))
+    write_program(tmp_path, "\n".join([*program, serving, validating]), {}, name="page.py")
     outcome = run_python("page.py", folder=tmp_path)
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")
 
 
-def test_each_command_of_the_page_prints_what_the_page_shows(
-    tmp_path: Path, smtp: RecordingServer, environment: dict[str, str]
-) -> None:
+# docs/commands.rst
+
+
+def test_each_command_of_the_page_prints_what_the_page_shows(tmp_path: Path, smtp: RecordingServer) -> None:
+    flask = tmp_path / "flask"  # the one of this Python, which imports this package
+    flask.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flask "$@"\n', encoding="utf-8")
+    flask.chmod(0o700)
+    package = Path(flask_rest_registration.__file__).parents[1]
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(package)}
     (program,) = texts(DOCS / "commands.rst", "python")
-    assert program.count("MAIL_PORT=8025") == 1
-    (tmp_path / "signup.py").write_text(program.replace("8025", str(smtp.port)).replace("localhost", "127.0.0.1"))
-    for command, shown in commands():
+    write_program(tmp_path, program, {"MAIL_PORT=8025": f"MAIL_PORT={smtp.port}", '"localhost"': '"127.0.0.1"'})
+    parts = re.split(r"^\$ (.*)\n", "".join(texts(DOCS / "commands.rst", "console")), flags=re.MULTILINE)[1:]
+    commands = list(zip(parts[::2], parts[1::2], strict=True))
+    assert len(commands) == 6
+    for command, shown in commands:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -66,7 +145,4 @@ def test_each_command_of_the_page_prints_what_the_page_shows(
 def test_the_page_of_commands_has_every_command() -> None:
     text = (DOCS / "commands.rst").read_text(encoding="utf-8")
     commands = flask_rest_registration.RestRegistration().blueprint.cli.commands
-    assert re.findall(r"^([a-z-]+)\n-+\n", text, re.MULTILINE) == [
-        name for name in ("check", "settings", "openapi", "send-test-mail", "purge") if name in commands
-    ]
-    assert len(commands) == 5
+    assert sorted(re.findall(r"^([a-z-]+)\n-+\n", text, re.MULTILINE)) == sorted(commands)

@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 from flask import request_started
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import URL, Connection, Engine, String, bindparam, create_engine, event, insert, select, text, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Connection, Engine, String, bindparam, create_engine, event, insert, select, text, update
+from sqlalchemy.orm import mapped_column
 from sqlalchemy.pool import NullPool
 from werkzeug.test import TestResponse
 
-from flask_rest_registration import send_register_verification_email_notification, user_activated, user_registered
+from flask_rest_registration import send_register_verification_email_notification
 from tests.support import models
 from tests.support.answers import refused
 from tests.support.apps import REGISTER, RESEND, VERIFY, Builder, Built
@@ -33,59 +33,36 @@ from tests.support.messages import lacking
 # Each test names the servers that it needs: the suite's runs on servers need not repeat it.
 pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.programs]
 
-_GIVE_UP_AFTER = 30.0
+ANN, BOB = "ann@example.com", "bob@example.com"
+HOUR = 3600
 
 
 def with_notes(db: SQLAlchemy) -> type[Any]:
     """The usual model, and a table of the application's own."""
-    user_class = models.typed(db)
-
-    class Note(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        text: Mapped[str] = mapped_column(String(2000))
-
-    user_class.Note = Note
-    return user_class
+    user = models.typed(db)
+    columns = {"id": mapped_column(db.Integer, primary_key=True), "text": mapped_column(String(2000))}
+    user.Note = type("Note", (db.Model,), columns)
+    return user
 
 
 # The requests
 
 
-@dataclass
-class Bobs:
-    """An app in which Bob has signed up, or has asked for a message, an hour ago.
-
-    :param built: the app.
-    :param smtp: its mail server.
-    :param link: the values of Bob's link.
-    """
-
-    built: Built
-    smtp: RecordingServer
-    link: dict[str, str]
-
-    def stored(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Read all accounts and all pending registrations."""
-        return self.built.rows(), self.built.pending_rows()
-
-
 @dataclass(frozen=True)
 class Action:
-    """A request, and what it changes in the database.
+    """A request to an app in which Bob has signed up, or has asked for a mail, an hour ago.
 
     :param kind: the first word of the statement that decides.
-    :param path: the endpoint.
-    :param body: what is sent.
+    :param body: what is sent, of an app and the values of Bob's link.
     :param success: the status when it works.
     :param repeated: the status when it is repeated after that.
     :param signals: how many it sends.
-    :param is_email_first: whether it is one of an app with REGISTER_EMAIL_FIRST.
     :param tries: how often it tries the statement when there are conflicts.
     """
 
     kind: str
     path: str
-    body: Callable[[Bobs], Mapping[str, object]]
+    body: Callable[[Built, Mapping[str, str]], Mapping[str, object]]
     success: int
     repeated: int
     signals: int
@@ -93,54 +70,49 @@ class Action:
     tries: int = 4
 
     @property
-    def is_about_pending(self) -> bool:
-        """Whether the statement that decides is about a pending registration."""
-        return self.is_email_first or self.path == RESEND
-
-    @property
     def settings(self) -> dict[str, object]:
         return {"REGISTER_EMAIL_FIRST" if self.is_email_first else "REGISTER_VERIFICATION_RESEND_ENABLED": True}
 
-    def send(self, bobs: Bobs) -> TestResponse:
-        return bobs.built.post(self.path, dict(self.body(bobs)))
+
+def bobs_address(built: Built, link: Mapping[str, str]) -> dict[str, object]:
+    return {"email": BOB}
 
 
-def bobs_address(bobs: Bobs) -> dict[str, object]:
-    return {"email": "bob@example.com"}
-
-
-def bobs_account(bobs: Bobs) -> dict[str, object]:
-    return {**bobs.built.body(**bobs_address(bobs), username="bob"), **bobs.link}
+def bobs_account(built: Built, link: Mapping[str, str]) -> dict[str, object]:
+    return {**built.body(email=BOB, username="bob"), **link}
 
 
 ACTIONS = {
-    "register": Action("INSERT", REGISTER, lambda bobs: bobs.built.body(), 201, 400, 1),
-    "verify": Action("UPDATE", VERIFY, lambda bobs: bobs.link, 200, 200, 1),
+    "register": Action("INSERT", REGISTER, lambda built, link: built.body(), 201, 400, 1),
+    "verify": Action("UPDATE", VERIFY, lambda built, link: link, 200, 200, 1),
     "resend": Action("INSERT", RESEND, bobs_address, 202, 202, 0, tries=9),
     "e-mail first": Action("UPDATE", REGISTER, bobs_address, 202, 202, 0, is_email_first=True, tries=9),
     "e-mail first, then the account": Action("UPDATE", VERIFY, bobs_account, 201, 400, 2, is_email_first=True, tries=9),
 }
+SERVERS = {"PostgreSQL": "postgresql", "MariaDB": "mariadb"}
 
 
-@pytest.fixture(params=ACTIONS)
-def action(request: pytest.FixtureRequest) -> Action:
-    return ACTIONS[request.param]
+@dataclass(frozen=True)
+class World:
+    """An app, its mail server, Bob's link and a request; on a server also a proxy before it, and a way around that."""
 
+    action: Action
+    built: Built
+    smtp: RecordingServer
+    link: Mapping[str, str]
+    proxy: Any = None
+    outside: Any = None
 
-@dataclass
-class World(Bobs):
-    """The same on a server.
+    def send(self) -> TestResponse:
+        return self.built.post(self.action.path, dict(self.action.body(self.built, self.link)))
 
-    :param proxy: what the app reaches the server through.
-    :param outside: leads to it directly.
-    """
-
-    proxy: DatabaseProxy
-    outside: Engine
+    def stored(self) -> object:
+        """Read all accounts and all pending registrations."""
+        return self.built.rows(), self.built.pending_rows()
 
     @property
     def is_postgresql(self) -> bool:
-        return self.outside.dialect.name == "postgresql"
+        return bool(self.outside.dialect.name == "postgresql")
 
     def ask(self, sql: str, **parameters: object) -> Any:
         """Run a statement on a connection of its own and return its one value."""
@@ -148,33 +120,31 @@ class World(Bobs):
             return connection.scalar(text(sql), parameters)
 
 
-def with_bob(build: Builder, smtp: RecordingServer, clock: Clock, action: Action, **options: Any) -> Bobs:
-    """Build an app for an action, in which Bob has come an hour ago."""
-    registration = {**action.settings, **options.pop("registration", {})}
-    built = build(with_notes, pending=True, registration=registration, **options)
-    address = {"email": "bob@example.com"}
-    first = built.post(REGISTER, address if action.is_email_first else built.body(**address, username="bob"))
-    assert first.status_code == (202 if action.is_email_first else 201)
-    link = values_of(link_in(smtp.messages.pop()))
-    clock.move(3600)
-    return Bobs(built, smtp, link)
+Make = Callable[..., World]
 
 
-@contextmanager
-def world_on(
-    server: str, build: Builder, smtp: RecordingServer, clock: Clock, action: Action, **options: Any
-) -> Iterator[World]:
+@pytest.fixture
+def make(build: Builder, smtp: RecordingServer, clock: Clock) -> Iterator[Make]:
+    """Build an app for an action, on a server or a file."""
     with ExitStack() as stack:
-        url: URL = stack.enter_context(new_database(server))
-        assert url.host is not None
-        proxy = stack.enter_context(DatabaseProxy(url.host, url.port or {"postgresql": 5432}.get(server, 3306)))
-        uri = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
-        bobs = with_bob(build, smtp, clock, action, database_uri=uri, **options)
-        stack.callback(bobs.built.dispose)
-        yield World(**vars(bobs), proxy=proxy, outside=create_engine(url, poolclass=NullPool))
 
+        def make_world(server: str | None, name: str, **options: Any) -> World:
+            action, ways = ACTIONS[name], {}
+            if server:
+                url = stack.enter_context(new_database(server))
+                port = url.port or {"postgresql": 5432, "mariadb": 3306}[server]
+                proxy = stack.enter_context(DatabaseProxy(str(url.host), port))
+                options["database_uri"] = url.set(host="127.0.0.1", port=proxy.port).render_as_string(False)
+                ways = {"proxy": proxy, "outside": create_engine(url, poolclass=NullPool)}
+            registration = {**action.settings, **options.pop("registration", {})}
+            built = build(with_notes, pending=True, registration=registration, **options)
+            stack.callback(built.dispose)
+            body = {"email": BOB} if action.is_email_first else built.body(email=BOB, username="bob")
+            assert built.post(REGISTER, body).status_code == (202 if action.is_email_first else 201)
+            clock.move(HOUR)
+            return World(action, built, smtp, values_of(link_in(smtp.messages.pop())), **ways)
 
-SERVERS = {"PostgreSQL": "postgresql", "MariaDB": "mariadb"}
+        yield make_world
 
 
 @pytest.fixture(params=SERVERS)
@@ -182,29 +152,20 @@ def server(request: pytest.FixtureRequest) -> str:
     return SERVERS[request.param]
 
 
-@pytest.fixture
-def world(server: str, build: Builder, smtp: RecordingServer, clock: Clock, action: Action) -> Iterator[World]:
-    with world_on(server, build, smtp, clock, action) as made:
-        yield made
+@pytest.fixture(params=ACTIONS)
+def name(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
 
 
 @pytest.fixture
-def sign_up_world(server: str, build: Builder, smtp: RecordingServer, clock: Clock) -> Iterator[World]:
-    with world_on(server, build, smtp, clock, ACTIONS["register"]) as made:
-        yield made
+def world(make: Make, server: str, name: str) -> World:
+    return make(server, name)
 
 
 # The faults: each lasts as long as its block
 
-
-Fault = Callable[[World, Action], AbstractContextManager[object]]
-
-
-@contextmanager
-def server_gone(world: World, action: Action) -> Iterator[None]:
-    world.proxy.go_away()
-    yield
-    world.proxy.come_back()
+Fault = AbstractContextManager[object]
 
 
 @contextmanager
@@ -218,68 +179,71 @@ def listening(engine: Engine, name: str, listener: Callable[..., object]) -> Ite
 
 def in_each_transaction(world: World, sql: str) -> AbstractContextManager[None]:
     """Send a statement of the operator's at the begin of each transaction of the app."""
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(sql)
-
-    return listening(world.built.engine, "begin", begin)
+    return listening(world.built.engine, "begin", lambda connection: connection.exec_driver_sql(sql))
 
 
-def after_flush(world: World, action: Action, act: Callable[[Connection], object]) -> AbstractContextManager[None]:
+def before_commit(world: World, act: Callable[[Connection], object]) -> AbstractContextManager[None]:
     """Do something when the statement that decides was executed and the COMMIT is still to come."""
 
     def executed(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith(action.kind):
+        if statement.startswith(world.action.kind):
             act(connection)
 
     return listening(world.built.engine, "after_cursor_execute", executed)
 
 
-def killed_before_commit(world: World, action: Action) -> AbstractContextManager[None]:
-    return after_flush(world, action, lambda connection: kill(world, connection))
+@contextmanager
+def server_gone(world: World) -> Iterator[None]:
+    world.proxy.go_away()
+    yield
+    world.proxy.come_back()
 
 
 def kill(world: World, connection: Connection) -> None:
     """End the app's session on the server, and wait until it is gone."""
-    driver = connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
     if world.is_postgresql:
-        assert world.ask("SELECT pg_terminate_backend(:pid, 30000)", pid=driver.info.backend_pid)  # type: ignore[union-attr]
+        assert world.ask("SELECT pg_terminate_backend(:pid, 30000)", pid=driver.info.backend_pid)
         return
-    number = driver.thread_id()  # type: ignore[union-attr]
+    number = driver.thread_id()
     with world.outside.connect() as other:
         other.execute(text("KILL :number"), {"number": number})
     until(lambda: world.ask("SELECT count(*) FROM information_schema.processlist WHERE id = :id", id=number) == 0)
 
 
-def cut_before_commit(world: World, action: Action) -> AbstractContextManager[None]:
-    return after_flush(world, action, lambda connection: world.proxy.cut())
+def killed_before_commit(world: World) -> Fault:
+    return before_commit(world, lambda connection: kill(world, connection))
 
 
-def read_only(world: World, action: Action) -> AbstractContextManager[None]:
+def cut_before_commit(world: World) -> Fault:
+    return before_commit(world, lambda connection: world.proxy.cut())
+
+
+def read_only(world: World) -> Fault:
     """What a replica is, to which a name leads after a failure of the primary."""
     return in_each_transaction(world, "SET TRANSACTION READ ONLY")
 
 
-def hold_the_row(world: World, action: Action, connection: Connection) -> None:
+def hold_the_row(world: World, connection: Connection) -> None:
     """Let another transaction have what the request needs: the address of a new row, or Bob's row."""
-    built = world.built
-    assert built.Pending is not None
-    table = (built.Pending if action.is_about_pending else built.User).__table__
+    built, action = world.built, world.action
+    is_about_pending = action.is_email_first or action.path == RESEND
+    table = (built.Pending if is_about_pending else built.User).__table__  # type: ignore[union-attr]
     if action.kind == "UPDATE":
-        connection.execute(select(table.c.id).where(table.c.email == "bob@example.com").with_for_update())
+        connection.execute(select(table.c.id).where(table.c.email == BOB).with_for_update())
         return
-    values: dict[str, object] = {"email": "ann@example.com", "username": "another", "password_hash": "x"}
-    if action.is_about_pending:
+    values: dict[str, object] = {"email": ANN, "username": "another", "password_hash": "x"}
+    if is_about_pending:
         zeros = dict.fromkeys(("sent_at", "mails", "next_mail_at", "code_attempts"), 0)
-        values = {"id": uuid4(), "email": "bob@example.com", **zeros}
+        values = {"id": uuid4(), "email": BOB, **zeros}
     connection.execute(insert(table).values(values))
 
 
 @contextmanager
-def lock_timeout(world: World, action: Action) -> Iterator[None]:
-    limit = "SET LOCAL lock_timeout = 50" if world.is_postgresql else "SET SESSION innodb_lock_wait_timeout = 1"
+def lock_timeout(world: World) -> Iterator[None]:
+    limit = "SET LOCAL lock_timeout = 50" if world.is_postgresql else "SET SESSION innodb_lock_wait_timeout = 0"
     with world.outside.connect() as other, in_each_transaction(world, limit):
-        hold_the_row(world, action, other)
+        hold_the_row(world, other)
         yield
         other.rollback()
 
@@ -290,13 +254,12 @@ class Deadlocks:
     Before its statement an audit of the application's own changes a note. Another transaction, which has the row that
     the statement needs, waits for that note by then.
 
-    :param times: of so many tries of the statement.
+    :param times: of so many tries of the statement; without it, of all.
     """
 
-    def __init__(self, world: World, action: Action, *, times: int) -> None:
+    def __init__(self, world: World, times: int | None = None) -> None:
         self._world = world
-        self._action = action
-        self._left = times
+        self._left = world.action.tries if times is None else times
         self._others: list[Thread] = []
         self.tries = 0
         with world.outside.begin() as connection:
@@ -317,12 +280,11 @@ class Deadlocks:
     def _let_the_others_end(self) -> None:
         """Wait for the transactions of earlier tries, which go on when the app's has been rolled back."""
         for thread in self._others:
-            thread.join(_GIVE_UP_AFTER)
+            thread.join(30)
             assert not thread.is_alive()
 
     def _before(self, connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        is_own = statement.startswith(self._action.kind) and "note" not in statement
-        if not is_own:
+        if not statement.startswith(self._world.action.kind) or "note" in statement:
             return
         self.tries += 1
         self._let_the_others_end()  # else the note might be had before the one who waits for it wakes up
@@ -333,9 +295,14 @@ class Deadlocks:
 
     def _interfere(self) -> None:
         other = self._world.outside.connect()
+        driver = other.connection.driver_connection
         if self._world.is_postgresql:
             other.execute(text("SET LOCAL deadlock_timeout = '60s'"))  # whoever looks first is the victim
-        hold_the_row(self._world, self._action, other)
+            waits, number = "pg_locks WHERE NOT granted AND pid = :number", driver.info.backend_pid
+        else:
+            waits = "information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_mysql_thread_id = :number"
+            number = driver.thread_id()
+        hold_the_row(self._world, other)
         # MariaDB's victim is the one that has changed less.
         # One by one: a range would lock what is beyond its end.
         one = update(self._note).where(self._note.c.id == bindparam("number")).values(text="changed by the other one")
@@ -346,31 +313,20 @@ class Deadlocks:
                 other.execute(update(self._note).where(self._note.c.id == 1).values(text="changed last"))
                 other.rollback()
 
-        thread = Thread(target=change_the_note, daemon=True)
-        self._others.append(thread)
-        driver: Any = other.connection.driver_connection
-        thread.start()
-        if self._world.is_postgresql:
-            waits, number = "pg_locks WHERE NOT granted AND pid = :number", driver.info.backend_pid
-        else:
-            waits = "information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_mysql_thread_id = :number"
-            number = driver.thread_id()
+        self._others.append(Thread(target=change_the_note, daemon=True))
+        self._others[-1].start()
         # MariaDB tells of its transactions anew when it was not asked for 0.1 s.
         until(lambda: self._world.ask(f"SELECT count(*) FROM {waits}", number=number), pause=0.12)
 
 
-def deadlocks(world: World, action: Action) -> AbstractContextManager[None]:
-    return Deadlocks(world, action, times=action.tries).happening()
-
-
 #: What goes wrong, and by which SQLSTATE or number the servers say so, as far as they do.
-FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
+FAULTS: dict[str, tuple[Callable[[World], Fault], tuple[str, ...]]] = {
     "server gone": (server_gone, ()),
     "connection killed before the COMMIT": (killed_before_commit, ("57P01", "2013", "2006", "1927")),
     "connection cut before the COMMIT": (cut_before_commit, ()),
     "read-only": (read_only, ("25006", "1792")),
     "lock time-out": (lock_timeout, ("55P03", "1205")),
-    "deadlocks": (deadlocks, ("40P01", "1213")),
+    "deadlocks": (lambda world: Deadlocks(world).happening(), ("40P01", "1213")),
 }
 
 
@@ -384,114 +340,69 @@ def logged_reason(caplog: pytest.LogCaptureFixture) -> str:
     return line
 
 
-class Heard:
-    """A receiver that counts."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, sender: object, **keywords: object) -> None:
-        self.count += 1
-
-
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_misbehaves_is_503_changes_nothing_and_the_next_request_works(
-    world: World, action: Action, name: str, caplog: pytest.LogCaptureFixture
+    world: World, name: str, fault: str, signals: list[Any], activations: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    built, heard = world.built, Heard()
-    before = world.stored()
-    with (
-        user_registered.connected_to(heard, sender=built.app),
-        user_activated.connected_to(heard, sender=built.app),
-        built.app.app_context(),
-    ):
-        caplog.clear()
-        fault, codes = FAULTS[name]
-        with fault(world, action):
-            refused(action.send(world), 503, "database-unavailable")
+    before, begin, codes = world.stored(), *FAULTS[fault]
+    for heard in (signals, activations, caplog):
+        heard.clear()
+    with world.built.app.app_context():
+        with begin(world):
+            refused(world.send(), 503, "database-unavailable")
         reason = logged_reason(caplog)
         assert not codes or any(f"code {code}" in reason for code in codes)
         assert world.stored() == before
         # A mail that is out before the COMMIT cannot be called back; its link is dead.
-        mailed = action is ACTIONS["register"] and name.endswith("COMMIT")
-        assert (len(world.smtp.messages), heard.count) == (mailed, 0)
+        mailed = name == "register" and fault.endswith("COMMIT")
+        assert (len(world.smtp.messages), signals, activations) == (mailed, [], [])
 
-        built.db.session.execute(select(built.User)).all()
-        assert action.send(world).status_code == action.success
+        world.built.db.session.execute(select(world.built.User)).all()
+        assert world.send().status_code == world.action.success
         assert world.stored() != before
-        assert heard.count == action.signals
+        assert len(signals) + len(activations) == world.action.signals
 
 
-# Deadlocks that pass
-
-
-def test_a_deadlock_is_tried_again_in_a_new_transaction(world: World, action: Action) -> None:
+def test_a_deadlock_is_tried_again_in_a_new_transaction(world: World) -> None:
     before = world.stored()
-    deadlock = Deadlocks(world, action, times=action.tries - 1)
+    deadlock = Deadlocks(world, world.action.tries - 1)
     with deadlock.happening():
-        assert action.send(world).status_code == action.success
-    assert deadlock.tries == action.tries
+        assert world.send().status_code == world.action.success
+    assert deadlock.tries == world.action.tries
     assert world.stored() != before
     assert world.ask("SELECT text FROM note WHERE id = 1") == "audited"
-
-
-def test_a_deadlock_after_the_application_has_written_is_503_at_once(
-    sign_up_world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nothing of what it wrote in this transaction is lost without a word."""
-    world = sign_up_world
-    built, action = world.built, ACTIONS["register"]
-
-    def write(sender: object) -> None:
-        built.db.session.add(built.User.Note(id=1000, text="the application's own"))
-
-    deadlock = Deadlocks(world, action, times=1)
-    with request_started.connected_to(write, sender=built.app):
-        with deadlock.happening():
-            refused(action.send(world), 503, "database-unavailable")
-        assert deadlock.tries == 1
-        assert any(code in logged_reason(caplog) for code in ("40P01", "1213"))
-        assert world.ask("SELECT count(*) FROM note WHERE id = 1000") == 0
-
-        assert action.send(world).status_code == 201
-        assert world.ask("SELECT count(*) FROM note WHERE id = 1000") == 1
 
 
 # Connections that are lost
 
 
-def test_after_a_restart_between_two_requests_one_is_503_and_the_next_works(world: World, action: Action) -> None:
-    """The pool learns by the first one that its connections are dead."""
+@pytest.mark.parametrize("asks_first", [False, True], ids=["", "pool_pre_ping"])
+def test_after_a_restart_one_request_is_503_or_none_where_the_pool_asks_first(
+    make: Make, server: str, name: str, asks_first: bool
+) -> None:
+    """Without ``pool_pre_ping``, the pool learns by the first request that its connections are dead."""
+    world = make(server, name, config={"SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": asks_first}})
     before = world.stored()
     world.proxy.cut()
-    refused(action.send(world), 503, "database-unavailable")
-    assert world.stored() == before
-    assert action.send(world).status_code == action.success
+    if not asks_first:
+        refused(world.send(), 503, "database-unavailable")
+        assert world.stored() == before
+    assert world.send().status_code == world.action.success
 
 
-def test_after_a_restart_a_pool_that_asks_first_lets_the_next_request_through(
-    server: str, build: Builder, smtp: RecordingServer, clock: Clock, action: Action
-) -> None:
-    config = {"SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": True}}
-    with world_on(server, build, smtp, clock, action, config=config) as world:
-        world.proxy.cut()
-        assert action.send(world).status_code == action.success
+def kill_own(world: World) -> None:
+    """Kill the connection that the running request uses."""
+    world.built.db.session.execute(select(world.built.User)).all()
+    kill(world, world.built.db.session.connection())
 
 
 @pytest.mark.parametrize("name", ["register", "resend", "e-mail first"])
 @pytest.mark.parametrize("error", [LookupError("own"), OSError("own"), None], ids=repr)
 def test_a_connection_that_dies_together_with_the_mail_is_503_and_the_next_request_works(
-    server: str,
-    build: Builder,
-    smtp: RecordingServer,
-    clock: Clock,
-    caplog: pytest.LogCaptureFixture,
-    error: Exception | None,
-    name: str,
+    make: Make, server: str, name: str, error: Exception | None, smtp: RecordingServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no connection left on which a ROLLBACK could be sent; a pending row is put back on another one."""
     dying: list[Callable[[], object]] = []
-    action = ACTIONS[name]
 
     def send(request: Any, user: Any) -> None:
         if dying:
@@ -501,169 +412,113 @@ def test_a_connection_that_dies_together_with_the_mail_is_503_and_the_next_reque
             smtp.text_reply = "554 no"
         send_register_verification_email_notification(request, user)
 
-    settings = {"REGISTER_VERIFICATION_EMAIL_SENDER": send, "REGISTER_EXISTING_EMAIL_SENDER": send}
-    with world_on(server, build, smtp, clock, action, registration=settings) as world:
-        built, before = world.built, world.stored()
-        with built.app.app_context():
-
-            def die() -> None:
-                built.db.session.execute(select(built.User)).all()
-                kill(world, built.db.session.connection())
-
-            dying.append(die)
-            caplog.clear()
-            refused(action.send(world), 503, "email-not-sent")
-            assert [each for each in ("ann@example.com", "bob@example.com") if each in caplog.text] == []
-            assert smtp.messages == []
-            if name != "resend":  # a new pending row stays: the message may have arrived all the same
-                assert world.stored() == before
-            smtp.text_reply = None
-            built.db.session.execute(select(built.User)).all()
-            assert action.send(world).status_code == action.success
-            assert len(smtp.messages) == 1
+    senders = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER")
+    world = make(server, name, registration=dict.fromkeys(senders, send))
+    before = world.stored()
+    with world.built.app.app_context():
+        dying.append(lambda: kill_own(world))
+        caplog.clear()
+        refused(world.send(), 503, "email-not-sent")
+        assert [each for each in (ANN, BOB) if each in caplog.text] == []
+        assert smtp.messages == []
+        if name != "resend":  # a new pending row stays: the mail may have arrived all the same
+            assert world.stored() == before
+        smtp.text_reply = None
+        world.built.db.session.execute(select(world.built.User)).all()
+        assert world.send().status_code == world.action.success
+        assert len(smtp.messages) == 1
 
 
-def test_a_field_that_is_refused_on_a_connection_that_dies_is_refused_all_the_same(sign_up_world: World) -> None:
-    world, built = sign_up_world, sign_up_world.built
-
-    def die(sender: object) -> None:
-        built.db.session.execute(select(built.User)).all()
-        kill(world, built.db.session.connection())
-
-    with request_started.connected_to(die, sender=built.app):
-        refused(built.register(email="no address"), 400, "invalid")
-        refused(built.verify({}), 400, "invalid")
+def test_a_field_that_is_refused_on_a_connection_that_dies_is_refused_all_the_same(make: Make, server: str) -> None:
+    world = make(server, "register")
+    with request_started.connected_to(lambda sender: kill_own(world), sender=world.built.app):
+        refused(world.built.register(email="no address"), 400, "invalid")
+        refused(world.built.verify({}), 400, "invalid")
 
 
 def test_a_commit_whose_answer_is_lost_may_have_happened_and_the_link_in_the_mail_works(
-    world: World, action: Action
+    world: World, name: str, clock: Clock
 ) -> None:
     """Nobody can know it: the answer is 503, and a repetition gets what a repetition gets."""
-    before = world.stored()
-    with after_flush(world, action, lambda connection: world.proxy.lose_the_answer_to(b"COMMIT")):
-        refused(action.send(world), 503, "database-unavailable")
+    before, messages = world.stored(), world.smtp.messages
+    with before_commit(world, lambda connection: world.proxy.lose_the_answer_to(b"COMMIT")):
+        refused(world.send(), 503, "database-unavailable")
     assert world.proxy.lost.is_set()
     assert world.stored() != before
-    if action is ACTIONS["register"]:
+    if name == "register":
         assert world.built.verify(link_in(world.smtp.message)).status_code == 200
-    assert action.send(world).status_code == action.repeated
-
-
-@pytest.mark.parametrize("name", ["resend", "e-mail first"])
-def test_a_message_that_may_be_noted_can_be_asked_for_after_the_cooldown(
-    server: str, build: Builder, smtp: RecordingServer, clock: Clock, name: str
-) -> None:
-    action = ACTIONS[name]
-    with world_on(server, build, smtp, clock, action) as world:
-        with after_flush(world, action, lambda connection: world.proxy.lose_the_answer_to(b"COMMIT")):
-            refused(action.send(world), 503, "database-unavailable")
-        assert (action.send(world).status_code, smtp.messages) == (202, [])
-        clock.move(12 * 3600)
-        assert (action.send(world).status_code, len(smtp.messages)) == (202, 1)
+    assert world.send().status_code == world.action.repeated
+    if name in {"resend", "e-mail first"}:  # the mail may be noted: another one can be asked for after the cooldown
+        assert messages == []
+        clock.move(12 * HOUR)
+        assert (world.send().status_code, len(messages)) == (202, 1)
 
 
 # SQLite
 
 
-@pytest.fixture
-def bobs(build: Builder, smtp: RecordingServer, clock: Clock, action: Action) -> Bobs:
-    """An app on a file."""
-    return with_bob(build, smtp, clock, action)
-
-
-@pytest.fixture
-def sign_up_bobs(build: Builder, smtp: RecordingServer, clock: Clock) -> Bobs:
-    return with_bob(build, smtp, clock, ACTIONS["register"])
-
-
-def pragma(built: Built, sql: str) -> AbstractContextManager[None]:
-    """Send a PRAGMA to each connection at its next use."""
-
-    def checked_out(connection: Any, *_: object) -> None:
-        connection.execute(sql).fetchall()
-
-    return listening(built.engine, "checkout", checked_out)
-
-
-def sign_ups_until_503(built: Built) -> Iterator[tuple[str, TestResponse]]:
-    """Sign one up after the other; some have room in a page that is there already, until one has not."""
+def sign_ups_until_503(world: World) -> tuple[list[str], str]:
+    """Sign up until the disk is full: some have room in a page that is there already; return who was, and was not."""
+    stored = [BOB]
     for number in range(500):
         address = f"{number}@example.com"
-        answer = built.register(email=address, username=f"{number:x>70}")
-        yield address, answer
-        if answer.status_code == 503:
-            return
+        answer = world.built.register(email=address, username=f"{number:x>70}")
+        if answer.status_code != 201:
+            refused(answer, 503, "database-unavailable")
+            assert [row["email"] for row in world.built.rows()] == stored
+            return stored, address
+        stored.append(address)
     raise AssertionError("the disk is never full")
 
 
+def mails(world: World) -> list[str]:
+    return [message["To"] for message in world.smtp.messages]
+
+
 def test_on_a_full_disk_each_201_has_its_row_and_its_mail_and_a_503_has_neither(
-    sign_up_bobs: Bobs, caplog: pytest.LogCaptureFixture
+    make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bobs, built, stored = sign_up_bobs, sign_up_bobs.built, ["bob@example.com"]
+    world = make(None, "register")
+    built, limit = world.built, [0]
     with built.engine.connect() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-    with built.app.app_context():
-        with pragma(built, f"PRAGMA max_page_count = {pages}"):
-            for address, answer in sign_ups_until_503(built):
-                if answer.status_code == 201:
-                    stored.append(address)
-            refused(answer, 503, "database-unavailable")
-            assert [row["email"] for row in built.rows()] == stored
-            assert [message["To"] for message in bobs.smtp.messages] == stored[1:]
+        limit[0] = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+
+    def grant(connection: Any, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {limit[0]}").fetchall()
+
+    with built.app.app_context(), listening(built.engine, "checkout", grant):
+        stored, address = sign_ups_until_503(world)
+        assert mails(world) == stored[1:]
         assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
-        with pragma(built, f"PRAGMA max_page_count = {2**30}"):
-            assert built.register(email=address, username="with room").status_code == 201
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """Let the operating system refuse what would make any file of this process longer."""
-    resource = pytest.importorskip("resource")
-    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
-
-
-def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_sent_link_is_dead(sign_up_bobs: Bobs) -> None:
-    bobs, built = sign_up_bobs, sign_up_bobs.built
-    path = Path(str(built.engine.url.database))
-    stored = ["bob@example.com"]
-    with built.app.app_context():
-        with files_no_longer_than(path.stat().st_size):
-            for address, answer in sign_ups_until_503(built):
-                if answer.status_code == 201:
-                    stored.append(address)
-        refused(answer, 503, "database-unavailable")
-        assert [row["email"] for row in built.rows()] == stored
-        assert [message["To"] for message in bobs.smtp.messages] == [*stored[1:], address]
-        refused(built.verify(link_in(bobs.smtp.messages[-1])), 400, "signature-invalid")
+        limit[0] = 2**30
         assert built.register(email=address, username="with room").status_code == 201
 
 
-def test_a_database_that_may_only_be_read_is_503_changes_nothing_and_the_next_request_works(
-    bobs: Bobs, action: Action, caplog: pytest.LogCaptureFixture
+def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_sent_link_is_dead(make: Make) -> None:
+    resource = pytest.importorskip("resource")
+    world = make(None, "register")
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with world.built.app.app_context():
+        size = Path(str(world.built.engine.url.database)).stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        try:
+            stored, address = sign_ups_until_503(world)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+        assert mails(world) == [*stored[1:], address]
+        refused(world.built.verify(link_in(world.smtp.messages[-1])), 400, "signature-invalid")
+        assert world.built.register(email=address, username="with room").status_code == 201
+
+
+def test_a_file_that_may_only_be_read_is_503_and_changes_nothing(
+    build: Builder, make: Make, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    built, before = bobs.built, bobs.stored()
-    with built.app.app_context():
-        with pragma(built, "PRAGMA query_only = ON"):
-            refused(action.send(bobs), 503, "database-unavailable")
-            assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
-        assert bobs.stored() == before
-        assert bobs.smtp.messages == []
-        with pragma(built, "PRAGMA query_only = OFF"):
-            assert action.send(bobs).status_code == action.success
-            assert bobs.stored() != before
-
-
-def test_a_file_that_may_only_be_read_is_503_and_changes_nothing(build: Builder, bobs: Bobs, action: Action) -> None:
-    before = bobs.stored()
-    uri = f"sqlite:///file:{bobs.built.engine.url.database}?mode=ro&uri=true"
-    mounted = build(with_notes, database_uri=uri, pending=True, registration=action.settings, tables=False)
-    there = replace(bobs, built=mounted)
-    refused(action.send(there), 503, "database-unavailable")
-    assert there.stored() == before
-    assert bobs.smtp.messages == []
-    assert action.send(bobs).status_code == action.success
+    world = make(None, name)
+    before = world.stored()
+    uri = f"sqlite:///file:{world.built.engine.url.database}?mode=ro&uri=true"
+    mounted = build(with_notes, database_uri=uri, pending=True, registration=world.action.settings, tables=False)
+    caplog.clear()
+    refused(replace(world, built=mounted).send(), 503, "database-unavailable")
+    assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
+    assert (world.stored(), world.smtp.messages) == (before, [])
+    assert world.send().status_code == world.action.success

@@ -22,7 +22,7 @@ from flask_rest_registration import PendingRegistrationMixin, RestRegistration
 from . import databases, models
 from .links import values_of
 
-#: A password that the default validators accept.
+#: The default validators accept it.
 PASSWORD: Final = "violet-anchor-47-tundra"
 VERIFICATION_URL: Final = "https://frontend.example/verify-user/"
 REGISTER: Final = "register/"
@@ -65,21 +65,15 @@ class Built:
         return self.app.test_client()
 
     def post(self, path: str, json: object = None, **options: Any) -> TestResponse:
-        """Post JSON to an endpoint, ``"register/"`` or ``"verify-registration/"``."""
-        if json is not None:
-            options["json"] = json
-        return self.client().post(f"{self.url_prefix}/{path}", **options)
+        """Post JSON to an endpoint, such as ``REGISTER``."""
+        return self.client().post(f"{self.url_prefix}/{path}", **options, **({} if json is None else {"json": json}))
 
     def body(self, **changes: object) -> dict[str, object]:
         """Return a good body for ``register/`` with some fields changed, added or ``OMITTED``."""
-        body: dict[str, object] = {
-            self.email_field: "ann@example.com",
-            "password": PASSWORD,
-            "password_confirm": changes.get("password", PASSWORD),
-        }
+        passwords = {"password": PASSWORD, "password_confirm": changes.get("password", PASSWORD)}
         samples = {"username": "ann", "team": "blue", "city": "Oslo"}
-        body.update({name: value for name, value in samples.items() if hasattr(self.User, name)})
-        body.update(changes)
+        fields = {name: value for name, value in samples.items() if hasattr(self.User, name)}
+        body = {self.email_field: "ann@example.com", **passwords, **fields, **changes}
         return {name: value for name, value in body.items() if value is not OMITTED}
 
     def register(self, **changes: object) -> TestResponse:
@@ -136,15 +130,13 @@ class Built:
 
     def row(self) -> dict[str, Any]:
         """Read the only user."""
-        rows = self.rows()
-        assert len(rows) == 1, f"expected one user, found {len(rows)}"
-        return rows[0]
+        (row,) = self.rows()
+        return row
 
     def pending_row(self) -> dict[str, Any]:
         """Read the only pending registration."""
-        rows = self.pending_rows()
-        assert len(rows) == 1, f"expected one pending registration, found {len(rows)}"
-        return rows[0]
+        (row,) = self.pending_rows()
+        return row
 
     def dispose(self) -> None:
         """Close the connections of every engine."""
@@ -198,16 +190,12 @@ def make_app(
 ) -> Built:
     """Build an app.
 
-    :param model: the function that declares the user model, see :mod:`tests.support.models`.
-    :param database_uri: where the database is; without it, in memory.
-    :param registration: settings of the extension beyond the ones that every app needs.
-    :param config: configuration of the app beyond that.
+    :param registration: settings of the extension beyond those that every app needs.
     :param mail: the server to deliver to; without one, Flask-Mail sends nothing.
-    :param tables: whether the tables are made.
     :param pending: whether there is a model of pending registrations.
     :param extension: an extension object that other apps use as well.
     :param before_init: called with the configured app before its extensions are initialised.
-    :param accounts_uri: makes, of the other one, the URI of the bind ``accounts`` for models that are there.
+    :param accounts_uri: makes the URI of the bind ``accounts`` from the other one.
     """
     app = Flask("app_under_test")
     app.jinja_options = {"bytecode_cache": _compiled_templates}
@@ -268,31 +256,12 @@ class Builder:
         self._taken: list[str] = []
 
     def __call__(
-        self,
-        model: models.Model = models.typed,
-        *,
-        database_uri: str | None = None,
-        registration: Mapping[str, object] | None = None,
-        config: Mapping[str, object] | None = None,
-        mail: HasPort | Any | None = OMITTED,
-        tables: bool = True,
-        pending: bool = False,
-        extension: RestRegistration | None = None,
-        before_init: Callable[[Flask], object] | None = None,
+        self, model: models.Model = models.typed, *, mail: HasPort | Any | None = OMITTED, **options: Any
     ) -> Built:
-        """Build an app on an empty database of its own; see :func:`make_app`."""
-        built = make_app(
-            model,
-            database_uri=database_uri or self._take(),
-            registration=registration,
-            config=config,
-            mail=self._server if mail is OMITTED else mail,
-            tables=tables,
-            pending=pending,
-            extension=extension,
-            before_init=before_init,
-            accounts_uri=lambda _: self._take(),
-        )
+        """Build an app on an empty database of its own; the options are those of :func:`make_app`."""
+        options["database_uri"] = options.get("database_uri") or self._take()
+        server = self._server if mail is OMITTED else mail
+        built = make_app(model, mail=server, accounts_uri=lambda _: self._take(), **options)
         self._built.append(built)
         return built
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +19,6 @@ from typing_extensions import Self
 import flask_rest_registration
 
 from .concurrency import until
-
-_GIVE_UP_AFTER = 60.0
 
 
 def celery_init_app(app: Flask) -> Any:
@@ -50,11 +47,10 @@ class Worker:
     def __init__(self, app: str, *, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         tests = Path(__file__).parents[2]
         package = Path(flask_rest_registration.__file__).parents[1]
-        self._app = app
-        self._folder = folder
+        self._app, self._folder = app, folder
         self._environment = {**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{package}", **(environment or {})}
         self._output = folder / "worker.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes]
 
     @property
     def output(self) -> str:
@@ -62,36 +58,34 @@ class Worker:
         return self._output.read_text("utf-8")
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "celery", "--app", self._app, "worker", "--loglevel", "DEBUG"]
-        options = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
         # RabbitMQ lets one worker alone have a name; those of other tests run at the same time.
-        options += ["--hostname", f"{uuid4().hex}@localhost"]
+        options = f"worker --loglevel DEBUG --concurrency 1 --hostname {uuid4().hex}@localhost"
+        fewer = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command, *options],
+                [sys.executable, "-m", "celery", "--app", self._app, *options.split(), *fewer],
                 cwd=self._folder,
                 env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
 
     def kill(self) -> None:
         """End the worker and its child at once, as the machine's failure would."""
-        assert self._process is not None
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(_GIVE_UP_AFTER)
+            self._process.wait(60)
 
     def kill_child(self) -> None:
         """End the process that runs the task, and leave the one that watches it."""
-        assert self._process is not None
         pid = self._process.pid
         (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(child), signal.SIGKILL)
@@ -104,32 +98,25 @@ class Worker:
 def made_of(settings: Mapping[str, Any]) -> Flask:
     """Build the app of a worker.
 
-    :param settings: ``mail_port``, ``celery`` (its configuration) and ``signals``, a file for what is given up.
+    :param settings: ``port`` of the mail server, ``celery`` (its configuration) and ``signals``, a file for what is
+        given up.
     """
     from flask_rest_registration.contrib.celery import email_delivery_failed
 
     from .apps import make_app
 
-    class Port:
-        port: int = settings["mail_port"]
-
-    made = make_app(
-        registration={
-            "REGISTER_VERIFICATION_EMAIL_SENDER": "flask_rest_registration.contrib.celery.send_later",
-            "VERIFICATION_EMAIL_TIMEOUT": settings["timeout"],
-        },
-        config={"CELERY": settings["celery"]},
-        mail=Port(),
-        tables=False,
-    )
+    config = {"CELERY": settings["celery"], "MAIL_PORT": settings["port"], "MAIL_SUPPRESS_SEND": False}
+    sender = "flask_rest_registration.contrib.celery.send_later"
+    registration = {"REGISTER_VERIFICATION_EMAIL_SENDER": sender, "VERIFICATION_EMAIL_TIMEOUT": 30}
+    app = make_app(registration=registration, config=config, tables=False).app
 
     def note(sender: Flask, recipient: str, error: Exception) -> None:
         with Path(settings["signals"]).open("a", encoding="utf-8") as signals:
             signals.write(f"{recipient} {type(error).__name__}\n")
 
-    email_delivery_failed.connect(note, made.app, weak=False)
-    celery_init_app(made.app)
-    return made.app
+    email_delivery_failed.connect(note, app, weak=False)
+    celery_init_app(app)
+    return app
 
 
 if "WORKER_SETTINGS" in os.environ:  # a worker imports this module, and finds the app in it

@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Barrier, Thread
-from typing import Any, Final, Generic, TypeVar
-
-import pytest
-from sqlalchemy import Connection, Engine, event
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -25,11 +22,7 @@ class Outcome(Generic[T]):
 
 
 def at_once(count: int, function: Callable[[int], T]) -> Outcome[T]:
-    """Call a function in that many threads, all let go at the same time.
-
-    :param count: the number of threads.
-    :param function: called with the number of the thread, from 0.
-    """
+    """Call a function in that many threads, all let go at the same time, with the number of the thread from 0."""
     outcome: Outcome[T] = Outcome()
     barrier = Barrier(count)
 
@@ -55,32 +48,13 @@ def until(
     pause: float = 0.01,
     otherwise: Callable[[], str] = lambda: "it did not happen",
 ) -> None:
-    """Wait for what somebody does by themselves, and tells only when they are asked.
+    """Wait until a condition holds.
 
     :param condition: what is asked.
     :param pause: the seconds between two questions.
-    :param otherwise: says what is to be known when it does not happen.
+    :param otherwise: says what went wrong.
     """
     give_up_at = time.monotonic() + _GIVE_UP_AFTER
     while not condition():
         assert time.monotonic() < give_up_at, otherwise()
         time.sleep(pause)
-
-
-def begin_by_hand(engine: Engine) -> None:
-    """Apply SQLAlchemy's documented recipe that makes SQLite's transactions start where they should.
-
-    Call it before the engine's first connection.
-    """
-
-    @event.listens_for(engine, "connect")
-    def leave_begin_to_us(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-
-#: How transactions begin: as the driver does by itself, and by the recipe for SQLite.
-BEGINNINGS: Final = [None, pytest.param(begin_by_hand, marks=pytest.mark.only_on("sqlite"))]

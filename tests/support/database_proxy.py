@@ -1,4 +1,4 @@
-"""A TCP proxy before a database server, that goes away at an exact moment and comes back."""
+"""A TCP proxy before a database server, that goes away at an exact point and comes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from types import TracebackType
 from typing_extensions import Self
 
 _GIVE_UP_AFTER = 30.0
-_CHUNK = 2**16
 
 
 class DatabaseProxy:
@@ -26,12 +25,11 @@ class DatabaseProxy:
         # Holds the port while nobody listens on it: connections to it are refused then, as by a server that is gone.
         self._reservation = _bound_socket(0)
         self.port: int = self._reservation.getsockname()[1]
-        self._lock = Lock()
         self._listener: socket.socket | None = None
+        self._lock = Lock()
         self._sockets: set[socket.socket] = set()
         self._threads: list[Thread] = []
         self._to_lose: bytes | None = None
-        self._loses_next_answer = False
         #: Set when an answer was lost, see :meth:`lose_the_answer_to`.
         self.lost = Event()
 
@@ -50,17 +48,16 @@ class DatabaseProxy:
 
     def come_back(self) -> None:
         """Accept connections from now on."""
-        listener = _bound_socket(self.port)
-        listener.listen()
-        self._listener = listener
-        self._start(self._accept, listener)
+        self._listener = _bound_socket(self.port)
+        self._listener.listen()
+        self._start(self._accept, self._listener)
 
     def go_away(self) -> None:
         """Refuse connections from now on, and cut those that there are."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            _shut(listener)
-            listener.close()
+        if self._listener is not None:
+            _shut(self._listener)
+            self._listener.close()
+            self._listener = None
         self.cut()
 
     def cut(self) -> None:
@@ -78,34 +75,33 @@ class DatabaseProxy:
         with suppress(OSError):  # the listener's end
             while True:
                 client, _ = listener.accept()
-                self._connect(client)
+                try:
+                    server = socket.create_connection(self._server)
+                except OSError:
+                    client.close()
+                    continue
+                with self._lock:
+                    self._sockets |= {client, server}
+                loses_answer = Event()
+                self._start(self._pass_statements, client, server, loses_answer)
+                self._start(self._pass_answers, server, client, loses_answer)
 
-    def _connect(self, client: socket.socket) -> None:
-        try:
-            server = socket.create_connection(self._server, timeout=_GIVE_UP_AFTER)
-        except OSError:
-            client.close()
-            return
-        server.settimeout(None)
-        with self._lock:
-            self._sockets |= {client, server}
-        self._start(self._pass_statements, client, server)
-        self._start(self._pass_answers, server, client)
-
-    def _pass_statements(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _received(client):
-            if self._to_lose is not None and self._to_lose in data:
-                self._to_lose, self._loses_next_answer = None, True
-            _send(server, data)
+    def _pass_statements(self, client: socket.socket, server: socket.socket, loses_answer: Event) -> None:
+        with suppress(OSError):  # an end is gone, which its own thread finds out
+            while data := client.recv(2**16):
+                if self._to_lose is not None and self._to_lose in data:
+                    self._to_lose = None
+                    loses_answer.set()
+                server.sendall(data)
         self._close(client, other=server)
 
-    def _pass_answers(self, server: socket.socket, client: socket.socket) -> None:
-        while data := _received(server):
-            if self._loses_next_answer:  # it proves that the server has done what it was told
-                self._loses_next_answer = False
-                self.lost.set()
-                break
-            _send(client, data)
+    def _pass_answers(self, server: socket.socket, client: socket.socket, loses_answer: Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(2**16):
+                if loses_answer.is_set():  # its coming proves that the server has done what it was told
+                    self.lost.set()
+                    break
+                client.sendall(data)
         self._close(server, other=client)
 
     def _close(self, own: socket.socket, *, other: socket.socket) -> None:
@@ -126,18 +122,6 @@ def _bound_socket(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", port))
     return bound
-
-
-def _received(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(_CHUNK)
-    except OSError:
-        return b""
-
-
-def _send(connection: socket.socket, data: bytes) -> None:
-    with suppress(OSError):  # the other end is gone, which its own thread finds out
-        connection.sendall(data)
 
 
 def _shut(connection: socket.socket) -> None:

@@ -27,7 +27,7 @@ class Server:
     :param name: what ``TEST_DATABASE`` calls it.
     :param title: what people call it.
     :param variable: the environment variable that has its URL.
-    :param default: the URL without it; making a TLS context alone takes longer than most tests.
+    :param default: the URL without it; it has no TLS, whose context alone takes longer than most tests.
     :param drop_options: what ends the sessions of a database that is dropped.
     """
 

@@ -1,11 +1,12 @@
 """The database that the apps of a test stand on: SQLite files, or a server's databases.
 
-``TEST_DATABASE`` chooses: ``sqlite`` (without it), ``postgresql`` or ``mariadb``. Each process of the suite makes
-databases of its own on a server, uses them again for one test after the other, and drops them at its end.
+``TEST_DATABASE`` chooses. Each process of the suite makes databases of its own on a server, uses them again for one
+test after the other, and drops them at its end.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sqlite3
@@ -25,7 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
 
-from .database_servers import SERVERS, Server
+from .database_servers import SERVERS, Server, text_of
 
 SQLITE: Final = "sqlite"
 
@@ -45,8 +46,11 @@ AT_THE_COMMIT: Final[dict[str, Any]] = {} if CHOSEN == "mariadb" else {"deferrab
 #: How its driver's exceptions begin.
 DRIVER: Final = {"sqlite": "sqlite3.", "postgresql": "psycopg.errors.", "mariadb": "pymysql.err."}.get(CHOSEN, "")
 
-#: How many seconds a connection of the suite itself waits for a lock; only a test that goes wrong makes it wait.
-_PATIENCE: Final = 10
+#: How long a connection of the suite itself waits for a lock; only a test that goes wrong makes it wait.
+_WAIT_FOR_LOCKS: Final = {
+    "postgresql": "SET lock_timeout = '10s'",
+    "mysql": "SET lock_wait_timeout = 10, innodb_lock_wait_timeout = 10",
+}
 
 
 def chosen_server() -> Server | None:
@@ -67,13 +71,11 @@ def _give_a_length(kind: sa.String, compiler: Any, **options: Any) -> str:
 
 
 class Store(Protocol):
-    """Where the apps of a test get their databases."""
+    """Where the apps of a test get empty databases."""
 
-    def take(self) -> str:
-        """Return the URI of an empty database."""
+    def take(self) -> str: ...
 
-    def give_back(self, uri: str) -> None:
-        """Take back what the apps of a test have used."""
+    def give_back(self, uri: str) -> None: ...
 
 
 class Databases:
@@ -81,104 +83,77 @@ class Databases:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._url = server.url
         self._prefix = f"registration_tests_{uuid.uuid4().hex[:12]}"
-        self._all: list[str] = []
-        self._free: list[str] = []
-        self._connections: dict[str, sa.Connection] = {}
+        #: The suite's own connection to each.
+        self._connections: dict[sa.URL, sa.Connection] = {}
+        self._free: list[sa.URL] = []
 
     def take(self) -> str:
         """Return the URL of an empty database."""
         if not self._free:
-            name = f"{self._prefix}_{len(self._all)}"
-            self._server.create(name)
-            self._all.append(name)
-            self._free.append(name)
-        name = self._free.pop()
-        return self._url.set(database=name).render_as_string(hide_password=False)
+            url = self._server.url.set(database=f"{self._prefix}_{len(self._connections)}")
+            self._server.create(str(url.database))
+            self._connections[url] = _connect(url)
+            self._free.append(url)
+        return text_of(self._free.pop())
 
     def give_back(self, uri: str) -> None:
         """Empty a database for the next test."""
-        name = sa.make_url(uri).database or ""
-        self._empty(self._connection(name))
-        self._free.append(name)
+        url = sa.make_url(uri)
+        execute = self._connections[url].exec_driver_sql
+        if url.get_backend_name() == "postgresql":
+            # Types, collations and extensions are gone with it.
+            if execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").scalar():
+                execute("DROP SCHEMA public CASCADE")
+                execute("CREATE SCHEMA public")
+        elif tables := ", ".join(f"`{table}`" for table in execute("SHOW TABLES").scalars()):
+            execute("SET foreign_key_checks = 0")
+            execute(f"DROP TABLE {tables}")
+        self._free.append(url)
 
     def drop(self) -> None:
         """Drop what this process has made."""
-        for connection in self._connections.values():
+        for url, connection in self._connections.items():
             connection.close()
-        for name in self._all:
-            self._server.drop(name)
-
-    def _connection(self, name: str) -> sa.Connection:
-        if name not in self._connections:
-            self._connections[name] = _connect(self._url.set(database=name))
-        return self._connections[name]
-
-    @staticmethod
-    def _empty(connection: sa.Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            # Types, collations and extensions are gone with it.
-            made = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            if connection.exec_driver_sql(made).scalar():
-                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-                connection.exec_driver_sql("CREATE SCHEMA public")
-            return
-        tables = ", ".join(f"`{table}`" for table in connection.exec_driver_sql("SHOW TABLES").scalars())
-        if tables:
-            connection.exec_driver_sql("SET foreign_key_checks = 0")
-            connection.exec_driver_sql(f"DROP TABLE {tables}")
+            self._server.drop(str(url.database))
 
 
 class Files:
-    """SQLite files in the folder of a test."""
+    """SQLite files in the folder of a test, which stay there."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
+        self._uris = (f"sqlite:///{folder / f'app-{number}.db'}" for number in itertools.count(1))
 
     def take(self) -> str:
-        """Return the URI of a new file."""
-        self._count += 1
-        return f"sqlite:///{self._folder / f'app-{self._count}.db'}"
+        return next(self._uris)
 
     def give_back(self, uri: str) -> None:
-        """Leave the files where they are: the folder is the test's."""
+        pass
 
 
 def _connect(url: sa.URL) -> sa.Connection:
     """Connect once, each statement a transaction of its own."""
-    waiting = {"postgresql": f"SET lock_timeout = '{_PATIENCE}s'", "mysql": f"SET lock_wait_timeout = {_PATIENCE}"}
-    engine = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    connection = engine.connect()
-    if engine.dialect.name == "mysql":
-        connection.exec_driver_sql(f"SET innodb_lock_wait_timeout = {_PATIENCE}")
-    if sql := waiting.get(engine.dialect.name):
+    connection = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
+    if sql := _WAIT_FOR_LOCKS.get(connection.dialect.name):
         connection.exec_driver_sql(sql)
     return connection
 
 
 class Outside:
-    """Somebody else's connection to an app's database, each statement a transaction of its own.
-
-    Statements call the table of the users ``user``, which is quoted where that is a reserved word.
-    """
+    """Somebody else's connection to an app's database, each statement a transaction of its own."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.is_locking = False
 
     def execute(self, sql: str, **values: object) -> sa.CursorResult[Any]:
-        """Run a statement with ``:name`` for its values."""
+        """Run a statement with ``:name`` for its values; the table ``user`` is quoted where that is needed."""
         quoted = re.sub(r"\b(INTO|UPDATE|FROM|TABLE) user\b", rf"\1 {USERS}", sql)
         return self._connection.execute(sa.text(quoted), values)
 
-    def lock(self, *, against_readers: bool = False) -> None:
-        """Let nobody else write to the table of the users, until :meth:`unlock`.
-
-        :param against_readers: whether nobody can read it either.
-        """
-        for sql in (_LOCK_AGAINST_READERS if against_readers else _LOCK)[self._connection.dialect.name]:
+    def lock(self) -> None:
+        """Let nobody else write to the table of the users, until :meth:`unlock`."""
+        for sql in _LOCKS[self._connection.dialect.name]:
             self._connection.exec_driver_sql(sql)
         self.is_locking = True
 
@@ -189,21 +164,16 @@ class Outside:
         self.is_locking = False
 
 
-_LOCK: Final = {
+_LOCKS: Final = {
     "sqlite": ["BEGIN IMMEDIATE"],
     "postgresql": ["BEGIN", 'LOCK TABLE "user" IN SHARE ROW EXCLUSIVE MODE'],
     "mysql": ["LOCK TABLES user READ"],
-}
-_LOCK_AGAINST_READERS: Final = {
-    "sqlite": ["BEGIN EXCLUSIVE"],
-    "postgresql": ["BEGIN", 'LOCK TABLE "user" IN ACCESS EXCLUSIVE MODE'],
-    "mysql": ["LOCK TABLES user WRITE"],
 }
 _UNLOCK: Final = {"mysql": "UNLOCK TABLES"}
 
 
 def not_waiting() -> dict[str, object]:
-    """Return the arguments of the driver's ``connect()`` for connections that wait for no lock, or hardly."""
+    """Return the arguments of the driver's ``connect()`` for connections that hardly wait for a lock."""
     arguments: dict[str, dict[str, object]] = {
         "sqlite": {"timeout": 0.01},
         "postgresql": {"options": "-c lock_timeout=20ms"},
@@ -213,7 +183,7 @@ def not_waiting() -> dict[str, object]:
 
 
 def impatient() -> dict[str, object]:
-    """Return the configuration of an app whose connections wait for no lock, or hardly."""
+    """Return the configuration of an app whose connections hardly wait for a lock."""
     return {"SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": not_waiting()}}
 
 
@@ -246,10 +216,7 @@ def outside(engine: sa.Engine) -> Iterator[Outside]:
 
 
 def make_tables(db: SQLAlchemy) -> None:
-    """Make the tables of the app of this context: on a server when it first connects, which many tests never do.
-
-    :param db: the app's; on a server, its engines send none of it themselves.
-    """
+    """Make the tables of the app of this context: on a server when it first connects, which many tests never do."""
     for key, engine in db.engines.items():
         if engine.dialect.name == SQLITE:
             db.create_all(key)

@@ -13,23 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tests
+from tests.support.pages import ROOT
 
 _GIVE_UP_AFTER = 60.0
 
 
 @dataclass(frozen=True)
 class Gunicorn:
-    """A running server.
-
-    :param url: where it listens.
-    :param master: the process id of its master.
-    :param log: what it wrote.
-    """
+    """A running server, by the process id of its master."""
 
     url: str
     master: int
-    log: Path
     killed: list[int] = field(default_factory=list)
 
     def workers(self) -> list[int]:
@@ -47,24 +41,18 @@ class Gunicorn:
 
 @contextmanager
 def gunicorn(app: str, *, folder: Path, workers: int, environment: Mapping[str, str]) -> Iterator[Gunicorn]:
-    """Serve an app while the context lasts.
+    """Serve an app, such as ``"package.module:create_app()"``, while the context lasts.
 
     The socket listens before the server starts, so that nobody has to wait for it: connections are queued.
-
-    :param app: module and factory, as in ``"package.module:create_app()"``.
-    :param folder: where the log goes.
-    :param workers: the number of processes.
-    :param environment: what is added to the environment.
     """
     log = folder / "gunicorn.log"
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "gunicorn", app, "--bind", f"fd://{listening.fileno()}", "--preload"]
         command += ["--workers", str(workers), "--timeout", "120", "--graceful-timeout", "10"]
         command += ["--worker-tmp-dir", str(folder)]
-        root = Path(tests.__file__).parents[1]
         with subprocess.Popen(
             command,
-            cwd=root,
+            cwd=ROOT,
             env={**os.environ, **environment},
             pass_fds=[listening.fileno()],
             start_new_session=True,  # a process group of its own, workers included
@@ -74,16 +62,11 @@ def gunicorn(app: str, *, folder: Path, workers: int, environment: Mapping[str, 
             port = listening.getsockname()[1]
             listening.close()  # when the server has gone, connections are refused, not queued
             try:
-                yield Gunicorn(f"http://127.0.0.1:{port}", process.pid, log)
+                yield Gunicorn(f"http://127.0.0.1:{port}", process.pid)
                 assert process.poll() is None, f"gunicorn ended by itself:\n{log.read_text()[-2000:]}"
             finally:
-                _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, whatever they do."""
-    process.terminate()
-    try:
-        process.wait(_GIVE_UP_AFTER)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+                process.terminate()
+                try:
+                    process.wait(_GIVE_UP_AFTER)
+                except subprocess.TimeoutExpired:  # whatever its workers do
+                    os.killpg(process.pid, signal.SIGKILL)

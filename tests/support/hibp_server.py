@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-import ssl
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from email.message import Message
 from email.parser import BytesParser
-from threading import Event
 from typing import Literal
 
-from .mail_servers import CERTIFICATE, LoopbackServer
+from .mail_servers import LoopbackServer, tls_context
 
 Framing = Literal["length", "chunked", "close"]
-
-_DRIP_FOR, _DRIP_EVERY = 20.0, 0.02  # seconds
 
 
 def sha1(password: str) -> str:
@@ -25,12 +22,11 @@ def sha1(password: str) -> str:
     return hashlib.sha1(password.encode("utf-8", "surrogatepass")).hexdigest().upper()
 
 
-def lines_of(prefix: str, seen: Mapping[str, int], *, padding: int = 0) -> list[str]:
-    """Return the range of a prefix: the passwords that belong there, strangers, and lines with the count 0."""
+def range_of(prefix: str, seen: Mapping[str, int]) -> bytes:
+    """Return the range of a prefix: the passwords that belong there, strangers, and padding with the count 0."""
     found = {digest[5:]: count for digest, count in seen.items() if digest.startswith(prefix)}
-    strangers = {sha1(f"stranger {number}")[5:]: number + 1 for number in range(500)}
-    padded = {sha1(f"padding {number}")[5:]: 0 for number in range(padding)}
-    return [f"{suffix}:{count}" for suffix, count in sorted({**padded, **strangers, **found}.items())]
+    strangers = {sha1(f"stranger {number}")[5:]: max(0, number - 400) for number in range(900)}
+    return "\r\n".join(f"{suffix}:{count}" for suffix, count in sorted({**strangers, **found}.items())).encode()
 
 
 def http(body: bytes, *, status: str = "200 OK", headers: Iterable[str] = (), framing: Framing = "length") -> bytes:
@@ -50,8 +46,7 @@ class RangeServer(LoopbackServer):
 
     :param seen: how often each password was seen in breaches.
     :param answer: what goes over the wire instead.
-    :param then: what happens after the answer: the connection is closed or reset, nothing more is said, or one byte
-        after the other comes for 20 seconds, at the end of which :attr:`has_dripped_dry` is set.
+    :param then: what happens after the answer.
     :param framing: how the end of the real answer is told.
     :param tls: whether it speaks TLS, with a certificate that nobody else signed.
     """
@@ -67,14 +62,9 @@ class RangeServer(LoopbackServer):
     ) -> None:
         super().__init__()
         self.seen = {sha1(password): count for password, count in (seen or {}).items()}
-        self.answer = answer
-        self.then = then
-        self.framing = framing
-        self.tls = tls
+        self.answer, self.then, self.framing, self.tls = answer, then, framing, tls
         #: Each request as it came.
         self.requests: list[bytes] = []
-        self.has_dripped_dry = Event()
-        self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def url(self) -> str:
@@ -85,35 +75,20 @@ class RangeServer(LoopbackServer):
         (request,) = self.requests
         return BytesParser().parsebytes(request.partition(b"\r\n")[2])
 
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._converse, "127.0.0.1", 0, ssl=_tls() if self.tls else None)
+    async def listen(self, host: str) -> asyncio.Server:
+        return await asyncio.start_server(self._converse, host, 0, ssl=tls_context() if self.tls else None)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            self.requests.append(request)
-            writer.write(self._real_answer(request) if self.answer is None else self.answer)
+        self.transports.append(writer.transport)
+        # The client may hang up first, or the server is stopped, which Python 3.10 and 3.11 would print as a fault.
+        with suppress(OSError, EOFError, asyncio.CancelledError):
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            prefix = self.requests[-1].split()[1].decode()[-5:]
+            real_answer = http(range_of(prefix, self.seen), framing=self.framing)
+            writer.write(real_answer if self.answer is None else self.answer)
             await writer.drain()
             await self._go_on(writer)
-        except (OSError, EOFError):
-            pass  # the client has hung up first
-        except asyncio.CancelledError:
-            pass  # the server is being stopped; on Python 3.10 and 3.11 asyncio would print this as a fault
-        finally:
-            writer.close()
-
-    def _real_answer(self, request: bytes) -> bytes:
-        line, _, head = request.decode("ascii").partition("\r\n")
-        headers = BytesParser().parsebytes(head.encode())
-        prefix = line.removeprefix("GET /range/").removesuffix(" HTTP/1.1")
-        if not headers["User-Agent"]:
-            return http(b"", status="403 Forbidden")
-        if len(prefix) != 5 or set(prefix) - set("0123456789ABCDEFabcdef"):
-            return http(b"The hash prefix was not in a valid format", status="400 Bad Request")
-        padding = 400 if headers["Add-Padding"] == "true" else 0
-        body = "\r\n".join(lines_of(prefix.upper(), self.seen, padding=padding))
-        return http(body.encode(), framing=self.framing)
+        writer.close()
 
     async def _go_on(self, writer: asyncio.StreamWriter) -> None:
         if self.then == "reset":
@@ -123,21 +98,10 @@ class RangeServer(LoopbackServer):
         if self.then == "silence":
             await asyncio.Event().wait()
         if self.then == "drip":
-            for _ in range(round(_DRIP_FOR / _DRIP_EVERY)):
+            for _ in range(1000):  # 20 seconds: a client that waits for the end fails, and does not hang
                 writer.write(b"0")
                 await writer.drain()
-                await asyncio.sleep(_DRIP_EVERY)
-            self.has_dripped_dry.set()
+                await asyncio.sleep(0.02)
         while self.then == "flood":
             writer.write(b"0" * 2**16)
             await writer.drain()
-
-    def _abort_connections(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-
-def _tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context

@@ -10,22 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+import sqlalchemy as sa
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    DateTime,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Text,
-    UniqueConstraint,
-    func,
-    text,
-)
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -40,6 +27,9 @@ class Model(Protocol):
 
 
 F = TypeVar("F", bound=Callable[[SQLAlchemy], type[Any]])
+
+#: Every model that registers with the default settings (and those of :func:`settings_for`), by name.
+ALL: dict[str, Model] = {}
 
 _DATABASES: dict[Any, Callable[[], SQLAlchemy]] = {}
 
@@ -68,119 +58,205 @@ def typed_db() -> SQLAlchemy:
     return SQLAlchemy(model_class=Base)
 
 
-def plain_db() -> SQLAlchemy:
-    """Make a ``db`` as older tutorials do."""
-    return SQLAlchemy()
-
-
 def cheap_hash(password: str) -> str:
     """Hash a password for nearly nothing, readable by ``check_password_hash``."""
     return generate_password_hash(password, method="pbkdf2:sha256:1")
 
 
-def typed(db: SQLAlchemy) -> type[Any]:
-    """The usual model: typed columns, ``password_hash``, ``email_verified_at``."""
+class Unnamed:
+    """A mixin with what every account needs; what differs is declared again in the model."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(sa.String(254), unique=True)
+    password_hash: Mapped[str] = mapped_column(sa.String(256))
+    email_verified_at: Mapped[datetime | None]
 
 
+class Usual(Unnamed):
+    """A mixin with a user name as well."""
+
+    username: Mapped[str] = mapped_column(sa.String(80), unique=True)
+
+
+def declared(**attributes: Any) -> Model:
+    """Make a model of the columns of :class:`Unnamed`, with some replaced, added or, by None, left out."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        usual: dict[str, Any] = {
+            "id": mapped_column(db.Integer, primary_key=True),
+            "email": mapped_column(sa.String(254), unique=True, nullable=False),
+            "password_hash": mapped_column(sa.String(256), nullable=False),
+            "email_verified_at": mapped_column(sa.DateTime),
+        }
+        chosen = {name: value for name, value in {**usual, **attributes}.items() if value is not None}
+        return type("User", (db.Model,), chosen)
+
+    return model
+
+
+def _in_all(model: F) -> F:
+    ALL[model.__name__] = model
+    return model
+
+
+def _model(name: str, differences: Callable[[], dict[str, Any]]) -> Model:
+    """Add a model to :data:`ALL`: the usual one, but for some attributes, which are made anew for every app."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        return declared(**{"username": _text(80, unique=True), **differences()})(db)
+
+    model.__name__ = name
+    return _in_all(model)
+
+
+def _text(length: int | None, **options: Any) -> Any:
+    return mapped_column(sa.String(length), nullable=False, **options)
+
+
+def _switch() -> Any:
+    return mapped_column(sa.Boolean, default=False, nullable=False)
+
+
+_NO_FLAG = {"email_verified_at": None}
+
+typed = _model("typed", dict)
+uuid_key = _model("uuid_key", lambda: {"id": mapped_column(sa.Uuid, primary_key=True, default=uuid.uuid4)})
+string_key = _model("string_key", lambda: {"id": _text(36, primary_key=True, default=lambda: str(uuid.uuid4()))})
+boolean_flag = _model("boolean_flag", lambda: {**_NO_FLAG, "email_verified": _switch()})
+datetime_flag_with_zone = _model(
+    "datetime_flag_with_zone", lambda: {**_NO_FLAG, "confirmed_at": mapped_column(sa.DateTime(timezone=True))}
+)
+#: The flag also locks people out.
+is_active_flag = _model("is_active_flag", lambda: {**_NO_FLAG, "is_active": _switch()})
+other_bind = _model("other_bind", lambda: {"__bind_key__": "accounts"})
+#: Needs ``USER_EMAIL_FIELD``.
+other_email_name = _model("other_email_name", lambda: {"email": None, "mail_address": _text(254, unique=True)})
+#: One of the columns has the name of another attribute.
+other_column_names = _model(
+    "other_column_names",
+    lambda: {
+        "__tablename__": "t_person",
+        "id": mapped_column("person_id", sa.Integer, primary_key=True),
+        "email": mapped_column("username", sa.String(254), unique=True, nullable=False),
+        "username": mapped_column("login", sa.String(80), unique=True, nullable=False),
+        "password_hash": mapped_column("pw", sa.String(256), nullable=False),
+        "email_verified_at": mapped_column("verified on", sa.DateTime),
+    },
+)
+#: The column holds the hash.
+password_column = _model("password_column", lambda: {"password_hash": None, "password": _text(256)})
+set_password = _model("set_password", lambda: {"set_password": _set_password, "check_password": _check_password})
+#: A property that can be set and not read.
+password_property = _model("password_property", lambda: {"password": property(None, _set_password)})
+composite_unique = _model(
+    "composite_unique",
+    lambda: {"__table_args__": (sa.UniqueConstraint("team", "username"),), "team": _text(40), "username": _text(80)},
+)
+named_unique = _model(
+    "named_unique",
+    lambda: {
+        "__table_args__": (
+            sa.UniqueConstraint("email", name="one_account_per_address"),
+            sa.UniqueConstraint("username", name="uq_users_nickname"),
+            sa.CheckConstraint("username <> 'root'", name="no_root"),
+        ),
+        "email": _text(254),
+        "username": _text(80),
+    },
+)
+#: One on the column, one in the table's arguments.
+unnamed_unique_index = _model(
+    "unnamed_unique_index",
+    lambda: {
+        "__table_args__": (sa.UniqueConstraint("username"),),
+        "email": _text(254, unique=True, index=True),
+        "username": _text(80),
+    },
+)
+unique_lower_text = _model(
+    "unique_lower_text",
+    lambda: {
+        "__table_args__": (sa.Index("ux_email_lower", sa.text("lower(email)"), unique=True),),
+        "email": _text(254),
+    },
+)
+#: Texts without a length.
+unlimited_text = _model(
+    "unlimited_text",
+    lambda: {
+        "email": _text(None, unique=True),
+        "username": mapped_column(sa.Text, nullable=False),
+        "password_hash": mapped_column(sa.Text, nullable=False),
+    },
+)
+
+
+def _set_password(user: Any, password: str) -> None:
+    user.password_hash = cheap_hash(password)
+
+
+def _check_password(user: Any, password: str) -> bool:
+    return check_password_hash(user.password_hash, password)
+
+
+@_in_all
 def minimal(db: SQLAlchemy) -> type[Any]:
-    """An e-mail address, a password and a flag."""
+    """An e-mail address, a password and a flag, as the present manuals declare them."""
 
     class User(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
+        email: Mapped[str] = mapped_column(sa.String(254), unique=True)
+        password_hash: Mapped[str] = mapped_column(sa.String(256))
         email_verified_at: Mapped[datetime | None]
 
     return User
 
 
-@on_base(plain_db)
+@_in_all
+@on_base(SQLAlchemy)
 def classic_columns(db: SQLAlchemy) -> type[Any]:
     """``Column`` attributes on the old base, as in tutorials."""
 
     class User(db.Model):  # type: ignore[misc,name-defined]
         __tablename__ = "users"
-        id = Column(Integer, primary_key=True)
-        email = Column(String(120), unique=True, nullable=False)
-        username = Column(String(64), unique=True, nullable=False)
-        password_hash = Column(String(256), nullable=False)
-        is_verified = Column(Boolean, default=False, nullable=False)
+        id = sa.Column(sa.Integer, primary_key=True)
+        email = sa.Column(sa.String(120), unique=True, nullable=False)
+        username = sa.Column(sa.String(64), unique=True, nullable=False)
+        password_hash = sa.Column(sa.String(256), nullable=False)
+        is_verified = sa.Column(sa.Boolean, default=False, nullable=False)
 
     return User
 
 
+@_in_all
 def dataclass_model(db: SQLAlchemy) -> type[Any]:
     """A ``MappedAsDataclass`` model: its constructor takes what its author let it take."""
 
     class User(MappedAsDataclass, db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True, init=False)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256), repr=False)
+        email: Mapped[str] = mapped_column(sa.String(254), unique=True)
+        username: Mapped[str] = mapped_column(sa.String(80), unique=True)
+        password_hash: Mapped[str] = mapped_column(sa.String(256), repr=False)
         email_verified_at: Mapped[datetime | None] = mapped_column(default=None)
 
     return User
 
 
-def set_password(db: SQLAlchemy) -> type[Any]:
-    """A method ``set_password()`` that hashes by itself."""
+@_in_all
+def login_user(db: SQLAlchemy) -> type[Any]:
+    """Flask-Login's ``UserMixin``, whose ``is_active`` is a property without a setter."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-        def set_password(self, password: str) -> None:
-            self.password_hash = cheap_hash(password)
-
-        def check_password(self, password: str) -> bool:
-            return check_password_hash(self.password_hash, password)
+    class User(UserMixin, Usual, db.Model):  # type: ignore[misc,name-defined]
+        pass
 
     return User
 
 
-def password_property(db: SQLAlchemy) -> type[Any]:
-    """A property ``password`` that can be set and not read."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-        @property
-        def password(self) -> str:
-            raise AttributeError("password is not a readable attribute")
-
-        @password.setter
-        def password(self, password: str) -> None:
-            self.password_hash = cheap_hash(password)
-
-    return User
-
-
+@_in_all
 def password_hybrid(db: SQLAlchemy) -> type[Any]:
     """A hybrid ``password`` over ``password_hash``."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
+    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
         @hybrid_property
         def password(self) -> str:
             return self.password_hash
@@ -192,14 +268,15 @@ def password_hybrid(db: SQLAlchemy) -> type[Any]:
     return User
 
 
+@_in_all
 def password_hybrid_over_underscore(db: SQLAlchemy) -> type[Any]:
     """A hybrid ``password`` over an attribute with an underscore, as SQLAlchemy's manual shows it."""
 
     class User(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        _password: Mapped[str] = mapped_column("password", String(256))
+        email: Mapped[str] = mapped_column(sa.String(254), unique=True)
+        username: Mapped[str] = mapped_column(sa.String(80), unique=True)
+        _password: Mapped[str] = mapped_column("password", sa.String(256))
         email_verified_at: Mapped[datetime | None]
 
         @hybrid_property
@@ -213,325 +290,69 @@ def password_hybrid_over_underscore(db: SQLAlchemy) -> type[Any]:
     return User
 
 
-def password_column(db: SQLAlchemy) -> type[Any]:
-    """A plain column ``password`` that holds the hash."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def uuid_key(db: SQLAlchemy) -> type[Any]:
-    """A UUID as the primary key."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def string_key(db: SQLAlchemy) -> type[Any]:
-    """A UUID's text as the primary key."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[str] = mapped_column(String(36), primary_key=True, default=lambda: str(uuid.uuid4()))
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def boolean_flag(db: SQLAlchemy) -> type[Any]:
-    """A Boolean flag."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified: Mapped[bool] = mapped_column(default=False)
-
-    return User
-
-
-def datetime_flag_with_zone(db: SQLAlchemy) -> type[Any]:
-    """A DateTime flag with a time zone."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        confirmed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-
-    return User
-
-
-def other_email_name(db: SQLAlchemy) -> type[Any]:
-    """The address in ``mail_address``: needs ``USER_EMAIL_FIELD``."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        mail_address: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def other_column_names(db: SQLAlchemy) -> type[Any]:
-    """Attributes whose columns have other names, one of them the name of another attribute."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __tablename__ = "t_person"
-        id: Mapped[int] = mapped_column("person_id", primary_key=True)
-        email: Mapped[str] = mapped_column("username", String(254), unique=True)
-        username: Mapped[str] = mapped_column("login", String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column("pw", String(256))
-        email_verified_at: Mapped[datetime | None] = mapped_column("verified on")
-
-    return User
-
-
-def login_user(db: SQLAlchemy) -> type[Any]:
-    """Flask-Login's ``UserMixin``, whose ``is_active`` is a property without a setter."""
-
-    class User(UserMixin, db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def is_active_flag(db: SQLAlchemy) -> type[Any]:
-    """``is_active`` as the flag, which also locks people out."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        is_active: Mapped[bool] = mapped_column(default=False)
-
-    return User
-
-
-def other_bind(db: SQLAlchemy) -> type[Any]:
-    """A model on the bind ``accounts``."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __bind_key__ = "accounts"
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
 def _declare_people(db: SQLAlchemy) -> tuple[type[Any], type[Any]]:
-    class User(db.Model):  # type: ignore[misc,name-defined]
+    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
         __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "user"}
-        id: Mapped[int] = mapped_column(primary_key=True)
-        kind: Mapped[str] = mapped_column(String(20))
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
+        kind: Mapped[str] = mapped_column(sa.String(20))
 
     class Customer(User):
         __mapper_args__ = {"polymorphic_identity": "customer"}
-        id: Mapped[int] = mapped_column(ForeignKey(User.id), primary_key=True)
-        city: Mapped[str] = mapped_column(String(80))
-        customer_number: Mapped[str | None] = mapped_column(String(20), unique=True)
+        id: Mapped[int] = mapped_column(sa.ForeignKey(User.id), primary_key=True)
+        city: Mapped[str] = mapped_column(sa.String(80))
+        customer_number: Mapped[str | None] = mapped_column(sa.String(20), unique=True)
 
     return User, Customer
 
 
+@_in_all
 def inheritance_base(db: SQLAlchemy) -> type[Any]:
     """The base class of a joined inheritance, ``User``."""
     return _declare_people(db)[0]
 
 
+@_in_all
 def inheritance_subclass(db: SQLAlchemy) -> type[Any]:
     """The subclass of a joined inheritance, ``Customer``: needs ``USER_MODEL``."""
     return _declare_people(db)[1]
 
 
-def composite_unique(db: SQLAlchemy) -> type[Any]:
-    """A user name that is unique within a team."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __table_args__ = (UniqueConstraint("team", "username"),)
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        team: Mapped[str] = mapped_column(String(40))
-        username: Mapped[str] = mapped_column(String(80))
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def named_unique(db: SQLAlchemy) -> type[Any]:
-    """Unique constraints with names of their own, and a CHECK."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __table_args__ = (
-            UniqueConstraint("email", name="one_account_per_address"),
-            UniqueConstraint("username", name="uq_users_nickname"),
-            CheckConstraint("username <> 'root'", name="no_root"),
-        )
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254))
-        username: Mapped[str] = mapped_column(String(80))
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def unnamed_unique_index(db: SQLAlchemy) -> type[Any]:
-    """Unique indexes without names: one on the column, one in the table's arguments."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        __table_args__ = (UniqueConstraint("username"),)
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True, index=True)
-        username: Mapped[str] = mapped_column(String(80))
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
+@_in_all
 def unique_lower_function(db: SQLAlchemy) -> type[Any]:
     """A unique index on ``func.lower(email)``."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254))
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-        __table_args__ = (Index("ux_email_lower", func.lower(email), unique=True),)
+    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
+        email: Mapped[str] = mapped_column(sa.String(254))
+        __table_args__ = (sa.Index("ux_email_lower", sa.func.lower(email), unique=True),)
 
     return User
 
 
-def unique_lower_text(db: SQLAlchemy) -> type[Any]:
-    """A unique index on ``text("lower(email)")``."""
+@_in_all
+def privileged(db: SQLAlchemy) -> type[Any]:
+    """Columns that no stranger may fill, some of them filled in the constructor."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254))
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        email_verified_at: Mapped[datetime | None]
-        __table_args__ = (Index("ux_email_lower", text("lower(email)"), unique=True),)
+    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
+        is_admin: Mapped[bool] = mapped_column(default=False)
+        role: Mapped[str] = mapped_column(sa.String(20), default="member")
+        tenant_id: Mapped[int | None]
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**{"is_admin": False, "role": "member", "tenant_id": 7, **values})
 
     return User
+
+
+if databases.CHOSEN == "mariadb":  # it has no indexes on expressions
+    del ALL["unique_lower_function"], ALL["unique_lower_text"]
 
 
 def short_hash_column(db: SQLAlchemy) -> type[Any]:
     """The tutorials' ``String(128)``, in which werkzeug's hash has no room."""
 
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(128))
-        email_verified_at: Mapped[datetime | None]
+    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
+        password_hash: Mapped[str] = mapped_column(sa.String(128))
 
     return User
-
-
-def unlimited_text(db: SQLAlchemy) -> type[Any]:
-    """Columns without a length."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String, unique=True)
-        username: Mapped[str] = mapped_column(Text)
-        password_hash: Mapped[str] = mapped_column(Text)
-        email_verified_at: Mapped[datetime | None]
-
-    return User
-
-
-def privileged(db: SQLAlchemy) -> type[Any]:
-    """Columns that no stranger may fill, some of them filled in the constructor."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(String(254), unique=True)
-        username: Mapped[str] = mapped_column(String(80), unique=True)
-        password_hash: Mapped[str] = mapped_column(String(256))
-        is_admin: Mapped[bool] = mapped_column(default=False)
-        role: Mapped[str] = mapped_column(String(20), default="member")
-        tenant_id: Mapped[int | None]
-        email_verified_at: Mapped[datetime | None]
-
-        def __init__(self, **values: Any) -> None:
-            values.setdefault("is_admin", False)
-            values.setdefault("role", "member")
-            values.setdefault("tenant_id", 7)
-            super().__init__(**values)
-
-    return User
-
-
-#: Every model that registers with the default settings (and those of :func:`settings_for`), by name. MariaDB has no
-#: indexes on expressions.
-ALL: dict[str, Model] = {
-    model.__name__: model
-    for model in (
-        typed,
-        minimal,
-        classic_columns,
-        dataclass_model,
-        set_password,
-        password_property,
-        password_hybrid,
-        password_hybrid_over_underscore,
-        password_column,
-        uuid_key,
-        string_key,
-        boolean_flag,
-        datetime_flag_with_zone,
-        other_email_name,
-        other_column_names,
-        login_user,
-        is_active_flag,
-        other_bind,
-        inheritance_base,
-        inheritance_subclass,
-        composite_unique,
-        named_unique,
-        unnamed_unique_index,
-        unique_lower_function,
-        unique_lower_text,
-        unlimited_text,
-        privileged,
-    )
-    if model not in {unique_lower_function, unique_lower_text} or databases.CHOSEN != "mariadb"
-}
 
 
 def settings_for(model: Model) -> dict[str, object]:
@@ -541,19 +362,3 @@ def settings_for(model: Model) -> dict[str, object]:
     if model is inheritance_subclass:
         return {"USER_EDITABLE_FIELDS": ["username", "city"]}
     return {}
-
-
-def declared(**attributes: Any) -> Model:
-    """Make a model of the usual one's columns, with some of them replaced, added or, by None, left out."""
-
-    def model(db: SQLAlchemy) -> type[Any]:
-        usual: dict[str, Any] = {
-            "id": mapped_column(db.Integer, primary_key=True),
-            "email": mapped_column(String(254), unique=True, nullable=False),
-            "password_hash": mapped_column(String(256), nullable=False),
-            "email_verified_at": mapped_column(DateTime),
-        }
-        chosen = {name: value for name, value in {**usual, **attributes}.items() if value is not None}
-        return type("User", (db.Model,), chosen)
-
-    return model

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from typing_extensions import Self
 
 import flask_rest_registration
 
-from .services import free_ports
+from .concurrency import until
+from .services import accepts_connections, free_ports
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -37,8 +36,7 @@ _PORTS = ("5000", "8025")
 ILLUSTRATIONS = {"html", "jinja", "json", "text", "nginx", "sql", "toml", "javascript", "po", "diff"}
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """One code block of a page.
 
     :param line: where it stands.
@@ -53,8 +51,7 @@ class Block:
     text: str
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One command of a ``console`` block, and what the page says that it prints."""
 
     text: str
@@ -68,8 +65,7 @@ def pages() -> list[Path]:
 
 def blocks(page: Path) -> list[Block]:
     """Return the code blocks of a page, in their order."""
-    lines = page.read_text(encoding="utf-8").splitlines()
-    return list(_blocks(lines))
+    return list(_blocks(page.read_text(encoding="utf-8").splitlines()))
 
 
 def texts(page: Path, language: str) -> list[str]:
@@ -83,17 +79,15 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
         if not directive:
             continue
         body: list[str] = []
-        options: dict[str, str] = {}
+        caption = None
         for following in lines[number + 1 :]:
             if following.strip() and not following.startswith(directive[1] + "   "):
                 break
-            option = None if body else _OPTION.match(following)
-            if option:
-                options[option[1]] = option[2]
+            if (option := _OPTION.match(following)) and not body:
+                caption = option[2] if option[1] == "caption" else caption
             elif following.strip() or body:
                 body.append(following)
-        text = textwrap.dedent("\n".join(body)).strip("\n") + "\n"
-        yield Block(number + 1, directive[2], options.get("caption"), text)
+        yield Block(number + 1, directive[2], caption, textwrap.dedent("\n".join(body)).strip("\n") + "\n")
 
 
 def commands(block: Block) -> list[Command]:
@@ -128,7 +122,7 @@ class Story:
 
     :param page: the page.
     :param folder: an empty folder.
-    :param first_file: the name of Python that stands before any caption, where pages cannot have captions.
+    :param first_file: the name of Python that stands before any caption.
     """
 
     def __init__(self, page: Path, folder: Path, *, first_file: str | None = None) -> None:
@@ -136,8 +130,7 @@ class Story:
         self._page = page
         self._file = first_file
         self._to_run: list[str] = []
-        self._servers: list[subprocess.Popen[bytes]] = []
-        self._logs: list[Path] = []
+        self._servers: dict[Path, subprocess.Popen[bytes]] = {}  # by what they print
         self._ports = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
         self._shims = folder / ".shims"
         self.told: list[Block] = []
@@ -153,7 +146,7 @@ class Story:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for server in self._servers:
+        for server in self._servers.values():
             server.terminate()
             server.wait(_GIVE_UP_AFTER)
 
@@ -178,7 +171,7 @@ class Story:
 
     def printed(self) -> str:
         """Return all that the servers have printed."""
-        return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in self._logs)
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in self._servers)
 
     def last_link(self) -> dict[str, str]:
         """Return the values of the last link that was mailed to a server of the story."""
@@ -241,27 +234,16 @@ class Story:
         )
 
     def _start(self, command: str) -> None:
-        log = self._shims / f"server-{len(self._logs)}.txt"
-        self._logs.append(log)
+        log = self._shims / f"server-{len(self._servers)}.txt"
         typed = self._with_free_ports(command)
         with log.open("wb") as file:
             server = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec {typed}"],
-                cwd=self.folder,
-                env=self._environment(),
-                stdout=file,
-                stderr=subprocess.STDOUT,
+                ["/bin/sh", "-c", f"exec {typed}"], cwd=self.folder, env=self._environment(), stdout=file, stderr=file
             )
-        self._servers.append(server)
-        port = next((port for port in self._ports.values() if port in typed), self._ports["5000"])
-        until = time.monotonic() + _GIVE_UP_AFTER
-        while server.poll() is None and time.monotonic() < until:
-            try:
-                socket.create_connection(("localhost", int(port)), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)  # another process: there is nothing to wait for but its port
-        raise AssertionError(f"{command} did not start: {self.printed()}")
+        self._servers[log] = server
+        port = int(next((port for port in self._ports.values() if port in typed), self._ports["5000"]))
+        until(lambda: server.poll() is not None or accepts_connections(port))
+        assert server.poll() is None, f"{command} did not start: {self.printed()}"
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

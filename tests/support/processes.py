@@ -24,47 +24,17 @@ _CONTEXT.set_forkserver_preload([__name__])
 
 @dataclass(frozen=True)
 class Answer:
-    """What one process saw of its request.
-
-    :param status: of the answer.
-    :param errors: the names of its field errors.
-    :param signals: how many signals of ours were sent in the process.
-    """
+    """What one process saw of its request: the status, the fields with errors, how many signals of ours were sent."""
 
     status: int
     errors: tuple[str, ...]
     signals: int
 
 
-@dataclass
-class _MailServer:
-    port: int
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What all the apps have in common."""
-
-    database_uri: str
-    variant: str
-    pending: bool
-    registration: dict[str, object]
-    mail: _MailServer | None
-
-
-def _serve(kind: _Kind, channel: Connection, barrier: Barrier) -> None:
+def _serve(options: dict[str, Any], variant: str, channel: Connection, barrier: Barrier) -> None:
     """Build an app, and post what is sent through the channel when all others do."""
-    # With a pool of one connection: sixteen of them in each of several processes are more than a server has.
-    options = {**engine_options(kind.variant), "pool_size": 1, "max_overflow": 0}
-    built = make_app(
-        database_uri=kind.database_uri,
-        tables=False,
-        pending=kind.pending,
-        registration=kind.registration,
-        mail=kind.mail,
-        config={"SQLALCHEMY_ENGINE_OPTIONS": options},
-    )
-    prepare(built.engine, kind.variant)
+    built = make_app(**options, tables=False)
+    prepare(built.engine, variant)
     signals: list[object] = []
 
     def note(sender: object, user: Any, **_: object) -> None:
@@ -72,13 +42,11 @@ def _serve(kind: _Kind, channel: Connection, barrier: Barrier) -> None:
 
     user_registered.connect(note)
     user_activated.connect(note)
-    with built.engine.connect():
-        pass  # it is the request that is to be raced with, not the connecting
+    built.engine.connect().close()  # it is the request that is to be raced with, not the connecting
     while (job := channel.recv()) is not None:
-        path, body = job
         signals.clear()
         barrier.wait(_GIVE_UP_AFTER)
-        response = built.post(path, body)
+        response = built.post(*job)
         errors = tuple((response.get_json(silent=True) or {}).get("errors", ()))
         channel.send(Answer(response.status_code, errors, len(signals)))
     built.dispose()
@@ -91,11 +59,7 @@ class Processes:
         self._channels = channels
 
     def post(self, path: str, *bodies: Mapping[str, object]) -> list[Answer]:
-        """Let each process post its body, all at the same time.
-
-        :param path: of the endpoint.
-        :param bodies: one for each process.
-        """
+        """Let each process post its body, all at the same time."""
         for channel, body in zip(self._channels, bodies, strict=True):
             channel.send((path, dict(body)))
         for number, channel in enumerate(self._channels):
@@ -114,17 +78,27 @@ def processes(
 ) -> Iterator[Processes]:
     """Start processes with apps like another one, on its database.
 
-    :param count: how many.
     :param built: the app, of the usual model, with pending registrations or without.
     :param variant: how its database is set up.
-    :param registration: settings of the extension, which go to the processes as they are.
+    :param registration: settings of the extension.
     :param mail: the server to deliver to; without one no mail is sent.
     """
-    server = _MailServer(mail.port) if mail else None
-    kind = _Kind(built.database_uri, variant, built.Pending is not None, dict(registration or {}), server)
+    # With a pool of one connection: sixteen of them in each of several processes are more than a server has.
+    engine = {**engine_options(variant), "pool_size": 1, "max_overflow": 0}
+    options = {
+        "database_uri": built.database_uri,
+        "pending": built.Pending is not None,
+        "registration": dict(registration or {}),
+        "config": {
+            "SQLALCHEMY_ENGINE_OPTIONS": engine,
+            **({"MAIL_PORT": mail.port, "MAIL_SUPPRESS_SEND": False} if mail else {}),
+        },
+    }
     barrier = _CONTEXT.Barrier(count)
     pairs = [_CONTEXT.Pipe() for _ in range(count)]
-    started = [_CONTEXT.Process(target=_serve, args=(kind, theirs, barrier), daemon=True) for _, theirs in pairs]
+    started = [
+        _CONTEXT.Process(target=_serve, args=(options, variant, theirs, barrier), daemon=True) for _, theirs in pairs
+    ]
     for process, (_, theirs) in zip(started, pairs, strict=True):
         process.start()
         theirs.close()

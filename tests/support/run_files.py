@@ -1,4 +1,4 @@
-"""Run the Python files of a page, in one process since starting one for each takes most of the time."""
+"""Run the Python files of a page, all in one process, which saves most of the time."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Rich(DefaultRegisterUserSerializer):
     at = fields.AwareDateTime(required=True)
     day = fields.Date(required=True)
     time = fields.Time(required=True)
-    moment = fields.DateTime(required=True)
+    local = fields.DateTime(required=True)
     size = fields.Enum(Size, required=True)
     by_value = fields.Enum(Size, by_value=True, required=True)
     number = fields.Integer(required=True, validate=validate.Range(min=7))

@@ -6,6 +6,7 @@ each request, ``user_activated 17 <account>`` for each signal. Accounts are name
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,19 +18,11 @@ from flask_rest_registration import clock, user_activated, user_registered
 
 from .apps import make_app
 
-DATABASE, MAIL_PORT, NOTES = "SERVED_APP_DATABASE", "SERVED_APP_MAIL_PORT", "SERVED_APP_NOTES"
-EMAIL_FIRST, CLOCK = "SERVED_APP_EMAIL_FIRST", "SERVED_APP_CLOCK"
-
-
-class _MailServer:
-    port = int(os.environ.get(MAIL_PORT) or 0)
+_VARIABLE = "SERVED_APP"
 
 
 class SharedClock:
-    """Stands in for ``flask_rest_registration.clock.now`` in several processes: a file's time, until it is moved.
-
-    :param file: a file that is there.
-    """
+    """Stands in for ``flask_rest_registration.clock.now`` in several processes: the time of a file that is there."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -38,18 +31,12 @@ class SharedClock:
         return int(self._file.stat().st_mtime)
 
     def move(self, seconds: int) -> None:
-        """Go on."""
         time = self() + seconds
         os.utime(self._file, (time, time))
 
 
 def environment(
-    *,
-    database: str,
-    mail_port: int = 0,
-    notes: Path | None = None,
-    email_first: bool = False,
-    time: Path | None = None,
+    *, database: str, mail_port: int = 0, notes: Path | None = None, email_first: bool = False, time: Path | None = None
 ) -> Mapping[str, str]:
     """Return what the app is to be started with.
 
@@ -59,30 +46,26 @@ def environment(
     :param email_first: whether an account is made when its address is proven.
     :param time: the file of its :class:`SharedClock`; without one its time is the machine's.
     """
-    return {
-        DATABASE: database,
-        MAIL_PORT: str(mail_port or ""),
-        NOTES: str(notes or ""),
-        EMAIL_FIRST: "1" if email_first else "",
-        CLOCK: str(time or ""),
-    }
+    option = "REGISTER_EMAIL_FIRST" if email_first else "REGISTER_VERIFICATION_RESEND_ENABLED"
+    texts = {"database": database, "notes": str(notes or ""), "time": str(time or ""), "option": option}
+    return {_VARIABLE: json.dumps({**texts, "mail_port": mail_port})}
 
 
 def create_app() -> Flask:
     """Make the app; its tables must be there."""
-    if os.environ[CLOCK]:
-        clock.now = SharedClock(Path(os.environ[CLOCK]))
-    option = "REGISTER_EMAIL_FIRST" if os.environ[EMAIL_FIRST] else "REGISTER_VERIFICATION_RESEND_ENABLED"
+    chosen = json.loads(os.environ[_VARIABLE])
+    if chosen["time"]:
+        clock.now = SharedClock(Path(chosen["time"]))
+    mail = {"MAIL_PORT": chosen["mail_port"], "MAIL_SUPPRESS_SEND": not chosen["mail_port"]}
     built = make_app(
-        database_uri=os.environ[DATABASE],
-        mail=_MailServer() if _MailServer.port else None,
+        database_uri=chosen["database"],
         tables=False,
         pending=True,
-        config={"TESTING": False},
-        registration={option: True},
+        config={"TESTING": False, **mail},
+        registration={chosen["option"]: True},
     )
-    if os.environ[NOTES]:
-        _take_notes(built.app, Path(os.environ[NOTES]))
+    if chosen["notes"]:
+        _take_notes(built.app, Path(chosen["notes"]))
     return built.app
 
 

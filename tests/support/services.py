@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 import pytest
@@ -18,8 +17,6 @@ from typing_extensions import Self
 
 from .concurrency import until
 from .mail_servers import LoopbackServer
-
-_GIVE_UP_AFTER = 60.0
 
 
 def missing(what: str) -> NoReturn:
@@ -47,11 +44,6 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    return free_ports(1)[0]
-
-
 class RedisServer:
     """A Redis of the test's own, which keeps what it has accepted; the machine's is never touched.
 
@@ -59,58 +51,40 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            missing("redis-server is not installed")
-        options = {
-            "bind": "127.0.0.1",
-            "port": str(self.port),
-            "dir": str(self._folder),
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "logfile": str(self._folder / "redis.log"),
-        }
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([program, *words])
+        program = shutil.which("redis-server") or missing("redis-server is not installed")
+        options = f"--bind 127.0.0.1 --port {self.port} --appendonly yes --appendfsync always --logfile redis.log"
+        self._process = subprocess.Popen([program, *options.split(), "--save", ""], cwd=self._folder)
         until(self._is_ready)
 
     def _is_ready(self) -> bool:
         """Tell whether it answers; while it reads its file it accepts connections and refuses every command."""
-        try:
-            with redis.Redis(port=self.port) as client:
-                return bool(client.ping())
-        except redis.RedisError:
-            return False
+        with suppress(redis.RedisError), redis.Redis(port=self.port) as client:
+            return bool(client.ping())
+        return False
 
     def has_nothing_unacknowledged(self) -> bool:
-        """Tell whether no worker has a message that it could give back."""
+        """Tell whether no worker has a task that it could give back."""
         with redis.Redis(port=self.port) as client:
             return bool(client.hlen("unacked") == 0)
 
     def stop(self) -> None:
         """End it at once, as the machine's failure would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(_GIVE_UP_AFTER)
+            self._process.kill()
+            self._process.wait(60)
             self._process = None
 
 
@@ -126,21 +100,17 @@ class Relay(LoopbackServer):
         self.has_frozen = False
         self._to = port
         self._freezes_at = freezes_at
-        self._writers: list[asyncio.StreamWriter] = []
 
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._relay, "127.0.0.1", 0)
+    async def listen(self, host: str) -> asyncio.Server:
+        return await asyncio.start_server(self._relay, host, 0)
 
     async def _relay(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", self._to)
-        self._writers += [to_client, to_server]
-        try:
+        self.transports += [to_client.transport, to_server.transport]
+        with suppress(OSError, asyncio.CancelledError):  # one of the two hangs up, or the relay is stopped
             await asyncio.gather(self._pass(client, to_server), self._pass(server, to_client))
-        except (OSError, asyncio.CancelledError):
-            pass  # one of the two has hung up, or the relay is being stopped
-        finally:
-            to_client.transport.abort()
-            to_server.transport.abort()
+        to_client.transport.abort()
+        to_server.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(2**16):
@@ -150,7 +120,3 @@ class Relay(LoopbackServer):
             writer.write(data)
             await writer.drain()
         writer.close()
-
-    def _abort_connections(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 
 
 @dataclass
@@ -43,28 +43,12 @@ class Statements:
 def recorded(engine: Engine) -> Iterator[Statements]:
     """Record what is sent to an engine while the block runs."""
     statements = Statements()
-
-    def executed(conn: Connection, cursor: object, sql: str, parameters: object, *_: object) -> None:
-        statements.add(sql, parameters)
-
-    def began(conn: Connection) -> None:
-        statements.add("BEGIN")
-
-    def committed(conn: Connection) -> None:
-        statements.add("COMMIT")
-
-    def rolled_back(conn: Connection) -> None:
-        statements.add("ROLLBACK")
-
-    def saved(conn: Connection, name: str) -> None:
-        statements.add(f"SAVEPOINT {name}")
-
     listeners: dict[str, Callable[..., object]] = {
-        "before_cursor_execute": executed,
-        "begin": began,
-        "commit": committed,
-        "rollback": rolled_back,
-        "savepoint": saved,
+        "before_cursor_execute": lambda conn, cursor, sql, parameters, *_: statements.add(sql, parameters),
+        "begin": lambda conn: statements.add("BEGIN"),
+        "commit": lambda conn: statements.add("COMMIT"),
+        "rollback": lambda conn: statements.add("ROLLBACK"),
+        "savepoint": lambda conn, name: statements.add(f"SAVEPOINT {name}"),
     }
     for name, listener in listeners.items():
         event.listen(engine, name, listener)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from .apps import Builder, Built
-from .concurrency import begin_by_hand
 from .databases import CHOSEN, not_waiting
 
 
@@ -76,11 +76,7 @@ WITH_TRANSACTIONS_OF_THEIR_OWN: Final = [
 
 
 def engine_options(name: str, *, is_patient: bool = True) -> dict[str, object]:
-    """Return the ``SQLALCHEMY_ENGINE_OPTIONS`` of a variant.
-
-    :param name: of the variant.
-    :param is_patient: whether its connections wait for locks.
-    """
+    """Return the ``SQLALCHEMY_ENGINE_OPTIONS`` of a variant, whose connections wait for locks if they are patient."""
     variant = VARIANTS[name]
     waiting: dict[str, Any] = {} if is_patient else not_waiting()
     if is_patient and CHOSEN == "sqlite":
@@ -96,23 +92,22 @@ def engine_options(name: str, *, is_patient: bool = True) -> dict[str, object]:
 def prepare(engine: sa.Engine, name: str) -> None:
     """Do what a variant needs besides its options, before the engine's first connection."""
     if VARIANTS[name].begins_by_hand:
-        begin_by_hand(engine)
+        # SQLAlchemy's documented recipe, by which SQLite's transactions start where they should.
+        event.listen(engine, "connect", lambda connection, record: setattr(connection, "isolation_level", None))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
 
 
 def build_variant(build: Builder, name: str = "plain", *, is_patient: bool = True, **options: Any) -> Built:
-    """Build an app on a database that is set up in another way.
-
-    :param build: the fixture.
-    :param name: of the variant.
-    :param is_patient: as in :func:`engine_options`.
-    """
+    """Build an app on a database that is set up as a variant."""
     config = {"SQLALCHEMY_ENGINE_OPTIONS": engine_options(name, is_patient=is_patient), **options.pop("config", {})}
     # Many requests at once on a busy machine are no fault of the mail server.
     registration = {"VERIFICATION_EMAIL_TIMEOUT": 60, **options.pop("registration", {})}
     built = build(config=config, registration=registration, tables=False, **options)
     prepare(built.engine, name)
     for model in filter(None, (built.User, built.Pending)):
-        _set_up(model.__table__, VARIANTS[name])
+        for constraint in model.__table__.constraints:
+            if isinstance(constraint, sa.UniqueConstraint):
+                _set_up(constraint, VARIANTS[name])
     with built.app.app_context():
         if sql := VARIANTS[name].before:
             built.execute_outside(sql)
@@ -120,12 +115,10 @@ def build_variant(build: Builder, name: str = "plain", *, is_patient: bool = Tru
     return built
 
 
-def _set_up(table: sa.Table, variant: Variant) -> None:
-    """Change a table before it is made."""
-    for constraint in table.constraints:
-        if isinstance(constraint, sa.UniqueConstraint):
-            if variant.is_deferred:
-                constraint.deferrable, constraint.initially = True, "DEFERRED"
-            for column in constraint.columns:
-                if variant.collation and isinstance(column.type, sa.String):
-                    column.type.collation = variant.collation
+def _set_up(unique: sa.UniqueConstraint, variant: Variant) -> None:
+    """Change a constraint before its table is made."""
+    if variant.is_deferred:
+        unique.deferrable, unique.initially = True, "DEFERRED"
+    for column in unique.columns:
+        if variant.collation and isinstance(column.type, sa.String):
+            column.type.collation = variant.collation

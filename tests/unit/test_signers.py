@@ -6,26 +6,27 @@ import base64
 import hashlib
 import hmac
 import json
-import random
 import string
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import product
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 from flask_sqlalchemy import SQLAlchemy
 from itsdangerous import Signer
-from sqlalchemy import ForeignKey, select, update
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.orm import mapped_column, relationship
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import ConfigurationError, RegisterSigner
 from tests.support import models
-from tests.support.apps import CHECK_LINK, VERIFICATION_URL, Builder, Built, make_app
+from tests.support.apps import CHECK_LINK, REGISTER, VERIFICATION_URL, Builder, Built, make_app
 from tests.support.clock import Clock
-from tests.support.links import changed, link_in, text_of, values_of, with_other_character
+from tests.support.links import changed, link_in, values_of, with_other_character
 from tests.support.mail_servers import RecordingServer
 
 NOW = 1_700_000_000
@@ -35,6 +36,7 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 PERIOD = 7 * 24 * 3600
 
 Values = dict[str, Any]
+Refused = Callable[[Values], None]
 
 
 def sign(message: list[str], *, key: str = KEY, salt: str = SALT, digest: str = "sha256") -> str:
@@ -44,16 +46,21 @@ def sign(message: list[str], *, key: str = KEY, salt: str = SALT, digest: str = 
     return base64.urlsafe_b64encode(made).decode().rstrip("=")
 
 
+def link_to(user_id: str, address: str, *, key: str = KEY, page: str = VERIFICATION_URL) -> str:
+    """Return the link that is made at the time of the stopped clock."""
+    return f"{page}?user_id={user_id}&timestamp={NOW}&signature={sign([user_id, str(NOW), address], key=key)}"
+
+
 def signed_data(built: Built, **attributes: object) -> dict[str, str]:
     """Return what the app signs for an account that need not be stored."""
     with built.app.app_context():
         return RegisterSigner.for_user(built.User(**attributes)).get_signed_data()
 
 
-def set_address(built: Built, address: str) -> None:
-    with built.app.app_context():
-        built.db.session.execute(update(built.User).where(built.User.id == 1).values(email=address))
-        built.db.session.commit()
+def with_keys(build: Builder, built: Built, key: str, fallbacks: object) -> Built:
+    """Build another app on the same database, with other keys."""
+    keys = {"SECRET_KEY": key, "SECRET_KEY_FALLBACKS": fallbacks}
+    return build(database_uri=built.database_uri, config=keys, tables=False)
 
 
 def seen_by_client(answer: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
@@ -75,7 +82,7 @@ def values(built: Built, smtp: RecordingServer) -> Values:
 
 
 @pytest.fixture
-def refused(built: Built, values: Values) -> Iterator[Callable[[Values], None]]:
+def refused(built: Built, values: Values) -> Iterator[Refused]:
     """Demand the answer that a signature of nonsense gets, byte by byte, and that nobody is verified."""
     reference = built.verify(changed(values, signature="nonsense"))
     assert (reference.status_code, reference.get_json()["code"]) == (400, "signature-invalid")
@@ -90,12 +97,8 @@ def refused(built: Built, values: Values) -> Iterator[Callable[[Values], None]]:
 # What is signed
 
 
-def test_the_signature_is_the_documented_hmac(values: Values) -> None:
-    assert values == {
-        "user_id": "1",
-        "timestamp": str(NOW),
-        "signature": sign(["1", str(NOW), "ann@example.com"]),
-    }
+def test_the_link_is_the_base_url_with_id_time_and_the_documented_hmac(built: Built, smtp: RecordingServer) -> None:
+    assert link_in(smtp.messages[0]) == link_to("1", "ann@example.com")
 
 
 @pytest.mark.parametrize(
@@ -111,168 +114,96 @@ def test_golden_signatures_never_change(
     build: Builder, clock: Clock, one_time_use: bool, verified: bool, expected: str
 ) -> None:
     built = build(models.boolean_flag, registration={"REGISTER_VERIFICATION_ONE_TIME_USE": one_time_use})
-
     data = signed_data(built, id=42, email="Ann.O'Hara@Example.com", email_verified=verified)
-
     flag = (["verified"] if verified else ["unverified"]) if one_time_use else []
     assert data["signature"] == expected == sign(["42", str(NOW), "ann.o'hara@example.com", *flag])
 
 
-def test_of_10_000_random_accounts_times_addresses_and_keys_no_two_signatures_are_equal(clock: Clock) -> None:
-    built = make_app(models.string_key, tables=False)
-    chance = random.Random(0)
+def test_no_two_accounts_times_addresses_and_keys_have_one_signature(clock: Clock) -> None:
     # Short texts of few characters, so that values differ by a shift into the neighbour as well.
-    pieces = ["", "1", "11", '"', '","', "a", "A", ",", "\\", "é", "@"]
-
-    def text() -> str:
-        return "".join(chance.choices(pieces, k=4))
-
-    tuples: set[tuple[str, int, str, str]] = set()
-    while len(tuples) < 10_000:
-        tuples.add((text() or "1", chance.choice([1, 11, 111, NOW]), text().lower(), f"key{text()}"))
-    signatures = set()
-    with built.app.app_context():
-        for user_id, clock.time, email, built.app.config["SECRET_KEY"] in tuples:
-            signer = RegisterSigner.for_user(built.User(id=user_id, email=email))
-            signatures.add(signer.get_signed_data()["signature"])
-    assert len(signatures) == 10_000
-
-
-def test_the_case_of_the_stored_address_does_not_matter(built: Built, values: Values) -> None:
-    set_address(built, "Ann@Example.COM")
-
-    assert built.verify(values).status_code == 200
+    pieces = ["", "1", '"', ",", '","', "\\"]
+    texts = sorted({first + second for first, second in product(pieces, repeat=2)})
+    made = []
+    for key in ("key", "key1"):
+        built = make_app(models.string_key, config={"SECRET_KEY": key}, tables=False)
+        with built.app.app_context():
+            for clock.time, user_id, email in product([1, 11], texts[1:], texts):
+                made.append(RegisterSigner.for_user(built.User(id=user_id, email=email)).get_signed_data()["signature"])
+    assert len(texts) > 20
+    assert len(set(made)) == len(made) == 2 * 2 * (len(texts) - 1) * len(texts)
 
 
 # What is refused
 
 
-@pytest.mark.parametrize("field", ["user_id", "timestamp", "signature"])
-def test_every_changed_character_is_refused(refused: Callable[[Values], None], values: Values, field: str) -> None:
-    for position in range(len(values[field])):
-        refused(changed(values, **{field: with_other_character(values[field], position)}))
+def test_every_changed_character_is_refused(refused: Refused, values: Values) -> None:
+    for field, value in values.items():
+        for position in range(len(value)):
+            refused(changed(values, **{field: with_other_character(value, position)}))
 
 
-def test_every_other_character_at_the_end_of_the_signature_is_refused(
-    refused: Callable[[Values], None], values: Values
-) -> None:
-    """A decoder of base64 reads four of them as the same signature."""
-    signature = values["signature"]
-    others = [character for character in ALPHABET if character != signature[-1]]
-    assert len(others) == 63
-    for character in others:
-        refused(changed(values, signature=signature[:-1] + character))
+def other_spellings(signature: str) -> list[str]:
+    half = signature[:20]
+    # A decoder of base64 reads four of these as the same signature.
+    other_ends = [signature[:-1] + character for character in ALPHABET if character != signature[-1]]
+    in_the_standard_alphabet = signature.replace("-", "+").replace("_", "/")
+    decoded = base64.urlsafe_b64decode(signature + "=")
+    full_width = "".join(chr(ord(each) + 0xFEE0) for each in signature)
+    around = ["{}=", "{}==", " {}", "{} ", "{}\n", "{}\u200b", '"{}"', ".{}", "{0}{0}", "{}A"]
+    inside = [half + character + signature[20:] for character in ("\r\n", "!")]
+    cut = [signature[:-1], half, "", signature[:-1] + "é", f"{in_the_standard_alphabet}="]
+    whole = [decoded.hex(), signature.upper(), signature.lower(), full_width]
+    return [*other_ends, *(form.format(signature) for form in around), *inside, *cut, *whole]
 
 
-def standard_alphabet(signature: str) -> str:
-    return signature.replace("-", "+").replace("_", "/") + ("" if {"-", "_"} & set(signature) else "=")
+def test_every_other_spelling_of_the_signature_is_refused(refused: Refused, values: Values) -> None:
+    spellings = set(other_spellings(values["signature"]))
+    assert len(spellings) == 63 + 21
+    assert values["signature"] not in spellings
+    for spelling in spellings:
+        refused(changed(values, signature=spelling))
 
 
-def as_hexadecimal(signature: str) -> str:
-    return base64.urlsafe_b64decode(signature + "=").hex()
+def test_every_other_time_and_every_other_spelling_of_the_time_is_refused(refused: Refused, values: Values) -> None:
+    for form in ("{}.0", "+{}", "0{}", " {}", "{} ", "{}\n", "{:_}", "{}e0", "-{}", "{:x}"):
+        refused(changed(values, timestamp=form.format(NOW)))
+    for zero in "٠０۰":
+        refused(changed(values, timestamp="".join(chr(ord(zero) + int(digit)) for digit in str(NOW))))
+    for timestamp in (NOW + 1, NOW + 100 * PERIOD, 2**31, 2**63, 10**30, -1, 0):
+        refused(changed(values, timestamp=str(timestamp)))
+        refused(changed(values, timestamp=timestamp))
 
 
-OTHER_SPELLINGS: dict[str, Callable[[str], str]] = {
-    "padded": lambda text: text + "=",
-    "padded twice": lambda text: text + "==",
-    "standard alphabet": standard_alphabet,
-    "hexadecimal": as_hexadecimal,
-    "upper case": str.upper,
-    "lower case": str.lower,
-    "blank before": lambda text: " " + text,
-    "blank behind": lambda text: text + " ",
-    "line end": lambda text: text + "\n",
-    "broken into lines": lambda text: text[:20] + "\r\n" + text[20:],
-    "ignored character": lambda text: text[:20] + "!" + text[20:],
-    "zero-width space": lambda text: text + "\u200b",
-    "full-width": lambda text: "".join(chr(ord(each) + 0xFEE0) for each in text),
-    "quoted": lambda text: f'"{text}"',
-    "dot before": lambda text: "." + text,
-    "twice": lambda text: text + text,
-    "cut off": lambda text: text[:-1],
-    "one more": lambda text: text + "A",
-    "first half": lambda text: text[:21],
-    "empty": lambda text: "",
-    "outside latin": lambda text: text[:-1] + "é",
-}
-
-
-@pytest.mark.parametrize("spelling", OTHER_SPELLINGS)
-def test_every_other_spelling_of_the_signature_is_refused(
-    refused: Callable[[Values], None], values: Values, spelling: str
-) -> None:
-    other = OTHER_SPELLINGS[spelling](values["signature"])
-    assert other != values["signature"]
-
-    refused(changed(values, signature=other))
-
-
-@pytest.mark.parametrize("form", ["{}.0", "+{}", "0{}", " {}", "{} ", "{}\n", "{:_}", "{}e0", "-{}", "{:x}"])
-@pytest.mark.parametrize("field", ["user_id", "timestamp"])
-def test_every_other_spelling_of_a_number_is_refused(
-    refused: Callable[[Values], None], values: Values, field: str, form: str
-) -> None:
-    other = form.format(int(values[field]))
-    if other == values[field]:  # one digit has no thousands and is its own hexadecimal
-        other = f"0x{other}"
-    refused(changed(values, **{field: other}))
-
-
-@pytest.mark.parametrize("zero", ["٠", "０", "۰"])
-def test_digits_of_other_scripts_are_refused(refused: Callable[[Values], None], values: Values, zero: str) -> None:
-    for field in ("user_id", "timestamp"):
-        other = "".join(chr(ord(zero) + int(digit)) for digit in values[field])
-        refused(changed(values, **{field: other}))
-
-
-@pytest.mark.parametrize("user_id", ["", "0", "3", "-1", "999", str(2**31), str(2**63), str(2**70), "ann", "None"])
-def test_an_account_that_does_not_exist_is_refused_like_a_wrong_signature(
-    refused: Callable[[Values], None], values: Values, user_id: str
-) -> None:
-    refused(changed(values, user_id=user_id))
-    for address in ("", "ann@example.com", "None"):
-        refused(changed(values, user_id=user_id, signature=sign([user_id, values["timestamp"], address], key="other")))
-
-
-def test_a_signature_for_nobody_is_no_signature_for_an_account_that_does_not_exist(
-    refused: Callable[[Values], None], values: Values
-) -> None:
-    """Even who has the key gets nothing where there is no account."""
+def test_an_account_that_does_not_exist_is_refused_like_a_wrong_signature(refused: Refused, values: Values) -> None:
+    for user_id in ("", "0", "3", "-1", "999", str(2**31), str(2**63), str(2**70), "ann", "None"):
+        refused(changed(values, user_id=user_id))
+        for address in ("", "ann@example.com", "None"):
+            signature = sign([user_id, values["timestamp"], address], key="other")
+            refused(changed(values, user_id=user_id, signature=signature))
+    # Even who has the key gets nothing where there is no account.
     for message in (["", values["timestamp"], ""], ["999", values["timestamp"], ""]):
         refused(changed(values, user_id="999", signature=sign(message)))
 
 
 @pytest.mark.parametrize("fallbacks", [[], ["older", "oldest"]], ids=len)
 def test_an_account_that_does_not_exist_costs_as_many_signatures_as_one_that_does(
-    built: Built, values: Values, monkeypatch: pytest.MonkeyPatch, fallbacks: list[str]
+    build: Builder, built: Built, values: Values, fallbacks: list[str]
 ) -> None:
-    built.app.config["SECRET_KEY_FALLBACKS"] = fallbacks
-    made: list[object] = []
-    get_signature = Signer.get_signature
-
-    def counted(signer: Signer, value: str | bytes) -> bytes:
-        made.append(value)
-        return get_signature(signer, value)
-
-    monkeypatch.setattr(Signer, "get_signature", counted)
+    other = with_keys(build, built, KEY, fallbacks)
     costs = []
     for forged in (changed(values, signature="x"), changed(values, user_id="3"), changed(values, user_id="ann")):
-        made.clear()
-        built.verify(forged)
-        costs.append(len(made))
-
+        with patch.object(Signer, "get_signature", autospec=True, side_effect=Signer.get_signature) as made:
+            other.verify(forged)
+        costs.append(made.call_count)
     assert costs == [len(fallbacks) + 1] * 3
 
 
-def test_links_of_two_accounts_cannot_be_mixed(
-    refused: Callable[[Values], None], values: Values, smtp: RecordingServer
+def test_values_of_another_account_or_of_another_field_are_refused(
+    refused: Refused, values: Values, smtp: RecordingServer
 ) -> None:
     others = values_of(link_in(smtp.messages[1]))
     refused(changed(values, user_id=others["user_id"]))
     refused(changed(values, signature=others["signature"]))
-
-
-def test_values_moved_between_fields_are_refused(refused: Callable[[Values], None], values: Values) -> None:
     names = ["user_id", "timestamp", "signature"]
     for shift in (1, 2):
         moved = [values[name] for name in names[shift:] + names[:shift]]
@@ -281,59 +212,26 @@ def test_values_moved_between_fields_are_refused(refused: Callable[[Values], Non
     refused(changed(values, user_id="1" + values["timestamp"][0], timestamp=values["timestamp"][1:]))
 
 
-def test_characters_moved_from_one_value_into_its_neighbour_are_refused(build: Builder, clock: Clock) -> None:
-    """The signature of account 1 at the time 11 is not the one of account 11 at the time 1."""
-    built = build(models.string_key)
-    clock.time = 11
-    data = signed_data(built, id="1", email="1@example.com")
-    with built.app.app_context():
-        built.db.session.add(built.User(id="11", email="1@example.com", username="x", password_hash="x"))
-        built.db.session.commit()
-
-    answer = built.verify({**data, "user_id": "11", "timestamp": "1"})
-
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
-
-
-@pytest.mark.parametrize(
-    "forgery",
-    [
-        {"key": "another app's key"},
-        {"key": KEY.upper()},
-        {"key": ""},
-        {"salt": "itsdangerous.Signer"},
-        {"salt": f"{SALT}signer"},
-        {"salt": "flask_rest_registration.reset_password"},
-        {"salt": ""},
-        {"digest": "sha1"},
-        {"digest": "sha512"},
-    ],
-    ids=str,
-)
-def test_a_signature_by_another_key_salt_or_digest_is_refused(
-    refused: Callable[[Values], None], values: Values, forgery: dict[str, str]
-) -> None:
-    refused(changed(values, signature=sign(["1", str(NOW), "ann@example.com"], **forgery)))
-
-
-def test_a_signature_by_the_bare_key_is_refused(refused: Callable[[Values], None], values: Values) -> None:
-    message = json.dumps(["1", str(NOW), "ann@example.com"]).encode()
-    for key in (KEY, f"{SALT}signer{KEY}", SALT + KEY):
-        for derived in (key.encode(), hashlib.sha256(key.encode()).digest()):
-            made = base64.urlsafe_b64encode(hmac.new(derived, message, "sha256").digest())
+def test_a_signature_by_another_key_salt_or_digest_is_refused(refused: Refused, values: Values) -> None:
+    message = ["1", str(NOW), "ann@example.com"]
+    for key in ("another app's key", KEY.upper(), ""):
+        refused(changed(values, signature=sign(message, key=key)))
+    for salt in ("itsdangerous.Signer", f"{SALT}signer", "flask_rest_registration.reset_password", ""):
+        refused(changed(values, signature=sign(message, salt=salt)))
+    for digest in ("sha1", "sha512"):
+        refused(changed(values, signature=sign(message, digest=digest)))
+    for bare in (KEY, f"{SALT}signer{KEY}", SALT + KEY):
+        for derived in (bare.encode(), hashlib.sha256(bare.encode()).digest()):
+            made = base64.urlsafe_b64encode(hmac.new(derived, json.dumps(message).encode(), "sha256").digest())
             refused(changed(values, signature=made.decode().rstrip("=")))
 
 
-def test_the_link_of_another_app_is_refused(
-    build: Builder, refused: Callable[[Values], None], clock: Clock, smtp: RecordingServer
-) -> None:
+def test_the_link_of_another_app_is_refused(build: Builder, refused: Refused, smtp: RecordingServer) -> None:
     other = build(config={"SECRET_KEY": "another app's key"})
     assert other.register().status_code == 201
-
-    foreign = values_of(link_in(smtp.messages[-1]))
-
-    assert (foreign["user_id"], foreign["timestamp"]) == ("1", str(NOW))
-    refused(dict(foreign))
+    foreign = link_in(smtp.messages[-1])
+    assert foreign == link_to("1", "ann@example.com", key="another app's key")
+    refused(dict(values_of(foreign)))
 
 
 @pytest.mark.parametrize("purpose", ["account", "pending registration"])
@@ -362,118 +260,78 @@ def test_a_link_of_one_purpose_is_worth_nothing_for_the_other(build: Builder, cl
     assert built.verify({**fields, **links[purpose], "signature": theirs}).status_code < 300
 
 
-def test_after_a_change_of_address_the_old_link_is_refused(
-    refused: Callable[[Values], None], built: Built, values: Values
-) -> None:
-    set_address(built, "ann@elsewhere.example")
-
+def test_after_a_change_of_address_the_old_link_is_refused(refused: Refused, built: Built, values: Values) -> None:
+    built.execute_outside("UPDATE user SET email = 'ann@elsewhere.example' WHERE id = 1")
     refused(values)
 
 
-def test_after_a_change_of_address_and_back_the_link_is_true_again(built: Built, values: Values) -> None:
-    set_address(built, "ann@elsewhere.example")
-    set_address(built, "ann@example.com")
-
+def test_after_a_change_back_and_in_any_case_of_the_address_the_link_is_true(built: Built, values: Values) -> None:
+    for address in ("ann@elsewhere.example", "Ann@Example.COM"):
+        built.execute_outside("UPDATE user SET email = :address WHERE id = 1", address=address)
     assert built.verify(values).status_code == 200
 
 
-# Time
+# Time and keys
 
 
 @pytest.mark.parametrize("period", [timedelta(days=7), PERIOD], ids=["timedelta", "seconds"])
-@pytest.mark.parametrize(("age", "code"), [(0, None), (PERIOD, None), (PERIOD + 1, "signature-expired")])
 def test_a_link_lives_for_the_period_and_no_second_longer(
-    build: Builder, smtp: RecordingServer, clock: Clock, period: object, age: int, code: str | None
+    build: Builder, smtp: RecordingServer, clock: Clock, period: object
 ) -> None:
     built = build(registration={"REGISTER_VERIFICATION_PERIOD": period})
     built.register()
-    clock.move(age)
-
+    clock.move(PERIOD + 1)
     answer = built.verify(link_in(smtp.message))
-
-    assert (answer.status_code, answer.get_json().get("code")) == (400 if code else 200, code)
-
-
-def test_every_expired_link_gets_one_and_the_same_answer(built: Built, smtp: RecordingServer, clock: Clock) -> None:
-    clock.move(PERIOD + 1)
-    first = [seen_by_client(built.verify(link_in(message))) for message in smtp.messages]
-    clock.move(PERIOD)
-    later = [seen_by_client(built.verify(link_in(message))) for message in smtp.messages]
-
-    assert len({answer[1] for answer in first + later}) == 1
-    assert {answer[0] for answer in first + later} == {400}
-    assert [row["email_verified_at"] for row in built.rows()] == [None, None]
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-expired")
+    clock.move(-1)
+    assert built.verify(link_in(smtp.message)).status_code == 200
 
 
-def test_an_old_link_with_a_wrong_signature_does_not_tell_that_it_is_old(
-    refused: Callable[[Values], None], values: Values, clock: Clock
+def test_every_expired_link_gets_one_answer_unless_its_signature_is_wrong(
+    refused: Refused, built: Built, values: Values, smtp: RecordingServer, clock: Clock
 ) -> None:
-    clock.move(PERIOD + 1)
+    answers = set()
+    for message in smtp.messages * 2:
+        clock.move(PERIOD + 1)
+        answer = built.verify(link_in(message))
+        answers.add((answer.status_code, answer.data))
+    assert [status for status, _ in answers] == [400]
     refused(changed(values, signature=with_other_character(values["signature"], 0)))
     refused(changed(values, timestamp=str(clock.time)))
 
 
-@pytest.mark.parametrize("seconds", [1, 3, 3600, 10 * PERIOD])
-def test_a_link_from_a_clock_ahead_of_ours_is_accepted(
-    built: Built, values: Values, clock: Clock, seconds: int
-) -> None:
-    clock.move(-seconds)
-
+def test_a_link_from_a_clock_ahead_of_ours_is_accepted(built: Built, values: Values, clock: Clock) -> None:
+    clock.move(-10 * PERIOD)
     assert built.verify(values).status_code == 200
 
 
-@pytest.mark.parametrize("timestamp", [NOW + 1, NOW + 100 * PERIOD, 2**31, 2**63, 10**30, -1, 0])
-def test_a_forged_time_is_refused_however_far_it_is(
-    refused: Callable[[Values], None], values: Values, timestamp: int
+def test_a_key_verifies_for_as_long_as_it_is_a_fallback_and_never_signs(
+    build: Builder, built: Built, values: Values
 ) -> None:
-    refused(changed(values, timestamp=str(timestamp)))
-    refused(changed(values, timestamp=timestamp))
-
-
-# Keys that change
-
-
-def test_a_key_moved_to_the_fallbacks_still_verifies(built: Built, values: Values) -> None:
-    built.app.config.update(SECRET_KEY="the new key", SECRET_KEY_FALLBACKS=["an older one", KEY])
-
-    assert built.verify(values).status_code == 200
-
-
-def test_a_key_taken_out_of_the_fallbacks_is_refused(
-    refused: Callable[[Values], None], built: Built, values: Values
-) -> None:
-    built.app.config.update(SECRET_KEY="the new key", SECRET_KEY_FALLBACKS=["an older one"])
-
-    refused(values)
-
-
-def test_a_fallback_never_signs(built: Built, clock: Clock) -> None:
-    built.app.config.update(SECRET_KEY="the new key", SECRET_KEY_FALLBACKS=[KEY])
-
-    signature = signed_data(built, id=1, email="ann@example.com")["signature"]
-
+    without = with_keys(build, built, "the new key", ["an older one"])
+    answer = without.verify(values)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
+    assert built.rows()[0]["email_verified_at"] is None
+    rotated = with_keys(build, built, "the new key", ["an older one", KEY])
+    signature = signed_data(rotated, id=1, email="ann@example.com")["signature"]
     assert signature == sign(["1", str(NOW), "ann@example.com"], key="the new key")
+    assert rotated.verify(values).status_code == 200
 
 
 @pytest.mark.parametrize("fallbacks", [KEY, KEY.encode()], ids=["text", "bytes"])
-def test_fallbacks_that_are_no_list_are_a_configuration_error(built: Built, values: Values, fallbacks: object) -> None:
+def test_fallbacks_that_are_no_list_are_a_configuration_error(
+    build: Builder, built: Built, values: Values, fallbacks: object
+) -> None:
     """Of a text each character would be a key, which anybody can guess."""
-    built.app.config.update(SECRET_KEY="the new key", SECRET_KEY_FALLBACKS=fallbacks)
-
+    rotated = with_keys(build, built, "the new key", fallbacks)
     guessed = changed(values, signature=sign(["1", str(NOW), "ann@example.com"], key=KEY[0]))
     for link in (values, guessed):
         with pytest.raises(ConfigurationError, match="SECRET_KEY_FALLBACKS must be a list"):
-            built.verify(link)
+            rotated.verify(link)
     assert [row["email_verified_at"] for row in built.rows()] == [None, None]
 
 
-# The URL
-
-
-def test_the_link_is_the_base_url_with_the_three_values(built: Built, smtp: RecordingServer) -> None:
-    signature = sign(["1", str(NOW), "ann@example.com"])
-
-    assert link_in(smtp.messages[0]) == f"{VERIFICATION_URL}?user_id=1&timestamp={NOW}&signature={signature}"
+# The URL, and who makes it
 
 
 @pytest.mark.parametrize(
@@ -491,7 +349,6 @@ def test_a_query_string_and_a_fragment_that_are_there_already_are_kept(build: Bu
     with built.app.app_context():
         signer = RegisterSigner.for_user(built.User(id=1, email="ann@example.com"))
         url, expected = urlsplit(signer.get_url()), urlsplit(base)
-
     assert url._replace(query="") == expected._replace(query="")
     kept = parse_qsl(expected.query, keep_blank_values=True)
     assert parse_qsl(url.query, keep_blank_values=True) == [*kept, *signer.get_signed_data().items()]
@@ -499,40 +356,23 @@ def test_a_query_string_and_a_fragment_that_are_there_already_are_kept(build: Bu
     assert signer.get_base_url() == base
 
 
-@pytest.mark.parametrize("user_id", ["a b", "a&signature=x", "a+b", "50%", "a#b", "a=b?c", "a/b", "é", 'x"<>'])
-def test_every_value_is_percent_encoded(build: Builder, clock: Clock, user_id: str) -> None:
+def test_every_value_is_percent_encoded(build: Builder, clock: Clock) -> None:
     built = build(models.string_key)
-    with built.app.app_context():
-        url = RegisterSigner.for_user(built.User(id=user_id, email="a@example.com")).get_url()
-        built.db.session.add(built.User(id=user_id, email="a@example.com", username="a", password_hash="x"))
-        built.db.session.commit()
-
-    query = url.removeprefix(f"{VERIFICATION_URL}?")
-    assert set(query) <= set(ALPHABET + "%.~&=")
-    assert parse_qs(query)["user_id"] == [user_id]
-    assert built.verify(url).status_code == 200
-
-
-def path_of_the_values(signer: RegisterSigner) -> str:
-    data = signer.get_signed_data()
-    return f"{signer.get_base_url()}{data['user_id']}/{data['timestamp']}/{data['signature']}"
+    for number, user_id in enumerate(["a b", "a&signature=x", "a+b", "50%", "a#b", "a=b?c", "a/b", "é", 'x"<>']):
+        address = f"{number}@example.com"
+        with built.app.app_context():
+            user = built.User(id=user_id, email=address, username=str(number), password_hash="x")
+            url = RegisterSigner.for_user(user).get_url()
+            built.db.session.add(user)
+            built.db.session.commit()
+        query = url.removeprefix(f"{VERIFICATION_URL}?")
+        assert set(query) <= set(ALPHABET + "%.~&=")
+        assert parse_qs(query)["user_id"] == [user_id]
+        assert built.verify(url).status_code == 200
 
 
-@pytest.mark.parametrize("builder", [path_of_the_values, f"{__name__}.path_of_the_values"], ids=["object", "path"])
-def test_a_url_builder_of_ones_own_makes_the_link(
-    build: Builder, smtp: RecordingServer, clock: Clock, builder: object
-) -> None:
-    built = build(registration={"VERIFICATION_URL_BUILDER": builder})
-    built.register()
-
-    signature = sign(["1", str(NOW), "ann@example.com"])
-    assert f"{VERIFICATION_URL}1/{NOW}/{signature}" in text_of(smtp.message).split()
-    assert built.verify({"user_id": "1", "timestamp": str(NOW), "signature": signature}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_no_request_header_changes_the_link(build: Builder, smtp: RecordingServer, clock: Clock) -> None:
+    tampering = [
         {"Host": "evil.example"},
         {"Host": "evil.example:443"},
         {"X-Forwarded-Host": "evil.example"},
@@ -541,40 +381,37 @@ def test_a_url_builder_of_ones_own_makes_the_link(
         {"X-Original-URL": "https://evil.example/", "X-Rewrite-URL": "https://evil.example/"},
         {"Origin": "https://evil.example", "Referer": "https://evil.example/verify/"},
         {"X-Host": "evil.example", "X-HTTP-Host-Override": "evil.example"},
-    ],
-    ids=str,
-)
-def test_no_request_header_changes_the_link(
-    build: Builder, smtp: RecordingServer, clock: Clock, headers: dict[str, str]
-) -> None:
+    ]
     built = build()
-
-    assert built.post("register/", built.body(), headers=headers).status_code == 201
-
-    signature = sign(["1", str(NOW), "ann@example.com"])
-    assert link_in(smtp.message) == f"{VERIFICATION_URL}?user_id=1&timestamp={NOW}&signature={signature}"
-    assert b"evil" not in smtp.envelopes[0].content
-
-
-# for_user
+    for number, headers in enumerate(tampering, 1):
+        address = f"{number}@example.com"
+        body = built.body(email=address, username=str(number))
+        assert built.post(REGISTER, body, headers=headers).status_code == 201
+        assert link_in(smtp.messages[-1]) == link_to(str(number), address)
+        assert b"evil" not in smtp.envelopes[-1].content
 
 
-def test_for_user_takes_the_time_once(built: Built, clock: Clock) -> None:
+def test_a_link_needs_the_url_of_its_page(build: Builder) -> None:
+    def send(request: object, user: object) -> None:
+        RegisterSigner.for_user(user).get_url()
+
+    settings = {"REGISTER_VERIFICATION_URL": None, "REGISTER_VERIFICATION_EMAIL_SENDER": send}
+    built = build(registration=settings)
+    with pytest.raises(ConfigurationError, match="REGISTER_VERIFICATION_URL is missing"):
+        built.register()
+    assert built.rows() == []
+
+
+def test_for_user_takes_the_time_once_and_gives_nothing_but_texts(built: Built, clock: Clock) -> None:
     with built.app.app_context():
         signer = RegisterSigner.for_user(built.db.session.get(built.User, 1))
-        before = (signer.get_signed_data(), signer.get_url())
+        data, url = signer.get_signed_data(), signer.get_url()
         clock.move(100)
-        assert (signer.get_signed_data(), signer.get_url()) == before
-
-    assert before[0]["timestamp"] == str(NOW)
-    assert built.verify(before[0]).status_code == 200
-
-
-def test_for_user_gives_nothing_but_texts(built: Built) -> None:
-    data = signed_data(built, id=1, email="ann@example.com")
-
+        assert (signer.get_signed_data(), signer.get_url()) == (data, url)
     assert list(data) == ["user_id", "timestamp", "signature"]
     assert {type(value) for value in data.values()} == {str}
+    assert data["timestamp"] == str(NOW)
+    assert built.verify(data).status_code == 200
 
 
 def test_for_user_works_in_any_app_context_by_the_settings_of_that_app(build: Builder, clock: Clock) -> None:
@@ -588,64 +425,25 @@ def test_for_user_works_in_any_app_context_by_the_settings_of_that_app(build: Bu
         user = second.User(id=5, mail_address="eve@example.com")
         with second.app.app_context():
             url = RegisterSigner.for_user(user).get_url()
-
-    signature = sign(["5", str(NOW), "eve@example.com"], key="second")
-    assert url == f"https://second.example/?user_id=5&timestamp={NOW}&signature={signature}"
+    assert url == link_to("5", "eve@example.com", key="second", page="https://second.example/")
 
 
-@pytest.mark.parametrize("model", [models.uuid_key, models.string_key, models.other_column_names])
-def test_a_link_by_a_script_verifies_an_account_of_any_key(build: Builder, model: models.Model) -> None:
-    built = build(model)
-    built.register()
-    with built.app.app_context():
-        user = built.db.session.scalars(built.db.select(built.User)).one()
-        url = RegisterSigner.for_user(user).get_url()
-        assert values_of(url)["user_id"] == str(user.id)
-
-    assert built.verify(url).status_code == 200
-
-
-def with_pets(lazy: Any) -> models.Model:
-    """Return a model with a collection that is loaded along with it."""
-
-    def model(db: SQLAlchemy) -> type[Any]:
-        user_class = models.typed(db)
-
-        class Pet(db.Model):  # type: ignore[misc,name-defined]
-            id: Mapped[int] = mapped_column(primary_key=True)
-            owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
-
-        user_class.Pet = Pet
-        user_class.pets = relationship(Pet, lazy=lazy)
-        return user_class
-
-    return model
-
-
-@pytest.mark.parametrize("pets", [0, 2])
 @pytest.mark.parametrize("lazy", ["joined", "selectin", "subquery", "select"])
-def test_a_link_verifies_an_account_whose_collections_are_loaded_along_with_it(
-    build: Builder, lazy: str, pets: int
-) -> None:
-    built = build(with_pets(lazy))
+def test_a_link_verifies_an_account_whose_collections_are_loaded_along_with_it(build: Builder, lazy: Any) -> None:
+    def with_pets(db: SQLAlchemy) -> type[Any]:
+        class Pet(db.Model):  # type: ignore[misc,name-defined]
+            id = mapped_column(db.Integer, primary_key=True)
+            user_id = mapped_column(ForeignKey("user.id"))
+
+        return models.declared(pets=relationship(Pet, lazy=lazy))(db)
+
+    built = build(with_pets)
     with built.app.app_context():
-        user = built.User(email="ann@example.com", username="ann", password_hash="x")
-        user.pets = [built.User.Pet() for _ in range(pets)]
+        pets = [built.User.pets.property.mapper.class_() for _ in range(2)]
+        user = built.User(email="ann@example.com", password_hash="x", pets=pets)
         built.db.session.add(user)
         built.db.session.commit()
         url = RegisterSigner.for_user(user).get_url()
-
     assert built.verify(url).status_code == 200
     with built.app.app_context():
         assert built.db.session.scalar(select(built.User.email_verified_at)) is not None
-
-
-def test_a_link_needs_the_url_of_its_page(build: Builder) -> None:
-    def send(request: object, user: object) -> None:
-        RegisterSigner.for_user(user).get_url()
-
-    settings = {"REGISTER_VERIFICATION_URL": None, "REGISTER_VERIFICATION_EMAIL_SENDER": send}
-    built = build(registration=settings)
-    with pytest.raises(ConfigurationError, match="REGISTER_VERIFICATION_URL is missing"):
-        built.register()
-    assert built.rows() == []

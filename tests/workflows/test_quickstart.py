@@ -43,7 +43,7 @@ class Quickstart:
         return self.post(REGISTER, {**body, **changes})
 
     def mails_to(self, address: str) -> list[str]:
-        """Return the pages of the mails to an address, as the mailbox lists them."""
+        """Return the paths of the mails to an address, as the mailbox lists them."""
         listed = re.findall(r'href="(/mailbox/\d+/)".*?to ([^<]*)<', self.get("/mailbox/").text, re.DOTALL)
         return [path for path, recipient in listed if recipient.strip() == address]
 
@@ -55,12 +55,12 @@ class Quickstart:
         assert urlsplit(found).path == "/verify-user/"
         return found
 
-    def row(self, name: str) -> dict[str, Any] | None:
+    def row(self, name: str) -> dict[str, Any]:
         """Read an account from the file, past the application."""
         with closing(sqlite3.connect(self.folder / "instance" / "quickstart.db")) as database:
             database.row_factory = sqlite3.Row
             found = database.execute('SELECT * FROM "user" WHERE username = ?', [name]).fetchone()
-        return dict(found) if found else None
+        return dict(found)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,7 @@ def test_sign_up_mail_link_click_and_the_account_is_verified(quickstart: Quickst
     answer = quickstart.sign_up("ann", email="Ann@Example.com")
     assert (answer.status, answer.json["email"], answer.json["username"]) == (201, "ann@example.com", "ann")
     stored = quickstart.row("ann")
-    assert stored is not None
-    assert stored["id"] == answer.json["id"]
-    assert stored["email_verified_at"] is None
+    assert (stored["id"], stored["email_verified_at"]) == (answer.json["id"], None)
     assert check_password_hash(stored["password_hash"], PASSWORD)
 
     link = quickstart.link_to("ann@example.com")
@@ -85,7 +83,6 @@ def test_sign_up_mail_link_click_and_the_account_is_verified(quickstart: Quickst
     verified = quickstart.post(VERIFY, values_of(link))
     assert (verified.status, verified.json) == (200, {"detail": "User verified successfully"})
     after = quickstart.row("ann")
-    assert after is not None
     assert after["email_verified_at"] is not None
     assert {**after, "email_verified_at": None} == stored
 
@@ -100,8 +97,11 @@ def test_opening_the_link_verifies_nothing_until_somebody_clicks(quickstart: Qui
     assert page.status == 200
     assert f'action="{VERIFY}"' in page.text
     assert 'type="submit"' in page.text
-    assert (quickstart.row("bob") or {})["email_verified_at"] is None
     assert page.headers["Referrer-Policy"] == "no-referrer"
+    values = values_of(link)
+    wrong = quickstart.post(VERIFY, changed(values, signature=with_other_character(values["signature"], 5)))
+    assert (wrong.status, wrong.json["code"]) == (400, "signature-invalid")
+    assert quickstart.row("bob")["email_verified_at"] is None
 
 
 def test_the_sign_up_page_sends_the_fields_that_registration_reads(quickstart: Quickstart) -> None:
@@ -115,48 +115,10 @@ def test_the_sign_up_page_sends_the_fields_that_registration_reads(quickstart: Q
 
 def test_every_address_that_the_pages_name_is_there(quickstart: Quickstart) -> None:
     for path in ("/", "/verify-user/", "/mailbox/"):
-        page = quickstart.get(path)
-        for link in re.findall(r'(?:href|src)="([^"#]+)"', page.text):
+        page = quickstart.get(path).text
+        for link in re.findall(r'(?:href|src)="([^"#]+)"', page):
             assert quickstart.get(unescape(link)).status == 200, link
-
-
-@pytest.mark.parametrize(
-    ("changes", "fields"),
-    [
-        ({"email": "no address"}, {"email"}),
-        ({"password": "password123", "password_confirm": "password123"}, {"password"}),
-        ({"password_confirm": "another one"}, {"password_confirm"}),
-        ({"is_admin": True, "username": ""}, {"is_admin", "username"}),
-    ],
-)
-def test_errors_stand_at_their_fields_and_nothing_is_stored_or_mailed(
-    quickstart: Quickstart, changes: dict[str, object], fields: set[str]
-) -> None:
-    answer = quickstart.sign_up("eve", **changes)
-    assert (answer.status, answer.json["code"], set(answer.json["errors"])) == (400, "invalid", fields)
-    assert quickstart.row("eve") is None
-    assert quickstart.mails_to("eve@example.com") == []
-
-
-def test_a_taken_name_and_address_are_refused_without_another_mail(quickstart: Quickstart) -> None:
-    assert quickstart.sign_up("carol").status == 201
-    answer = quickstart.sign_up("carol")
-    assert (answer.status, set(answer.json["errors"])) == (400, {"email", "username"})
-    assert len(quickstart.mails_to("carol@example.com")) == 1
-
-
-def test_a_link_that_was_changed_is_refused(quickstart: Quickstart) -> None:
-    quickstart.sign_up("dave")
-    values = values_of(quickstart.link_to("dave@example.com"))
-    wrong = changed(values, signature=with_other_character(values["signature"], 5))
-    answer = quickstart.post(VERIFY, wrong)
-    assert (answer.status, answer.json["code"]) == (400, "signature-invalid")
-    assert (quickstart.row("dave") or {})["email_verified_at"] is None
-
-
-def test_the_pages_ask_for_the_link_again_at_the_right_address_of_the_api(quickstart: Quickstart) -> None:
-    for page in ("/", "/verify-user/"):
-        assert f'action="{RESEND}"' in quickstart.get(page).text
+        assert (f'action="{RESEND}"' in page) is (path != "/mailbox/")
 
 
 def test_the_link_is_sent_again_once_a_cooldown_and_everybody_gets_one_answer(quickstart: Quickstart) -> None:
@@ -166,7 +128,6 @@ def test_the_link_is_sent_again_once_a_cooldown_and_everybody_gets_one_answer(qu
     assert [answer.status for answer in answers] == [202] * 3
     assert len({str(answer.json) for answer in answers}) == 1
     assert [len(quickstart.mails_to(address)) for address in addresses[1:]] == [2, 0]
-    assert quickstart.row("nobody") is None
 
 
 def test_a_mail_that_is_read_in_the_mailbox_runs_and_loads_nothing(quickstart: Quickstart) -> None:
@@ -179,7 +140,6 @@ def test_a_mail_that_is_read_in_the_mailbox_runs_and_loads_nothing(quickstart: Q
 
 
 def test_what_the_quickstart_keeps_stays_in_its_folder(quickstart: Quickstart) -> None:
-    quickstart.sign_up("grace")
     made = {path.relative_to(quickstart.folder).parts[0] for path in quickstart.folder.rglob("*")}
     given = {path.name for path in QUICKSTART.iterdir()}
     assert made - given <= {"instance", "__pycache__"}

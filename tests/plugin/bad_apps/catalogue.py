@@ -1,17 +1,29 @@
-"""What a bad application is, and all of them by name."""
+"""What a bad application is, all of them by name, and what several of them do."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from functools import partial
+from threading import get_ident
+from typing import Any, Final, TypeVar
 
+from blinker import NamedSignal
+from flask import current_app, request
+from sqlalchemy import text
+
+from flask_rest_registration import RegisterSigner
+from flask_rest_registration.state import current_registration
+from flask_rest_registration.testing.attacks import MODULES
 from tests.support import models
 from tests.support.apps import Built, make_app
 
-Build = Callable[[str], Built]
+M = TypeVar("M", bound=Callable[..., Any])
 
-VERIFY_VIEW: Final = "rest_registration.verify-registration"
+_VIEW: Final = "rest_registration.verify-registration"
+_NEEDS_PENDING: Final = {"REGISTER_EMAIL_FIRST", "REGISTER_VERIFICATION_RESEND_ENABLED"}
 
 
 @dataclass(frozen=True)
@@ -19,46 +31,130 @@ class BadApp:
     """An application with one mistake.
 
     :param build: makes it on a database of the given URL.
-    :param found_by: the name of the attack that finds the mistake.
-    :param words: what the message has to say.
-    :param also: other attacks that have to find it.
+    :param attack: the one that finds the mistake.
+    :param words: what its message says.
+    :param attacks: all that find it.
     """
 
-    build: Build
-    found_by: str
+    build: Callable[[str], Built]
+    attack: str
     words: str
-    also: frozenset[str]
+    attacks: set[str]
 
 
 BAD_APPS: dict[str, BadApp] = {}
 
 
-def found_by(attack: str, words: str, *, also: Iterable[str] = ()) -> Callable[[Build], Build]:
-    """Say which attack finds the mistake of an application, and with which words."""
+def build_app(uri: str, model: models.Model = models.typed, **settings: object) -> Built:
+    return make_app(model, database_uri=uri, pending=not _NEEDS_PENDING.isdisjoint(settings), registration=settings)
 
-    def add(build: Build) -> Build:
-        BAD_APPS[build.__name__] = BadApp(build, f"test_{attack}", words, frozenset(f"test_{each}" for each in also))
-        return build
+
+def found_by(
+    attack: str,
+    words: str,
+    settings: Mapping[str, object] | None = None,
+    *,
+    on: str | NamedSignal | None = None,
+    model: models.Model = models.typed,
+    also: Iterable[str] = (),
+) -> Callable[[M], M]:
+    """Say which attack finds a mistake, and with which words; a part of its name is enough.
+
+    :param on: what the mistake is made of: the name of a setting or of one of Flask's decorators, a signal, ``view``
+        (it is called with the view of verify-registration/) or ``second chance`` (it is called where that view
+        refuses); None if it is called with the app.
+    :param also: other attacks that have to find it.
+    """
+
+    def add(mistake: M) -> M:
+        def build(uri: str) -> Built:
+            more = {on: mistake} if isinstance(on, str) and on.isupper() else {}
+            built = build_app(uri, model, **(settings or {}), **more)
+            built.app.extensions["built"] = built
+            views = built.app.view_functions
+            if on is None:
+                mistake(built)
+            elif isinstance(on, NamedSignal):
+                on.connect(mistake, sender=built.app)
+            elif on == "view":
+                views[_VIEW] = partial(mistake, views[_VIEW])
+            elif on == "second chance":
+                views[_VIEW] = partial(_fall_back, views[_VIEW], mistake)
+            elif not more:
+                getattr(built.app, on)(mistake)
+            return built
+
+        BAD_APPS[mistake.__name__] = BadApp(build, _whole(attack), words, {*map(_whole, (attack, *also))})
+        return mistake
 
     return add
 
 
-def built(uri: str, model: models.Model = models.typed, *, pending: bool = False, **registration: object) -> Built:
-    return make_app(model, database_uri=uri, pending=pending, registration=registration)
+def _whole(part: str) -> str:
+    """Return the name of the one attack that has this part in its name."""
+    (name,) = [name for module in MODULES for name in vars(module) if name.startswith("test_") and part in name]
+    return name
 
 
-def answer(status: int, detail: str) -> tuple[Mapping[str, str], int]:
+def _fall_back(original: Callable[[], Any], by_hand: Callable[[], Any]) -> Any:
+    try:
+        return original()
+    except Exception:  # whatever the extension refused
+        session().rollback()
+        return by_hand()
+
+
+# What mistakes do
+
+
+def this_app() -> Built:
+    built: Built = current_app.extensions["built"]
+    return built
+
+
+def session() -> Any:
+    return this_app().db.session
+
+
+def sent_by_client() -> dict[str, Any]:
+    """Return the object that the running request sent, if it did."""
+    sent = request.get_json(silent=True)
+    return sent if isinstance(sent, dict) else {}
+
+
+def answer(status: int, detail: str) -> tuple[dict[str, str], int]:
     return {"detail": detail}, status
 
 
-def view_that_falls_back(app: Built, original: Callable[[], Any], by_hand: Callable[[], Any]) -> Callable[[], Any]:
-    """Make a view that gives links a second chance."""
+def signs(account: object) -> bool:
+    """Tell whether the link that was sent is one of this account or pending registration, however old."""
+    sent = sent_by_client()
+    signer = RegisterSigner(current_registration(), account, timestamp=str(sent["timestamp"]))
+    return signer.accepts(str(sent["signature"]))
 
-    def verify() -> Any:
-        try:
-            return original()
-        except Exception:  # whatever the extension refused
-            app.db.session.rollback()
-            return by_hand()
 
-    return verify
+def set_flag(user: Any) -> None:
+    user.email_verified_at = datetime.now()  # noqa: DTZ005  # these applications do not care
+    session().commit()
+
+
+def pause() -> None:
+    """Take the time that code takes on a server with many requests at once, where there are some."""
+    running: set[int] = current_app.extensions.setdefault("running", set())
+    running.add(get_ident())
+    time.sleep(0.01)
+    time.sleep(0.3 if len(running) > 1 else 0)
+    running.remove(get_ident())
+
+
+def subscribe_once(email: str) -> None:
+    """Look whether an address gets the newsletter, and write it down then, in a table of its own."""
+    engine = this_app().db.engine
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS newsletter (address TEXT PRIMARY KEY)"))
+    with engine.connect() as connection:
+        known = connection.execute(text("SELECT 1 FROM newsletter WHERE address = :email"), {"email": email}).first()
+    pause()
+    if known is None:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO newsletter VALUES (:email)"), {"email": email})

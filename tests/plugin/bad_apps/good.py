@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +13,12 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from flask_rest_registration import RegisterEmailSerializer
 from tests.support import models
+from tests.support.apps import Built
 from tests.support.serializers import Rich
 
-from .catalogue import Build, built
+from .catalogue import build_app
+
+Build = Callable[[str], Built]
 
 
 class Consent(RegisterEmailSerializer):
@@ -33,22 +37,18 @@ def with_orders(db: SQLAlchemy) -> type[Any]:
     return user
 
 
-def with_lock_out(db: SQLAlchemy) -> type[Any]:
-    """A column that locks people out, beside the flag."""
-    return models.declared(active=mapped_column(Boolean, default=True))(db)
+def app(model: models.Model = models.typed, **settings: object) -> Build:
+    return lambda uri: build_app(uri, model, **settings)
 
 
-def without_flag(db: SQLAlchemy) -> type[Any]:
-    """No verification flag."""
-    return models.declared(email_verified_at=None)(db)
+def email_first(model: models.Model = models.typed, **settings: object) -> Build:
+    return app(model, REGISTER_EMAIL_FIRST=True, **settings)
 
 
-def app(model: models.Model = models.typed, *, pending: bool = False, **registration: object) -> Build:
-    return lambda uri: built(uri, model, pending=pending, **registration)
-
-
-def email_first(model: models.Model = models.typed, **registration: object) -> Build:
-    return app(model, pending=True, REGISTER_EMAIL_FIRST=True, **registration)
+def without_flask_mail(uri: str) -> Built:
+    built = build_app(uri, REGISTER_VERIFICATION_EMAIL_SENDER=send_nothing, REGISTER_VERIFICATION_URL=None)
+    del built.app.extensions["mail"]
+    return built
 
 
 def send_nothing(request: object, recipient: object) -> None:
@@ -68,13 +68,13 @@ GOOD_APPS: dict[str, dict[str, Build]] = {
         "another name of the address": app(models.other_email_name),
         "a UUID as the key, links once": app(models.uuid_key, REGISTER_VERIFICATION_ONE_TIME_USE=True),
         "several tables": app(models.inheritance_subclass),
-        "resend": app(pending=True, REGISTER_VERIFICATION_RESEND_ENABLED=True),
+        "resend": app(REGISTER_VERIFICATION_RESEND_ENABLED=True),
     },
     "account at sign-up, more": {
-        "a lock-out column": app(with_lock_out),
+        "a lock-out column": app(models.declared(active=mapped_column(Boolean, default=True))),
         "no verification": app(REGISTER_VERIFICATION_ENABLED=False),
-        "no flag": app(without_flag, REGISTER_VERIFICATION_ENABLED=False),
-        "a sender of its own": app(REGISTER_VERIFICATION_EMAIL_SENDER=send_nothing, REGISTER_VERIFICATION_URL=None),
+        "no flag": app(models.declared(email_verified_at=None), REGISTER_VERIFICATION_ENABLED=False),
+        "a sender of its own, no Flask-Mail": without_flask_mail,
         "log-in with the link": app(REGISTER_VERIFICATION_AUTO_LOGIN=True, LOGIN_HANDLER=log_in),
         "a serializer of every kind of field": app(REGISTER_SERIALIZER_CLASS=Rich),
         "a right that is offered on purpose": app(models.privileged, USER_EDITABLE_FIELDS=["username", "role"]),

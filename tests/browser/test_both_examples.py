@@ -1,0 +1,90 @@
+"""What the quickstart and the SPA have in common."""
+
+from __future__ import annotations
+
+from marshmallow import ValidationError, validates_schema
+from playwright.sync_api import expect
+
+from flask_rest_registration import DefaultRegisterUserSerializer
+from tests.browser.visitor import ACCOUNT, ADDRESS, PASSWORD, Visitor
+from tests.support.links import with_other_character
+
+
+class OneAccountPerHousehold(DefaultRegisterUserSerializer):
+    @validates_schema
+    def refuse(self, data: dict[str, object], **_: object) -> None:
+        raise ValidationError("Only one account for each household.")
+
+
+def test_signing_up_with_the_keyboard_alone(visitor: Visitor) -> None:
+    page, keyboard = visitor.page, visitor.page.keyboard
+    visitor.open()
+    keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    keyboard.press("Enter")
+    visitor.type_in(email=ADDRESS)
+    if visitor.site.name == "spa":
+        keyboard.press("Enter")
+        visitor.sees_page("Look into your mailbox")
+        visitor.tab_to(page.get_by_role("link", name="Use another address"))
+        visitor.type_in(code=visitor.site.code)
+        visitor.tab_to(page.get_by_role("button", name="Send it again"))
+    visitor.type_in(**{**ACCOUNT, "password_confirm": "else"})
+    keyboard.press("Enter")
+    visitor.sees_error("password_confirm", focused=True)
+
+    keyboard.press("ControlOrMeta+A")
+    keyboard.type(PASSWORD)
+    visitor.tab_to(page.get_by_role("checkbox", name="Show the passwords"))
+    keyboard.press("Space")
+    expect(visitor.field("password_confirm")).to_have_attribute("type", "text")
+    visitor.tab_to(page.get_by_role("button", name="Create account"))
+    keyboard.press("Enter")
+    if visitor.site.name == "quickstart":
+        visitor.sees_page("Look into your mailbox")
+        visitor.tab_to(page.get_by_role("button", name="Send it again"))
+        page.goto(visitor.site.link)
+        visitor.tab_to(page.get_by_role("button", name="Confirm my address"))
+        keyboard.press("Space")
+    visitor.sees_page("Your account is ready" if visitor.site.name == "spa" else "Your address is confirmed")
+    assert visitor.site.accounts == {ADDRESS: True}
+
+
+def test_an_error_of_the_whole_stands_above_the_fields(visitor: Visitor) -> None:
+    visitor.site.configure(REST_REGISTRATION_REGISTER_SERIALIZER_CLASS=OneAccountPerHousehold)
+    if visitor.site.name == "spa":
+        visitor.get_mail()
+        visitor.finish(code=visitor.site.code)
+    else:
+        visitor.begin()
+    visitor.sees_alert("Only one account for each household.")
+    visitor.looks_at(f"{visitor.site.name}-error-of-the-whole")
+
+
+def test_a_link_that_was_changed_is_not_valid(visitor: Visitor) -> None:
+    visitor.get_mail()
+    link = visitor.site.link
+    visitor.page.goto(with_other_character(link, link.index("signature=") + len("signature=")))
+    if visitor.site.name == "quickstart":
+        visitor.click("Confirm my address")
+    visitor.sees_page("This link is not valid")
+    visitor.looks_at(f"{visitor.site.name}-invalid")
+    assert True not in visitor.site.accounts.values()
+
+
+def test_a_link_without_its_values_is_incomplete_and_posts_nothing(visitor: Visitor) -> None:
+    posts = visitor.posts()
+    visitor.open("/verify-user/?user_id=1&timestamp=1700000000")
+    visitor.sees_heading("This link is incomplete")
+    visitor.looks_at(f"{visitor.site.name}-incomplete")
+    assert posts == []
+
+
+def test_a_sign_up_whose_mail_cannot_be_sent_can_be_repeated_at_once(visitor: Visitor) -> None:
+    visitor.site.mailbox.stop()
+    visitor.begin()
+    visitor.sees_alert("mail")
+    assert visitor.site.accounts == {}
+    visitor.site.configure()
+    visitor.click("Create account|Continue")
+    visitor.sees_heading("Look into your mailbox")
