@@ -1,8 +1,9 @@
 # make run    the quickstart in a browser       make test          every test, and the coverage
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
-# make lint   ruff and mypy                     make docs          the documentation, docs/_build/html/index.html
+# make lint   ruff, mypy and import-linter     make docs          the documentation, docs/_build/html/index.html
 # make clean  remove what these made
 #
+# make test-unit      the tests that mirror the rooms of the package
 # make test-sqlite    the first half of "make test"
 # make test-servers   the tests in which the database decides, on PostgreSQL and on MariaDB
 # make races          the races on every database, 50 rounds each
@@ -38,7 +39,7 @@ STORM_ACCOUNTS ?= 1000
 export TEST_ROUNDS ?= 5
 races: export TEST_ROUNDS = 50
 
-TARGETS := run spa test test-sqlite test-servers races browser-test fuzz storm soak conformance translations lint docs \
+TARGETS := run spa test test-unit test-sqlite test-servers races browser-test fuzz storm soak conformance translations lint docs \
   bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
@@ -51,6 +52,9 @@ spa: $(VENV)/installed-spa $(NODE_MODULES)
 
 test: test-sqlite
 	$(MAKE) --no-print-directory test-servers
+
+test-unit: $(VENV)/installed-test
+	$(BIN)/python -m pytest tests/unit $(PARALLEL)
 
 test-sqlite: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing
@@ -69,7 +73,7 @@ browser-test: $(VENV)/installed-browser $(NODE_MODULES)
 	$(BIN)/python -m pytest tests/browser $(PARALLEL)
 
 storm: $(VENV)/installed-test
-	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest --capture no tests/outages/test_storm.py
+	STORM_ACCOUNTS=$(STORM_ACCOUNTS) $(BIN)/python -m pytest -p tests.conftest --capture no tools/test_storm.py
 
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tools.fuzz $(OPTIONS)
@@ -87,6 +91,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env docs docs/_build/html
@@ -96,7 +101,7 @@ bench: $(VENV)/installed-bench
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:

@@ -21,10 +21,7 @@ from .exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from .extension import RestRegistration
-from .mail.delivery import (
-    send_existing_account_email_notification,
-    send_register_verification_email_notification,
-)
+from .mail.delivery import send_existing_account_email_notification, send_register_verification_email_notification
 from .model.pending import PendingRegistrationMixin
 from .serializers.schemas import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
 from .signals import user_activated, user_registered

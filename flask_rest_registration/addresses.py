@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from email_validator import validate_email
 
@@ -11,6 +12,8 @@ _PLAIN_RECIPIENT = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.\-]+
 
 # RFC 5321, section 4.5.3.1: 64 characters, an @ and 255 more; longer texts only cost time.
 _LONGEST = 320
+
+_validate = partial(validate_email, check_deliverability=False, allow_smtputf8=False)
 
 
 def normalize_email(address: str) -> str:
@@ -26,27 +29,18 @@ def normalize_email(address: str) -> str:
     """
     if len(address) > _LONGEST:
         raise ValueError("the address is too long")
-    normalized = _validate(address)
+    normalized = _validate(address).normalized
     lowered = normalized.lower()
     # Lower-casing outside ASCII can make another text of another form; what is stored must have been checked.
-    return lowered if lowered.isascii() or lowered == normalized else _validate(lowered)
+    return lowered if lowered.isascii() or lowered == normalized else _validate(lowered).normalized
 
 
 def is_same_address(given: object, address: str) -> bool:
-    """Tell whether something is another spelling of an address.
-
-    :param given: what a client sent or a model stored.
-    :param address: as :func:`normalize_email` gives it.
-    """
+    """Tell whether something is another spelling of an address that :func:`normalize_email` gave."""
     try:
         return isinstance(given, str) and normalize_email(given) == address
     except ValueError:
         return False
-
-
-def _validate(address: str) -> str:
-    checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
-    return checked.normalized
 
 
 def to_recipient(address: str) -> str:
@@ -55,13 +49,11 @@ def to_recipient(address: str) -> str:
     An application's own serializer may have stored what this package would have refused. Flask-Mail would convert
     the domain by IDNA 2003, which leads to another domain for some names, and would parse lists and display names.
 
-    :param address: the account's address.
-    :returns: exactly one address in ASCII.
     :raises ValueError: if the text is not exactly one address.
     """
     if address.isascii():
         if not _PLAIN_RECIPIENT.fullmatch(address):
             raise ValueError("not exactly one e-mail address")
         return address
-    checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+    checked = _validate(address)
     return f"{checked.local_part}@{checked.ascii_domain}"

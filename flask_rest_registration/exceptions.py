@@ -1,4 +1,4 @@
-"""The errors of the package: those of the developer, and those that are answered to the client."""
+"""The errors of the package: those for the developer, and those that clients get as an answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .translations.texts import gettext_noop
 #: Texts for people by the name under which the client sent the field.
 FieldErrors = Mapping[str, Sequence[str]]
 
-#: The field name under which a fault of the object as a whole stands.
+#: The field name of what is wrong with the object as a whole.
 WHOLE_OBJECT = "_schema"
 
 
@@ -18,9 +18,9 @@ class RestRegistrationError(Exception):
 
 
 class ConfigurationError(RestRegistrationError):
-    """The application is set up wrongly; the message says what to change.
+    """The application is set up wrongly; the text says what to change.
 
-    :param faults: one sentence for each fault, naming the setting or column and the fix.
+    :param faults: one text for each fault, naming the setting or column and the fix.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -30,10 +30,10 @@ class ConfigurationError(RestRegistrationError):
 
 
 class DatabaseFault(RestRegistrationError):
-    """A statement failed for a reason that is the application's to fix.
+    """A statement failed for a reason that the application must fix.
 
-    It stands in for SQLAlchemy's error, whose text quotes parameters and, on PostgreSQL, the whole failing row
-    with the password hash in it.
+    It replaces SQLAlchemy's error, whose text quotes parameters and, on PostgreSQL, the whole failing row with the
+    password hash in it.
 
     :param description: the driver's error class, code and constraint; never the driver's text.
     """
@@ -47,7 +47,7 @@ class RequestRefused(RestRegistrationError):
     #: The slug for programs.
     code = "invalid"
     #: The text for people, in English.
-    detail = gettext_noop("The data that you sent is not valid.")
+    detail: str = gettext_noop("The data that you sent is not valid.")
 
     def __init__(self) -> None:
         super().__init__(self.detail)
@@ -56,7 +56,7 @@ class RequestRefused(RestRegistrationError):
 class InvalidInput(RequestRefused):
     """One or more fields were refused.
 
-    :param errors: for each field, under the name that the client used, what is wrong with it.
+    :param errors: the field errors, by the name under which the client sent the field.
     """
 
     def __init__(self, errors: FieldErrors) -> None:
@@ -68,7 +68,7 @@ class ParseError(RequestRefused):
     """The body is not JSON in strict UTF-8 (RFC 8259)."""
 
     code = "parse-error"
-    detail = gettext_noop("The body must be JSON in UTF-8.")
+    detail: str = gettext_noop("The body must be JSON in UTF-8.")
 
 
 class RequestTooLarge(RequestRefused):
@@ -76,7 +76,7 @@ class RequestTooLarge(RequestRefused):
 
     status = 413
     code = "request-too-large"
-    detail = gettext_noop("The body is too large.")
+    detail: str = gettext_noop("The body is too large.")
 
 
 class UnsupportedMediaType(RequestRefused):
@@ -84,7 +84,7 @@ class UnsupportedMediaType(RequestRefused):
 
     status = 415
     code = "unsupported-media-type"
-    detail = gettext_noop("Send the body with the header Content-Type: application/json.")
+    detail: str = gettext_noop("Send the body with the header Content-Type: application/json.")
 
 
 class NotFound(RequestRefused):
@@ -92,35 +92,35 @@ class NotFound(RequestRefused):
 
     status = 404
     code = "not-found"
-    detail = gettext_noop("Not found.")
+    detail: str = gettext_noop("Not found.")
 
 
 class SignatureInvalid(RequestRefused):
-    """The link was not made by this application for this account as it is now."""
+    """The link is not one of this application for this account, or the account has changed since."""
 
     code = "signature-invalid"
-    detail = gettext_noop("The link is not valid.")
+    detail: str = gettext_noop("The link is not valid.")
 
 
 class SignatureExpired(RequestRefused):
-    """The link is true but older than REGISTER_VERIFICATION_PERIOD."""
+    """The link is genuine but older than REGISTER_VERIFICATION_PERIOD."""
 
     code = "signature-expired"
-    detail = gettext_noop("The link has expired.")
+    detail: str = gettext_noop("The link has expired.")
 
 
 class CodeInvalid(RequestRefused):
-    """The code is not the one that was sent last to this address, was tried too often, or is too old."""
+    """The code is not the last one sent to this address, was tried too often, or is too old."""
 
     code = "code-invalid"
-    detail = gettext_noop("The code is not valid.")
+    detail: str = gettext_noop("The code is not valid.")
 
 
 class UserWithoutEmailNonverifiable(RequestRefused):
     """Verification is on and the new user has no e-mail address."""
 
     code = "user-without-email-nonverifiable"
-    detail = gettext_noop("An account without an e-mail address cannot be verified.")
+    detail: str = gettext_noop("An account without an e-mail address cannot be verified.")
 
 
 class ServiceUnavailable(RequestRefused):
@@ -140,10 +140,10 @@ class ServiceUnavailable(RequestRefused):
 
 
 class EmailNotSent(ServiceUnavailable):
-    """A mail could not be handed over."""
+    """The mail could not be sent or queued."""
 
     code = "email-not-sent"
-    detail = gettext_noop("The e-mail could not be sent. Please try again later.")
+    detail: str = gettext_noop("The e-mail could not be sent. Please try again later.")
 
 
 class RecipientRefused(EmailNotSent):
@@ -154,4 +154,4 @@ class DatabaseUnavailable(ServiceUnavailable):
     """The database could not be reached, or kept refusing the transaction as a conflict."""
 
     code = "database-unavailable"
-    detail = gettext_noop("The database is not available at the moment. Please try again later.")
+    detail: str = gettext_noop("The database is not available. Please try again later.")

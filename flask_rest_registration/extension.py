@@ -1,17 +1,13 @@
-"""The extension object: wiring an app, and what it keeps of it."""
+"""The extension object."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from importlib import import_module
 
 from flask import Blueprint, Flask
 from marshmallow import Schema
 
 from .commands.group import add_commands
 from .exceptions import ConfigurationError
-from .settings.contradictions import CELERY_MODULE, queues_mails
-from .settings.definitions import read_settings
+from .settings.reading import read_settings
 from .state import EXTENSION_KEY, AppState, app_state
 from .views import add_views
 
@@ -19,7 +15,7 @@ from .views import add_views
 class RestRegistration:
     """Sign-up with e-mail verification for Flask apps.
 
-    One object serves any number of apps; nothing of an app is kept on it.
+    One object serves any number of apps, and keeps nothing of them.
 
     :param app: an app to initialise at once; without it call :meth:`init_app`.
     :raises ConfigurationError: as :meth:`init_app`.
@@ -47,17 +43,15 @@ class RestRegistration:
         """
         if EXTENSION_KEY in app.extensions:
             raise ConfigurationError(
-                "RestRegistration is initialised on this app already: remove either RestRegistration(app) or"
-                " init_app(app). Settings belong in app.config before that one call."
+                "RestRegistration is initialised on this app already. Fix: remove either RestRegistration(app) or"
+                " init_app(app); settings belong in app.config before that one call."
             )
         if self._blueprint.name in app.blueprints:
             raise ConfigurationError(
-                f"The app has a blueprint named {self._blueprint.name} already: give that one another name."
+                f"The app has a blueprint named {self._blueprint.name} already. Fix: give that one another name."
             )
-        values = read_settings(app.config)
-        _import_tasks(values)
-        state = AppState(app, values)
-        app.register_blueprint(self._blueprint, url_prefix=str(values["URL_PREFIX"]) or None)
+        state = AppState(app, read_settings(app.config))
+        app.register_blueprint(self._blueprint, url_prefix=str(state.values["URL_PREFIX"]) or None)
         app.extensions[EXTENSION_KEY] = state
 
     def register_schema(self, app: Flask) -> Schema:
@@ -68,7 +62,7 @@ class RestRegistration:
         :raises ConfigurationError: if the app lacks something.
         """
         with app.app_context():
-            return app_state(app).registration().serializers.register()
+            return app_state(app).serializers.register()
 
     def profile_schema(self, app: Flask) -> Schema:
         """Return an instance of REGISTER_OUTPUT_SERIALIZER_CLASS with all its fields, for apispec and tests.
@@ -78,13 +72,4 @@ class RestRegistration:
         :raises ConfigurationError: if the app lacks something.
         """
         with app.app_context():
-            return app_state(app).registration().serializers.profile()
-
-
-def _import_tasks(values: Mapping[str, object]) -> None:
-    """Import what has a task of Celery now, not on first use.
-
-    A worker serves no request, and throws away the messages of tasks that it does not know.
-    """
-    if queues_mails(values):
-        import_module(CELERY_MODULE)
+            return app_state(app).serializers.profile()

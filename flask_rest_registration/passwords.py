@@ -1,4 +1,4 @@
-"""Judging and hashing passwords."""
+"""Checking and hashing passwords."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RATED_CHARACTERS = 32
 _RATED_INPUTS, _RATED_INPUT_CHARACTERS = 50, 100
 _LOWEST_SCORE = 3
 
-_OWN_WORDS = gettext_noop("This password is easy to guess. Add another word or two. Uncommon words are better.")
+_DEFAULT_ADVICE = gettext_noop("This password is easy to guess. Add another word or two. Uncommon words are better.")
 
 
 def hash_password(password: str) -> str:
@@ -41,21 +41,19 @@ def validate_length(password: str, user_data: Mapping[str, object]) -> None:
     :raises marshmallow.ValidationError: naming the limit.
     """
     if len(password) < SHORTEST:
-        raise ValidationError(
-            ngettext(
-                "This password is too short: it needs at least %(count)s character.",
-                "This password is too short: it needs at least %(count)s characters.",
-                SHORTEST,
-            )
+        text = ngettext(
+            "This password is too short: it needs at least %(count)s character.",
+            "This password is too short: it needs at least %(count)s characters.",
+            SHORTEST,
         )
+        raise ValidationError(text)
     if len(password) > LONGEST:
-        raise ValidationError(
-            ngettext(
-                "This password is too long: it may have at most %(count)s character.",
-                "This password is too long: it may have at most %(count)s characters.",
-                LONGEST,
-            )
+        text = ngettext(
+            "This password is too long: it may have at most %(count)s character.",
+            "This password is too long: it may have at most %(count)s characters.",
+            LONGEST,
         )
+        raise ValidationError(text)
 
 
 def validate_strength(password: str, user_data: Mapping[str, object]) -> None:
@@ -67,34 +65,23 @@ def validate_strength(password: str, user_data: Mapping[str, object]) -> None:
     :param user_data: the other loaded fields, without the passwords.
     :raises marshmallow.ValidationError: with zxcvbn's advice.
     """
-    rated = zxcvbn(password[:_RATED_CHARACTERS], _words_of(user_data.values()))
-    if int(rated.score) >= _LOWEST_SCORE:
-        return
-    feedback = rated.feedback
-    advice = [feedback.warning, *feedback.suggestions] if feedback else []
-    texts = [gettext(str(sentence)) for sentence in advice if sentence is not None]
-    raise ValidationError(" ".join(texts or [gettext(_OWN_WORDS)]))
-
-
-def _words_of(values: Iterable[object]) -> list[str]:
     words: list[str] = []
-    for value in values:
+    for value in user_data.values():
         if isinstance(value, str):
             text = value[:_RATED_INPUT_CHARACTERS]
             words += [text, *re.split(r"\W+", text)]
-    return [word for word in words if word][:_RATED_INPUTS]
+    rated = zxcvbn(password[:_RATED_CHARACTERS], [word for word in words if word][:_RATED_INPUTS])
+    if int(rated.score) < _LOWEST_SCORE:
+        feedback = rated.feedback
+        advice = [feedback.warning, *feedback.suggestions] if feedback else []
+        texts = [gettext(str(sentence)) for sentence in advice if sentence is not None]
+        raise ValidationError(" ".join(texts or [gettext(_DEFAULT_ADVICE)]))
 
 
 def password_faults(
     password: str, user_data: Mapping[str, object], *, validators: Iterable[PasswordValidator]
 ) -> list[str]:
-    """Run every validator over a password.
-
-    :param password: the password as it was sent.
-    :param user_data: the other loaded fields, without the passwords.
-    :param validators: PASSWORD_VALIDATORS.
-    :returns: what they found wrong, in their order; empty if nothing.
-    """
+    """Run every validator over a password, and return what they found wrong, in their order."""
     faults: list[str] = []
     for validate in validators:
         try:

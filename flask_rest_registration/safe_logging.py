@@ -1,22 +1,21 @@
-"""Logging exceptions of the application's own code without what must not be logged."""
+"""Reporting the application's own exceptions without the secrets that they may quote."""
 
 from __future__ import annotations
 
 import traceback
+from typing import NoReturn
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
+
+from .exceptions import DatabaseFault
 
 
 def log_exception(app: Flask, message: str, error: BaseException) -> None:
     """Log an exception with its traceback.
 
-    The texts of database errors quote parameters, a password hash among them: where one is in the chain, only classes
-    and lines of code are logged.
-
-    :param app: whose logger is used.
-    :param message: what was being done.
-    :param error: the exception.
+    The texts of database errors quote parameters, among them password hashes: where one is in the chain, only the
+    class and the lines of code are logged.
     """
     if _has_database_error(error):
         app.logger.error("%s: %s", message, traceback_without_text(error))
@@ -25,12 +24,26 @@ def log_exception(app: Flask, message: str, error: BaseException) -> None:
 
 
 def traceback_without_text(error: BaseException) -> str:
-    """Describe an exception by its class and the lines of code that it came through.
-
-    :param error: an exception whose own text may hold a secret.
-    :returns: several lines.
-    """
+    """Describe an exception by its class and the lines of code that it came through."""
     return "\n".join([type(error).__qualname__, *traceback.format_tb(error.__traceback__)])
+
+
+def class_name(error: BaseException | None) -> str:
+    """Return an exception's class with its module."""
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def without_text(error: Exception) -> Exception:
+    """Return a safe error in place of one of SQLAlchemy's, and any other as it is."""
+    return DatabaseFault(class_name(error)) if isinstance(error, SQLAlchemyError) else error
+
+
+def raise_alone(error: BaseException) -> NoReturn:
+    """Raise an error without its context: reports of errors show that too, and it may quote a secret."""
+    try:
+        raise error
+    finally:
+        error.__context__ = None
 
 
 def _has_database_error(error: BaseException) -> bool:

@@ -8,13 +8,14 @@ import json
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote
 
+from flask import Flask
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode
 
 from . import clock
 from .exceptions import ConfigurationError
 from .model.pending import PendingRegistrationMixin
-from .state import Registration, current_registration
+from .state import AppState, current_state
 
 # A signature made for one purpose is accepted for no other.
 _SALT_OF_ACCOUNTS = "flask_rest_registration.register_verification"
@@ -29,40 +30,38 @@ class RegisterSigner:
     link proves control of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY and
     a salt, which is another one for accounts and for pending registrations.
 
-    :param registration: the app's state.
+    :param state: what the extension keeps of the app.
     :param user: the account or the pending registration; None to spend the time of a check where there is none.
     :param timestamp: when the link is or was made: seconds since the epoch, as text.
     """
 
-    def __init__(self, registration: Registration, user: object | None, *, timestamp: str) -> None:
-        self._registration = registration
+    def __init__(self, state: AppState, user: object | None, *, timestamp: str) -> None:
+        self._state = state
         self._timestamp = timestamp
         self._salt, self._user_id, signed = _SALT_OF_ACCOUNTS, "", ["", timestamp, ""]
         if isinstance(user, PendingRegistrationMixin):
             self._salt, self._user_id = _SALT_OF_PENDING, str(user.id)
             signed = [self._user_id, timestamp, user.email]
         elif user is not None:
-            model = registration.model
-            self._user_id = model.link_id_of(user)
-            signed = [self._user_id, timestamp, model.address_of(user).lower()]
-        if registration.settings.register_verification_one_time_use and self._salt == _SALT_OF_ACCOUNTS:
-            flag = registration.model.flag
+            self._user_id = str(getattr(user, state.model.link_id.name))
+            signed = [self._user_id, timestamp, address_of(state, user).lower()]
+        if state.settings.register_verification_one_time_use and self._salt == _SALT_OF_ACCOUNTS:
+            flag = state.model.flag
             signed.append("verified" if user is not None and flag is not None and flag.is_set(user) else "unverified")
         # A JSON array of texts is unambiguous: no value can be moved into its neighbour.
-        self._message = json.dumps(signed)
+        self._signed = json.dumps(signed)
 
     @classmethod
     def for_user(cls, user: object) -> RegisterSigner:
         """Make the signer of a stored account or of a pending registration, for the current app.
 
-        The link of a pending registration has the time of its last message, any other one has the time of now.
+        The link of a pending registration has the time of its last mail, any other one has the time of now.
 
         :param user: the account or the pending registration.
         :returns: a signer whose time does not change any more.
         :raises ConfigurationError: if the app is not set up.
         """
-        made = user.sent_at if isinstance(user, PendingRegistrationMixin) else clock.now()
-        return cls(current_registration(), user, timestamp=str(made))
+        return signer_for(current_state(), user)
 
     def get_signed_data(self) -> dict[str, str]:
         """Return what a front-end has to send back.
@@ -73,7 +72,7 @@ class RegisterSigner:
         return {
             "user_id": self._user_id,
             "timestamp": self._timestamp,
-            "signature": self._signature(self._registration.secret_keys[-1]),
+            "signature": _signature(secret_keys(self._state.app)[-1], self._salt, self._signed),
         }
 
     def get_base_url(self) -> str:
@@ -82,10 +81,10 @@ class RegisterSigner:
         :returns: REGISTER_VERIFICATION_URL.
         :raises ConfigurationError: if it is not set.
         """
-        url = self._registration.settings.register_verification_url
+        url = self._state.settings.register_verification_url
         if url is None:
             raise ConfigurationError(
-                "REST_REGISTRATION setting REGISTER_VERIFICATION_URL is missing: give the URL of the page that the"
+                "REST_REGISTRATION setting REGISTER_VERIFICATION_URL is missing. Fix: give the URL of the page that the"
                 " link in the mail leads to, such as 'https://example.com/verify-user/'."
             )
         return url
@@ -96,7 +95,7 @@ class RegisterSigner:
         :returns: an absolute URL.
         :raises ConfigurationError: if the page's URL or SECRET_KEY is not set.
         """
-        return self._registration.settings.verification_url_builder(self)
+        return self._state.settings.verification_url_builder(self)
 
     def get_valid_until(self) -> datetime:
         """Return when the link expires.
@@ -104,7 +103,7 @@ class RegisterSigner:
         :returns: a time in UTC.
         """
         made = datetime.fromtimestamp(int(self._timestamp), timezone.utc)
-        return made + self._registration.settings.register_verification_period
+        return made + self._state.settings.register_verification_period
 
     def accepts(self, signature: str) -> bool:
         """Check a signature against SECRET_KEY and SECRET_KEY_FALLBACKS, in constant time.
@@ -114,57 +113,72 @@ class RegisterSigner:
         :param signature: what the client sent.
         :returns: whether one of the keys made it.
         """
-        given = signature.encode("utf-8", "replace")
-        matches = [hmac.compare_digest(self._signature(key).encode(), given) for key in self._registration.secret_keys]
-        return any(matches)
+        given, keys = signature.encode("utf-8", "replace"), secret_keys(self._state.app)
+        matches = [hmac.compare_digest(_signature(key, self._salt, self._signed).encode(), given) for key in keys]
+        return any(matches)  # only now, so that the time does not tell which key it was
 
     def has_expired(self) -> bool:
         """Tell whether the link is older than REGISTER_VERIFICATION_PERIOD.
 
         :returns: False also for a link from a clock ahead of ours.
         """
-        age = timedelta(seconds=clock.now() - int(self._timestamp))
-        return age > self._registration.settings.register_verification_period
-
-    def _signature(self, key: str | bytes) -> str:
-        return _signature(key, self._salt, self._message)
+        age = timedelta(seconds=int(clock.now()) - int(self._timestamp))
+        return age > self._state.settings.register_verification_period
 
 
-def make_code(registration: Registration, row: PendingRegistrationMixin) -> str:
-    """Return the code of a pending registration's last message.
-
-    It is made, not stored: of its id, its address and the time of the message.
-
-    :param registration: the app's state.
-    :param row: the pending registration.
-    :returns: REGISTER_VERIFICATION_CODE_LENGTH digits.
-    :raises ConfigurationError: if there is no SECRET_KEY.
-    """
-    return _code(registration, row, registration.secret_keys[-1])
+def signer_for(state: AppState, user: object) -> RegisterSigner:
+    """Do what :meth:`RegisterSigner.for_user` does, for any app."""
+    made = user.sent_at if isinstance(user, PendingRegistrationMixin) else int(clock.now())
+    return RegisterSigner(state, user, timestamp=str(made))
 
 
-def accepts_code(registration: Registration, row: PendingRegistrationMixin, code: str) -> bool:
-    """Check a code against SECRET_KEY and SECRET_KEY_FALLBACKS, in constant time.
+def address_of(state: AppState, user: object) -> str:
+    """Return the address of an account or a pending registration; empty if it has none."""
+    name = "email" if isinstance(user, PendingRegistrationMixin) else state.model.email.name
+    return getattr(user, name) or ""
 
-    :param registration: the app's state.
-    :param row: the pending registration of the address that the code was sent with.
-    :param code: what the client sent, digits only.
-    :returns: whether one of the keys made it.
-    """
-    matches = [hmac.compare_digest(_code(registration, row, key), code) for key in registration.secret_keys]
+
+def make_code(state: AppState, row: PendingRegistrationMixin) -> str:
+    """Return the code of a row's last mail: it is not stored, but made of the row's id, its address and that time."""
+    return _code(state, row, secret_keys(state.app)[-1])
+
+
+def accepts_code(state: AppState, row: PendingRegistrationMixin, code: str) -> bool:
+    """Check a code against SECRET_KEY and SECRET_KEY_FALLBACKS, in constant time."""
+    matches = [hmac.compare_digest(_code(state, row, key), code) for key in secret_keys(state.app)]
     return any(matches)
 
 
-def _code(registration: Registration, row: PendingRegistrationMixin, key: str | bytes) -> str:
-    length = registration.settings.register_verification_code_length
+def secret_keys(app: Flask) -> list[str | bytes]:
+    """Return SECRET_KEY_FALLBACKS and SECRET_KEY, which comes last and signs, as they are now.
+
+    They are read each time, as Flask does for its sessions: a key that is dropped must verify no link any more.
+
+    :raises ConfigurationError: if there is no SECRET_KEY, or SECRET_KEY_FALLBACKS is no list.
+    """
+    key = app.config.get("SECRET_KEY")
+    if not key:
+        raise ConfigurationError(
+            "SECRET_KEY is not set, so that no link can be signed. Fix: set it to the output of"
+            " python -c 'import secrets; print(secrets.token_hex())'."
+        )
+    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
+    if not isinstance(fallbacks, (list, tuple)):  # each character of a text would be a key
+        kind = type(fallbacks).__name__
+        raise ConfigurationError(f"SECRET_KEY_FALLBACKS must be a list of keys, not {kind}. Fix: put them into a list.")
+    return [*fallbacks, key]
+
+
+def _code(state: AppState, row: PendingRegistrationMixin, key: str | bytes) -> str:
+    length = state.settings.register_verification_code_length
     signature = _signature(key, _SALT_OF_CODES, json.dumps([str(row.id), row.sent_at, row.email]))
     number = int.from_bytes(base64_decode(signature), "big")  # of 256 bits: no remainder is likelier than another
     return str(number % 10**length).zfill(length)
 
 
-def _signature(key: str | bytes, salt: str, message: str) -> str:
+def _signature(key: str | bytes, salt: str, signed: str) -> str:
     signer = Signer(key, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
-    return signer.get_signature(message).decode()
+    return signer.get_signature(signed).decode()
 
 
 def build_url(signer: RegisterSigner) -> str:

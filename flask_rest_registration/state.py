@@ -1,154 +1,154 @@
-"""The state of one app: its settings from the start, everything else from its first use on."""
+"""What one app needs for registration, built once."""
 
 from __future__ import annotations
 
+import ssl
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
 from .database.accounts import Accounts
 from .database.pending import PendingRegistrations
+from .database.transactions import Transactions
 from .exceptions import ConfigurationError
-from .mail.smtp import DeadlineTLSContext
-from .model.inspection import inspect_user_model, model_warnings, refuse_unfilled_key
-from .model.pending import inspect_pending_model
+from .model.inspection import inspect_user_model, locks_people_out, model_warnings, refuse_unfilled_key
+from .model.pending import CODE_FIELD, LINK_FIELDS, inspect_pending_model
 from .model.user_model import UserModel
-from .serializers.schemas import Serializers
-from .settings.definitions import Settings, resolve_settings, secret_keys, setting_origins
+from .serializers.schemas import Serializers, client_name, client_names
+from .settings.definitions import Settings
+from .settings.reading import resolve_settings, setting_origins
 
 #: The key of ``app.extensions``.
 EXTENSION_KEY = "rest_registration"
 
 
-@dataclass(frozen=True)
-class Registration:
-    """What the workflow of one app needs.
-
-    :param app: the app.
-    :param settings: its settings, every dotted path resolved.
-    :param model: its user model.
-    :param serializers: its schemas.
-    :param accounts: its statements.
-    :param pending: its statements about pending registrations, while something needs them.
-    """
-
-    app: Flask
+class _Parts(NamedTuple):
     settings: Settings
     model: UserModel
     serializers: Serializers
+    transactions: Transactions
     accounts: Accounts
     pending: PendingRegistrations | None
-
-    @cached_property
-    def tls_context(self) -> DeadlineTLSContext:
-        """What connections to the mail server trust."""
-        return DeadlineTLSContext.with_default_certificates()
-
-    @property
-    def secret_keys(self) -> list[str | bytes]:
-        """The app's keys, the one that signs last; read each time, so that a test may change them."""
-        return secret_keys(self.app.config)
 
 
 class AppState:
     """What the extension keeps of one app.
 
-    The model, dotted paths and other extensions may come after ``init_app``: they are looked up on first use.
+    The model, dotted paths and other extensions may come after ``init_app``: they are looked up on first use, and
+    again after a ``ConfigurationError``.
 
-    :param app: the app.
-    :param values: its checked settings by name.
+    :param values: the checked settings by name, dotted paths not yet followed.
     """
 
+    #: The settings, every dotted path followed.
+    settings: Settings
+    model: UserModel
+    serializers: Serializers
+    #: The statements: the transactions of the application's session, and what runs in them.
+    transactions: Transactions
+    accounts: Accounts
+    #: None while no setting needs pending registrations.
+    pending: PendingRegistrations | None
+
     def __init__(self, app: Flask, values: dict[str, object]) -> None:
-        self._app = app
-        self._values = values
-        self._origins = setting_origins(app.config)
-        self._registration: Registration | None = None
+        self.app = app
+        self.values = values
+        self.origins: dict[str, str] = setting_origins(app.config)
+        #: What connections to the mail server trust; made by the first one over TLS, which takes some 50 ms.
+        self.tls_context: ssl.SSLContext | None = None
         self._lock = threading.Lock()
+        self._is_ready = False
 
-    @property
-    def values(self) -> Mapping[str, object]:
-        """The settings by name as they were read, dotted paths not yet followed."""
-        return self._values
+    if not TYPE_CHECKING:  # pragma: no branch  # it is to know the attributes above only
 
-    @property
-    def origins(self) -> Mapping[str, str]:
-        """Where each setting's value came from."""
-        return self._origins
+        def __getattr__(self, name: str) -> Any:
+            """Build all parts when the first of them is asked for; from then on they are plain attributes."""
+            if name not in _Parts._fields:
+                raise AttributeError(name)
+            return getattr(self.ready(), name)
 
-    def registration(self) -> Registration:
-        """Return what the workflow needs, made on the first call.
-
-        :returns: the same object for every thread.
-        :raises ConfigurationError: naming what the app lacks; the next call looks again.
-        """
+    def ready(self) -> AppState:
+        """Build all parts now, and not on first use; raise ``ConfigurationError`` for what the app lacks."""
         with self._lock:
-            if self._registration is None:
-                self._registration = self._build()
-            return self._registration
+            if not self._is_ready:
+                vars(self).update(self._build()._asdict())
+                self._is_ready = True
+        return self
 
-    def _build(self) -> Registration:
-        db: SQLAlchemy | None = self._app.extensions.get("sqlalchemy")
+    def _build(self) -> _Parts:
+        db: SQLAlchemy | None = self.app.extensions.get("sqlalchemy")
         if db is None:
             raise ConfigurationError(
-                "Flask-SQLAlchemy is not initialised on this app: call SQLAlchemy(app) or db.init_app(app)."
+                "Flask-SQLAlchemy is not initialised on this app. Fix: call SQLAlchemy(app) or db.init_app(app)."
             )
-        settings = resolve_settings(self._values)
-        _require_login_manager(self._app, settings)
-        _require_babel(self._app, settings)
+        settings = resolve_settings(self.values)
+        _require_extensions(self.app, settings)
         model = inspect_user_model(db, settings)
-        accounts = Accounts(db, model)
-        refuse_unfilled_key(model, dialect=accounts.dialect)
+        transactions = Transactions(db, model.mapper)
+        accounts = Accounts(transactions, model)
+        refuse_unfilled_key(model, dialect=transactions.dialect)
         serializers = Serializers(settings, model)
         pending = None
         if settings.uses_pending_registrations:
-            pending_model = inspect_pending_model(db, settings, model, serializers)
-            pending = PendingRegistrations(accounts, pending_model, settings)
+            faults = _faults_for_pending(settings, model, serializers)
+            pending_mapper = inspect_pending_model(db, settings, model, more_faults=faults)
+            pending = PendingRegistrations(transactions, pending_mapper, settings)
         for warning in model_warnings(settings, model):
-            self._app.logger.warning(warning)
-        return Registration(self._app, settings, model, serializers, accounts, pending)
+            self.app.logger.warning(warning)
+        return _Parts(settings, model, serializers, transactions, accounts, pending)
 
 
-def _require_login_manager(app: Flask, settings: Settings) -> None:
+def _require_extensions(app: Flask, settings: Settings) -> None:
     if settings.register_verification_auto_login and settings.logs_in_by_default and not hasattr(app, "login_manager"):
         raise ConfigurationError(
             "REGISTER_VERIFICATION_AUTO_LOGIN is True, which needs Flask-Login's LoginManager, and that is not"
-            " initialised on this app: call LoginManager(app), or give a LOGIN_HANDLER."
+            " initialised on this app. Fix: call LoginManager(app), or give a LOGIN_HANDLER."
         )
-
-
-def _require_babel(app: Flask, settings: Settings) -> None:
     if settings.verification_locale_selector is not None and "babel" not in app.extensions:
         raise ConfigurationError(
-            "VERIFICATION_LOCALE_SELECTOR is set, which needs Flask-Babel, and that is not initialised on this app:"
-            " call Babel(app) after pip install 'flask-rest-registration[babel]', or remove the setting."
+            "VERIFICATION_LOCALE_SELECTOR is set, which needs Flask-Babel, and that is not initialised on this app."
+            " Fix: call Babel(app) after pip install 'flask-rest-registration[babel]', or remove the setting."
         )
+
+
+def _faults_for_pending(settings: Settings, model: UserModel, serializers: Serializers) -> list[str]:
+    """Find what is wrong with user model and serializers where addresses wait in a table of their own."""
+    faults = []
+    flag = model.flag
+    if settings.register_verification_resend_enabled and flag is not None and locks_people_out(flag):
+        faults.append(
+            "REGISTER_VERIFICATION_RESEND_ENABLED is True, and the verification flag is"
+            f" {model.name}.{flag.name}, which applications also use to lock people out: whoever is locked out could"
+            " ask for a link that lets them in. Fix: add email_verified_at = db.Column(db.DateTime) to the model."
+        )
+    if settings.register_email_first:
+        if client_name(serializers.register_email(), "email") is None:
+            faults.append(
+                "REGISTER_EMAIL_SERIALIZER_CLASS has no field for the address. Fix: subclass RegisterEmailSerializer,"
+                " or declare email = fields.Email(required=True) in yours."
+            )
+        names = client_names(serializers.register())
+        faults += [
+            f"REGISTER_EMAIL_FIRST is True, and registration reads a field {name!r}, which is a name of the link or"
+            " of the code. Fix: give the field another data_key."
+            for name in (*LINK_FIELDS, CODE_FIELD)
+            if name in names
+        ]
+    return faults
 
 
 def app_state(app: Flask) -> AppState:
-    """Return what the extension keeps of an app.
-
-    :param app: the app.
-    :returns: its state.
-    :raises ConfigurationError: if the extension is not initialised on it.
-    """
+    """Return what the extension keeps of an app; raise ``ConfigurationError`` if it is not initialised on it."""
     state = app.extensions.get(EXTENSION_KEY)
     if state is None:
         raise ConfigurationError(
-            "RestRegistration is not initialised on this app: call RestRegistration(app) or init_app(app)."
+            "RestRegistration is not initialised on this app. Fix: call RestRegistration(app) or init_app(app)."
         )
     return cast(AppState, state)  # app.extensions is a dict of anything
 
 
-def current_registration() -> Registration:
-    """Return what the workflow needs for the current app.
-
-    :returns: the current app's.
-    :raises ConfigurationError: if the extension is not initialised on it, or the app lacks something.
-    """
-    return app_state(current_app).registration()
+def current_state() -> AppState:
+    """Do what :func:`app_state` does, for the current app."""
+    return app_state(current_app)

@@ -1,4 +1,4 @@
-"""HTTP in, HTTP out: the limits of the body, JSON, and the one shape of errors."""
+"""The endpoints: reading JSON within limits, and answering with the one shape of errors."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .exceptions import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
-from .state import current_registration
+from .state import EXTENSION_KEY, AppState
 from .translations.texts import gettext
-from .workflows import email_first, register, resend
+from .workflows import email_first
+from .workflows.register import register
+from .workflows.resend import resend
+from .workflows.verify import verify
 
 _LONGEST_BODY = 64 * 1024
 _DEEPEST_NESTING = 64
 
-# What no database stores as text: NUL (PostgreSQL), and surrogates, which have no UTF-8.
+# NUL, which PostgreSQL does not store, and surrogates, which have no UTF-8.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def add_views(blueprint: Blueprint) -> None:
-    """Give a blueprint the endpoints, the error handlers and the headers.
-
-    :param blueprint: one that no app has registered yet.
-    """
+    """Give a blueprint the endpoints, error handlers and headers, before an app registers it."""
     routes: dict[str, Callable[[], ResponseReturnValue]] = {
         "register": _register,
         "verify-registration": _verify_registration,
@@ -57,28 +57,32 @@ def add_views(blueprint: Blueprint) -> None:
 
 
 def _register() -> tuple[Response, int]:
-    state = current_registration()
+    state, request = _current()
     if state.settings.register_email_first:
-        return jsonify(email_first.register(state, _read_json, request=_real_request())), 202
-    return jsonify(register.register(state, _read_json, request=_real_request())), 201
+        return jsonify(email_first.register(state, _read_json, request=request)), 202
+    return jsonify(register(state, _read_json, request=request)), 201
 
 
 def _verify_registration() -> tuple[Response, int]:
-    body, status = register.verify(current_registration(), _read_json, request=_real_request())
+    state, request = _current()
+    body, status = verify(state, _read_json, request=request)
     return jsonify(body), status
 
 
 def _check_link() -> Response:
-    return jsonify(email_first.check_link(current_registration(), _read_json))
+    state, _ = _current()
+    return jsonify(email_first.check_link(state, _read_json))
 
 
 def _resend_verification() -> tuple[Response, int]:
-    return jsonify(resend.resend(current_registration(), _read_json, request=_real_request())), 202
+    state, request = _current()
+    return jsonify(resend(state, _read_json, request=request)), 202
 
 
-def _real_request() -> Request:
-    # Flask types the proxy as the request that it stands for.
-    return cast("LocalProxy[Request]", request)._get_current_object()  # noqa: SLF001  # werkzeug's documented name
+def _current() -> tuple[AppState, Request]:
+    """Return the current app's state and the request itself, not Flask's proxy."""
+    proxy = cast("LocalProxy[Request]", request)  # Flask types it as the request that it stands for
+    return current_app.extensions[EXTENSION_KEY], proxy._get_current_object()  # noqa: SLF001  # werkzeug's documented name
 
 
 def _forbid_storing(response: Response) -> Response:
@@ -105,7 +109,7 @@ def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
         slug = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
         body = {"detail": str(error.description or error.name), "code": slug}
     response = jsonify(body)
-    theirs = error.get_response()  # possibly shared by other pages: only its status and headers are taken
+    theirs = error.get_response()  # other pages may share it: only its status and headers are taken
     response.status_code = theirs.status_code
     response.headers.extend(
         (name, value) for name, value in theirs.headers if name.lower() not in {"content-type", "content-length"}
@@ -127,78 +131,54 @@ def _answer_of_application(error: InternalServerError) -> ResponseReturnValue:
 def _read_json() -> Any:
     """Return the body's JSON.
 
-    :raises RequestTooLarge: over 64 KiB or the application's limit, the smaller.
-    :raises UnsupportedMediaType: if it is not announced as JSON.
-    :raises ParseError: if it is not JSON in strict UTF-8.
-    :raises InvalidInput: for texts that no database stores.
+    :raises RequestRefused: if it is too large, not JSON in strict UTF-8, or has texts that no database stores.
     """
-    body = _read_body()
+    allowed = request.max_content_length  # Flask's: MAX_CONTENT_LENGTH, or what a before_request set
+    limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
+    # One byte more: a body without Content-Length is silently cut off at this limit.
+    request.max_content_length = limit + 1
+    body = request.get_data()
+    if len(body) > limit:
+        raise RequestTooLarge
     if not request.is_json:
         raise UnsupportedMediaType
     try:
         parsed = _STRICT_JSON.decode(body.decode())
     except (ValueError, RecursionError):
         raise ParseError from None
-    # Surrogates and NUL can only come from escapes: UTF-8 and JSON exclude them as they are.
+    # Surrogates and NUL can only come from escapes: UTF-8 and JSON exclude them otherwise.
     if b"\\u" in body or body.count(b"[") + body.count(b"{") > _DEEPEST_NESTING:
         _check_values(parsed)
     return parsed
 
 
-def _read_body() -> bytes:
-    allowed = request.max_content_length  # Flask's: MAX_CONTENT_LENGTH, or what a before_request set
-    limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
-    # One byte more, since a body without Content-Length is cut off at this limit without a word.
-    request.max_content_length = limit + 1
-    body = request.get_data()
-    if len(body) > limit:
-        raise RequestTooLarge
-    return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("the number is too large")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
     return number
 
 
-# Holds nothing of a request; json.loads would make one for each (2.1 us for a sign-up's body instead of 0.9).
-_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_STRICT_JSON = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
 
 
 def _check_values(parsed: Any) -> None:
-    """Refuse what cannot be stored, and nesting that a later step could not follow."""
+    """Refuse texts that cannot be stored, and nesting so deep that a later step would fail."""
     items: Iterable[tuple[Any, Any]] = parsed.items() if isinstance(parsed, dict) else [(WHOLE_OBJECT, parsed)]
     errors: dict[str, list[str]] = {}
     for name, value in items:
         if _UNSTORABLE.search(name):
             errors[WHOLE_OBJECT] = [gettext("A field's name has characters that cannot be stored.")]
-        elif any(isinstance(text, str) and _UNSTORABLE.search(text) for text in _flatten(value)):
+        elif _UNSTORABLE.search("".join(_texts_in(value))):
             errors[name] = [gettext("This text has characters that cannot be stored.")]
     if errors:
         raise InvalidInput(errors)
 
 
-def _flatten(value: Any) -> list[Any]:
-    """List a value and all inside it, keys included, level by level.
-
-    :raises ParseError: if it is nested deeper than any registration needs.
-    """
-    found, level = [], [value]
-    for _ in range(_DEEPEST_NESTING):
-        found += level
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += [*item.keys(), *item.values()]
-            elif isinstance(item, list):
-                inner += item
-        if not inner:
-            return found
-        level = inner
-    raise ParseError
+def _texts_in(value: Any, depth: int = 0) -> list[str]:
+    if depth == _DEEPEST_NESTING:
+        raise ParseError
+    if isinstance(value, str):
+        return [value]
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for item in inner for text in _texts_in(item, depth + 1)]

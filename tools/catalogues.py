@@ -26,42 +26,92 @@ _KEYWORDS: Final = {
     **dict.fromkeys(("ngettext", "translate_number"), (1, 2)),
 }
 
+# marshmallow's error texts without variables, which :mod:`flask_rest_registration.translations.libraries`
+# looks up as they are.
+_MARSHMALLOW: Final = (
+    "Missing data for required field.",
+    "Field may not be null.",
+    "Unknown field.",
+    "Invalid input type.",
+    "Invalid value.",
+    "Not a valid string.",
+    "Not a valid utf-8 string.",
+    "Not a valid integer.",
+    "Not a valid number.",
+    "Number too large.",
+    "Special numeric values (nan or infinity) are not permitted.",
+    "Not a valid boolean.",
+    "Not a valid date.",
+    "Not a valid datetime.",
+    "Not a valid time.",
+    "Not a valid period of time.",
+    "Not a valid UUID.",
+    "Not a valid list.",
+    "Not a valid mapping type.",
+    "Not a valid URL.",
+    "Not a valid email address.",
+    "String does not match expected pattern.",
+)
+
+# zxcvbn's warnings, and then its suggestions.
+_ZXCVBN: Final = (
+    "A word by itself is easy to guess.",
+    "Common names and surnames are easy to guess.",
+    "Dates are often easy to guess.",
+    "Names and surnames by themselves are easy to guess.",
+    "Recent years are easy to guess.",
+    'Repeats like "aaa" are easy to guess.',
+    'Repeats like "abcabcabc" are only slightly harder to guess than "abc".',
+    "Sequences like abc or 6543 are easy to guess.",
+    "Short keyboard patterns are easy to guess.",
+    "Straight rows of keys are easy to guess.",
+    "This is a very common password.",
+    "This is a top-100 common password.",
+    "This is a top-10 common password.",
+    "This is similar to a commonly used password.",
+    "Add another word or two. Uncommon words are better.",
+    "All-uppercase is almost as easy to guess as all-lowercase.",
+    "Avoid dates and years that are associated with you.",
+    "Avoid recent years.",
+    "Avoid repeated words and characters.",
+    "Avoid sequences.",
+    "Avoid years that are associated with you.",
+    "Capitalization doesn't help very much.",
+    "No need for symbols, digits, or uppercase letters.",
+    "Predictable substitutions like '@' instead of 'a' don't help very much.",
+    "Reversed words aren't much harder to guess.",
+    "Use a few words, avoid common phrases.",
+    "Use a longer keyboard pattern with more turns.",
+)
+
 # One date for all, so that a catalogue in which nothing has changed stays as it is.
 _DATE: Final = datetime(2026, 11, 29, tzinfo=timezone.utc)
 
 
 def extracted() -> Catalog:
-    """Find the texts in the package's source.
-
-    :returns: a catalogue without translations.
-    """
+    """Return a catalogue without translations: the texts of the package's source and of its libraries."""
     catalog = _catalog(None)
     found = extract_from_dir(str(PACKAGE), _METHODS, keywords=_KEYWORDS, comment_tags=["Translators:"])
     for name, line, text, comments, context in sorted(found, key=lambda each: (each[0], each[1])):
         catalog.add(text, None, [(f"{PACKAGE.name}/{name}", line)], auto_comments=comments, context=context)
+    for text in (*_MARSHMALLOW, *_ZXCVBN):
+        catalog.add(text, None, [("tools/catalogues.py", 0)])
     return catalog
 
 
 def path_of(language: str, suffix: str = ".po") -> Path:
-    """Return the file of a language.
-
-    :param language: one of :data:`LANGUAGES`.
-    :param suffix: of the source or of the compiled catalogue.
-    """
+    """Return the path of a language's catalogue, as source or, with the suffix ``.mo``, compiled."""
     return FOLDER / language / "LC_MESSAGES" / f"{texts.DOMAIN}{suffix}"
 
 
 def read(language: str) -> Catalog:
-    """Read the catalogue of a language.
-
-    :param language: one of :data:`LANGUAGES`.
-    """
+    """Read the source of a language's catalogue."""
     with path_of(language).open("rb") as file:
         return read_po(file, locale=language, domain=texts.DOMAIN)
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """Return what is installed of a catalogue."""
+    """Compile a catalogue to what gettext reads."""
     file = BytesIO()
     write_mo(file, catalog)
     return file.getvalue()
@@ -84,7 +134,7 @@ def _catalog(language: str | None) -> Catalog:
 
 
 def _updated(language: str, template: Catalog) -> Catalog:
-    """Return a language's catalogue with exactly the texts that there are now."""
+    """Return a language's catalogue with exactly the texts of the template, and the translations that it had."""
     known = {message.id: message.string for message in read(language)} if path_of(language).exists() else {}
     catalog = _catalog(language)
     for message in template:
@@ -94,26 +144,23 @@ def _updated(language: str, template: Catalog) -> Catalog:
 
 
 def main() -> int:
-    """Update and compile the catalogues.
-
-    :returns: 1 if a text lacks its translation.
-    """
+    """Update and compile the catalogues; return 1 if a translation is missing."""
     template = extracted()
-    lacking = 0
+    missing = 0
     for language in LANGUAGES:
         catalog = _updated(language, template)
         path_of(language).parent.mkdir(parents=True, exist_ok=True)
         with path_of(language).open("wb") as file:
             write_po(file, catalog, width=120, include_lineno=False)
         path_of(language, ".mo").write_bytes(compiled(catalog))
-        lacks = [message.id for message in catalog if message.id and not all(strings_of(message.string))]
-        lacking += len(lacks)
-        print(f"{language}: {len(template)} texts, {len(lacks)} without a translation")  # a command
-    return 1 if lacking else 0
+        untranslated = [message.id for message in catalog if message.id and not all(strings_of(message.string))]
+        missing += len(untranslated)
+        print(f"{language}: {len(template)} texts, {len(untranslated)} without a translation")  # a command
+    return 1 if missing else 0
 
 
 def strings_of(string: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
-    """Return the forms of a translation, which is one text or one for each plural form."""
+    """Return the forms of a translation: one, or one for each plural form."""
     return tuple(string) if isinstance(string, (tuple, list)) else (string or "",)
 
 

@@ -19,7 +19,7 @@ from flask import Flask
 
 from flask_rest_registration.contrib.openapi import openapi
 from tests.support.apps import make_app
-from tests.support.gunicorn import gunicorn
+from tools.gunicorn import gunicorn
 from tools.targets import AT_SIGN_UP, EMAIL_FIRST
 
 _HERE: Final = Path(__file__).parent

@@ -23,10 +23,10 @@ from flask_rest_registration.signers import RegisterSigner
 from tests.support.apps import PASSWORD, Built, make_app
 from tests.support.database_servers import SERVERS, new_database, text_of
 from tests.support.databases import connect_first
-from tests.support.gunicorn import Gunicorn, gunicorn
 from tests.support.mail_servers import RecordingServer
-from tests.support.served_app import environment
 from tests.support.web import post
+from tools.gunicorn import Gunicorn, gunicorn
+from tools.served_app import environment
 
 WORKERS: Final = 4
 CLIENTS: Final = 8
@@ -171,7 +171,7 @@ def main() -> None:
         built = make_app(database_uri=database, pending=True, config=options)
         connect_first(built.engine)
         settings = environment(database=database, mail_port=mail.port, email_first=chosen.email_first)
-        app = "tests.support.served_app:create_app()"
+        app = "tools.served_app:create_app()"
         with gunicorn(app, folder=Path(folder), workers=WORKERS, environment=settings) as server:
             soak = Soak(built, server, mail, email_first=chosen.email_first)
             samples = soak.run(chosen.accounts, looks=chosen.looks)

@@ -13,7 +13,7 @@ from flask import Flask, got_request_exception
 from hypothesis import strategies as st
 
 from flask_rest_registration.signers import RegisterSigner, make_code
-from flask_rest_registration.state import current_registration
+from flask_rest_registration.state import current_state
 from tests.attacks.test_hostile_input import COLUMNS, GOOD, wide
 from tests.support import models
 from tests.support.answers import is_proper
@@ -154,7 +154,7 @@ class Target:
 
     def _code(self) -> str:
         with self.built.app.app_context():
-            return make_code(current_registration(), self._find(self.built.Pending, ANN))
+            return make_code(current_state(), self._find(self.built.Pending, ANN))
 
     def _succeed(self, path: str, body: Mapping[str, object]) -> None:
         answer = self.built.post(path, body)

@@ -22,7 +22,7 @@ USUAL_PORT = 5000
 def secret_key(path: Path) -> str:
     """Keep one random key in a file, so that links survive a restart of the application.
 
-    :param path: the file, made on the first call, readable by its owner alone.
+    :param path: the file, made on the first call, readable by the current user alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)

@@ -1,10 +1,12 @@
-"""The ``flask rest-registration`` commands; what one alone needs is imported by it, not by every start of an app."""
+"""The ``flask rest-registration`` commands; each imports what it alone needs, so that apps start fast."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import click
 from flask import Blueprint, current_app
@@ -14,16 +16,21 @@ from ..state import app_state
 
 
 def add_commands(blueprint: Blueprint) -> None:
-    """Give a blueprint's command group its commands.
-
-    :param blueprint: one that no app has registered yet.
-    """
+    """Give a blueprint its commands, before an app registers it."""
     blueprint.cli.short_help = "Sign-up with e-mail verification."
     blueprint.cli.command("check")(_check)
     blueprint.cli.command("purge")(_purge)
     blueprint.cli.command("settings")(_settings)
     blueprint.cli.command("openapi")(_openapi)
     blueprint.cli.command("send-test-mail")(_send_test_mail)
+
+
+@contextmanager
+def _configuration_errors_shown() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _check() -> None:
@@ -45,14 +52,12 @@ def _check() -> None:
 
 @click.option("--dry-run", is_flag=True, help="Count them and delete nothing.")
 def _purge(dry_run: bool) -> None:
-    """Delete the pending registrations whose next message would start anew.
+    """Delete the pending registrations whose next mail would start anew.
 
     No link of theirs works any more. Accounts are never touched. It is safe at any time, and need never be run.
     """
-    try:
-        state = app_state(current_app).registration()
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
+    with _configuration_errors_shown():
+        state = app_state(current_app).ready()
     if (pending := state.pending) is None:
         raise click.ClickException(
             "This app has no pending registrations: neither REGISTER_EMAIL_FIRST nor"
@@ -60,7 +65,7 @@ def _purge(dry_run: bool) -> None:
         )
     deleted = 0
     try:
-        with state.accounts.rolled_back_on_failure():
+        with state.transactions.rolled_back_on_failure():
             found = pending.count_stale()
             if dry_run:
                 click.echo(f"{found} pending registrations would be deleted")
@@ -84,32 +89,23 @@ def _settings() -> None:
     """
     from .settings import effective_settings
 
-    for setting in effective_settings(current_app):
-        click.echo(f"{setting.name} = {setting.value} ({setting.origin})")
+    for name, value, origin in effective_settings(current_app):
+        click.echo(f"{name} = {value} ({origin})")
 
 
 @click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="A file to write to.")
-def _openapi(form: str, output: Path | None) -> None:
+@click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="A file to write to.")
+def _openapi(form: str, output: TextIO) -> None:
     """Describe the endpoints that are switched on as OpenAPI 3.1."""
     try:
         from ..contrib.openapi import openapi, to_yaml  # an extra: imported only when used
     except ImportError as error:
         raise click.ClickException(
-            f"This needs apispec ({error}): run pip install 'flask-rest-registration[openapi]'."
+            f"apispec is missing ({error}). Fix: run pip install 'flask-rest-registration[openapi]'."
         ) from None
-    try:
+    with _configuration_errors_shown():
         document = openapi(current_app)
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
-    text = to_yaml(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.FileError(str(output), hint=error.strerror) from None
+    output.write(to_yaml(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 @click.argument("address")
@@ -119,17 +115,18 @@ def _send_test_mail(address: str) -> None:
     It uses the app's mail server, log-in, sender and time-out. It is about no account and has no link. If the server
     does not accept it, this says at which step, and ends with 1.
     """
-    from .send_test_mail import TrialFailed, send_trial_mail
+    from .send_test_mail import TestMailFailed, send_test_mail
 
     try:
-        registration = app_state(current_app).registration()
-        send_trial_mail(registration, address)
-    except (ConfigurationError, TrialFailed) as error:
+        with _configuration_errors_shown():
+            state = app_state(current_app).ready()
+            send_test_mail(state, address)
+    except TestMailFailed as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="ADDRESS") from None
     click.echo(f"The mail server has accepted the mail to {address}.")
-    if not registration.settings.sends_by_default:
+    if not state.settings.sends_by_default:
         click.echo(
             "Verification mails do not take this way here: see REGISTER_VERIFICATION_ENABLED and"
             " REGISTER_VERIFICATION_EMAIL_SENDER."

@@ -1,9 +1,8 @@
-"""What ``flask rest-registration settings`` shows: the values in force, where each came from, and no secrets."""
+"""``flask rest-registration settings``: the values in force, where each came from, and no secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,87 +13,64 @@ from flask import Flask
 from ..exceptions import ConfigurationError
 from ..mail.messages import EXISTING_ACCOUNT_TEMPLATES, VERIFICATION_TEMPLATES, sender_address
 from ..serializers.schemas import DefaultRegisterUserSerializer, DefaultUserProfileSerializer
-from ..settings.definitions import SECRETS, neighbour_settings
-from ..state import Registration, app_state
+from ..settings.reading import SECRETS, foreign_settings
+from ..state import AppState, app_state
 
 _MASK = "*****"
 
 
-@dataclass(frozen=True)
-class ShownSetting:
-    """One setting.
-
-    :param name: its name in capitals.
-    :param value: its value as text, without secrets.
-    :param origin: where the value came from.
-    """
-
-    name: str
-    value: str
-    origin: str
-
-
-def effective_settings(app: Flask) -> list[ShownSetting]:
-    """Show the settings of an app as they are in force.
-
-    :param app: an app that the extension is initialised on.
-    :returns: ours in the order of their definition, then those of Flask and Flask-Mail that are set.
-    :raises ConfigurationError: if the extension is not initialised on it.
-    """
+def effective_settings(app: Flask) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value without secrets, and origin: our settings as defined, then those of Flask and Flask-Mail."""
     state = app_state(app)
     try:
-        found = dict(_found(state.registration()))
-    except ConfigurationError:  # what the app lacks is for check to say
+        found = dict(_found(state.ready()))
+    except ConfigurationError:  # the command "check" reports what the app lacks
         found = {}
-    shown = []
     for name, value in state.values.items():
         origin = state.origins[name]
         if value is None and name in found:
             value, origin = found[name], "found"
-        shown.append(ShownSetting(name, _text_of(value), origin))
-    for name, value in neighbour_settings(app.config).items():
-        shown.append(ShownSetting(name, _MASK if name in SECRETS else _text_of(value), "app.config"))
-    return shown
+        yield name, _format(value), origin
+    for name, value in foreign_settings(app.config).items():
+        yield name, _MASK if name in SECRETS else _format(value), "app.config"
 
 
-def _found(registration: Registration) -> Iterator[tuple[str, object]]:
-    """Yield what stands for the settings that were not given."""
-    model = registration.model
+def _found(state: AppState) -> Iterator[tuple[str, object]]:
+    """Yield what was found in the app for settings that were not given."""
+    model = state.model
     yield "USER_MODEL", model.cls
     yield "USER_PASSWORD_FIELD", model.password.name
     yield "USER_VERIFICATION_ID_FIELD", model.link_id.name
     yield "USER_VERIFICATION_FLAG_FIELD", model.flag and model.flag.name
-    if registration.pending is not None:
-        yield "PENDING_REGISTRATION_MODEL", registration.pending.model.cls
+    if state.pending is not None:
+        yield "PENDING_REGISTRATION_MODEL", state.pending.mapper.class_
     yield "REGISTER_VERIFICATION_EMAIL_TEMPLATES", VERIFICATION_TEMPLATES
     yield "REGISTER_EXISTING_EMAIL_TEMPLATES", EXISTING_ACCOUNT_TEMPLATES
-    if registration.settings.register_serializer_class is DefaultRegisterUserSerializer:
-        asked = {model.email.name, "password", "password_confirm"}
-        yield "USER_EDITABLE_FIELDS", [name for name in registration.serializers.register().fields if name not in asked]
-    if registration.settings.register_output_serializer_class is DefaultUserProfileSerializer:
-        yield "USER_PUBLIC_FIELDS", list(registration.serializers.profile().fields)
+    if state.settings.register_serializer_class is DefaultRegisterUserSerializer:
+        always = {model.email.name, "password", "password_confirm"}
+        yield "USER_EDITABLE_FIELDS", [name for name in state.serializers.register().fields if name not in always]
+    if state.settings.register_output_serializer_class is DefaultUserProfileSerializer:
+        yield "USER_PUBLIC_FIELDS", list(state.serializers.profile().fields)
     try:
-        address = sender_address(registration)
+        address = sender_address(state)
     except ConfigurationError:
         return
     yield "VERIFICATION_FROM_EMAIL", address
     yield "VERIFICATION_REPLY_TO_EMAIL", address
 
 
-def _text_of(value: Any) -> str:
-    """Show a value; of objects only the name, since whoever made one may have given it a key or a pepper."""
+def _format(value: Any) -> str:
+    """Format a value; of objects only the name, since whoever made one may have given it a key or a pepper."""
     if value is None:
         return "none"
     if isinstance(value, str):
-        return repr(_without_log_in(value))
-    if isinstance(value, (bool, int)):
-        return repr(value)
-    if isinstance(value, timedelta):
+        return repr(_mask_log_in(value))
+    if isinstance(value, (bool, int, timedelta)):
         return str(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_text_of(item)}" for key, item in value.items())
+        return ", ".join(f"{key}: {_format(item)}" for key, item in value.items())
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(_text_of(item) for item in value)}]"
+        return f"[{', '.join(_format(item) for item in value)}]"
     return _name_of(value)
 
 
@@ -106,7 +82,7 @@ def _name_of(value: Any) -> str:
     return f"an object of {_name_of(type(value))}"
 
 
-def _without_log_in(text: str) -> str:
+def _mask_log_in(text: str) -> str:
     if "://" not in text:
         return text
     log_in, at, host = urlsplit(text).netloc.rpartition("@")

@@ -1,19 +1,19 @@
-"""Handing the mails to Celery: rendered in the request, queued before the COMMIT, sent with retries by the workers.
+"""Sending the mails by Celery: rendered in the request, queued before the COMMIT, sent with retries by the workers.
 
 Celery is found in ``app.extensions["celery"]``, as Flask's documentation puts it there::
 
     "REGISTER_VERIFICATION_EMAIL_SENDER": "flask_rest_registration.contrib.celery.send_later",
     "REGISTER_EXISTING_EMAIL_SENDER": "flask_rest_registration.contrib.celery.send_existing_account_later",
 
-A mail that was queued is sent at least once: it may come twice, with the same Message-ID, and is given up only with a
-signal.
+A queued mail is sent at least once: it may arrive twice, with the same Message-ID. When it is given up, a signal is
+sent.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,11 +23,11 @@ from celery.exceptions import Reject
 from flask_mail import Message
 
 from ..exceptions import ConfigurationError, EmailNotSent, RecipientRefused
-from ..mail.delivery import ConnectingSender, Deliver, Delivery, link_sender, notice_sender
-from ..mail.smtp import Deadline
-from ..safe_logging import traceback_without_text
-from ..signals import send_signal
-from ..state import Registration, current_registration
+from ..mail.delivery import Deadline, PackageSender, SMTPTransport, Transport
+from ..mail.messages import existing_account_message, verification_message
+from ..safe_logging import raise_alone, traceback_without_text
+from ..state import AppState, current_state
+from ..workflows.after_commit import send_signal
 
 #: Sent by a worker when a queued mail is given up: ``sender`` is the app, ``recipient`` (the address) and ``error``
 #: (the last :class:`~flask_rest_registration.EmailNotSent`) are keywords.
@@ -38,105 +38,102 @@ TASK_NAME = "flask_rest_registration.send_mail"
 _log = logging.getLogger(__name__)
 _random = secrets.SystemRandom()
 
-#: All that the mails of this package have of a :class:`flask_mail.Message`. With its Message-ID, a mail that comes
-#: twice can be told from two mails.
+# The attributes of flask_mail.Message that the package's mails use; by its Message-ID a second copy is recognised.
 _FIELDS = ("subject", "recipients", "body", "html", "sender", "reply_to", "extra_headers", "msgId")
 
-# Celery writes the arguments of tasks into its events and logs, unless it is given something else to write.
-_NOT_SHOWN = {"argsrepr": "(...)", "kwargsrepr": "{...}"}
+# Without these, Celery writes the arguments of tasks, here the mail, into its events and logs.
+_HIDDEN_ARGUMENTS = {"argsrepr": "(...)", "kwargsrepr": "{...}"}
 
 
-def _limits(driver: str, seconds: float) -> Mapping[str, object]:
-    """Return the transport's options that bound each step; kombu has no time-out of its own for a silent broker.
-
-    :param driver: kombu's name of the kind of broker.
-    :param seconds: for one step.
-    """
+def _timeout_options(driver: str, seconds: float) -> Mapping[str, object]:
+    """Return the options of kombu's transport that bound each step; kombu itself waits for ever on a silent broker."""
     if driver == "redis":
         return {"socket_connect_timeout": seconds, "socket_timeout": seconds, "retry_on_timeout": False}
     if driver == "amqp":
-        # Without confirms, what a broker loses on its way to the queue is lost without a word.
+        # Without confirms, nobody notices when the broker loses a mail before it is queued.
         return {"read_timeout": seconds, "write_timeout": seconds, "confirm_publish": True}
     return {}
 
 
-@contextmanager
-def _queue(registration: Registration) -> Iterator[Deliver]:
-    """Connect to the broker. The connections of Celery's pool may be stale, and waiting for one has no end.
+class _QueueTransport:
+    """Queues one mail over a connection of its own: Celery's pool may give a stale one, or wait for ever."""
 
-    :param registration: the app's state.
-    :yields: what queues one message.
-    :raises EmailNotSent: if the broker does not answer within VERIFICATION_EMAIL_TIMEOUT.
-    """
-    celery = _celery_of(registration)
-    if celery.conf.task_always_eager:  # nothing is queued then, and there is nobody to try again
-        with Delivery(registration) as deliver:
-            yield deliver
-        return
-    deadline = Deadline(registration.settings.verification_email_timeout.total_seconds())
-    step = deadline.seconds_left() / 4  # silence at any one step, also of a second broker, leaves time to say so
-    connection = celery.connection_for_write(connect_timeout=step)
+    def __init__(self, state: AppState) -> None:
+        self._celery = _celery_app(state)
+        self._deadline = Deadline(state.settings.verification_email_timeout.total_seconds())
+        # A quarter for each step: when one gets no answer, also from a second broker, there is time left for ours.
+        self._step = self._deadline.seconds_left() / 4
+        self._connection = self._celery.connection_for_write(connect_timeout=self._step)
 
-    def connect() -> None:
-        connection.transport_options.update(_limits(connection.transport.driver_type, step))
-        connection.ensure_connection(max_retries=len(connection.alt) - 1, interval_start=0, timeout=2 * step)
+    @contextmanager
+    def connect(self) -> Iterator[None]:
+        """Connect to the broker.
 
-    def publish(build: Callable[[], Message]) -> None:
-        message = build()
-        _without_text(lambda: _publish(celery.tasks[TASK_NAME], message, connection, deadline=deadline, step=step))
-
-    try:
-        _without_text(connect)
-        yield publish
-    except BaseException:
+        :raises EmailNotSent: if the broker does not answer within VERIFICATION_EMAIL_TIMEOUT.
+        """
+        connection, step = self._connection, self._step
+        try:
+            with _errors_without_text():
+                connection.transport_options.update(_timeout_options(connection.transport.driver_type, step))
+                connection.ensure_connection(max_retries=len(connection.alt) - 1, interval_start=0, timeout=2 * step)
+            yield
+        except BaseException:
+            with suppress(Exception):
+                connection.collect()  # closes without the good-bye that a silent broker would not answer
+            raise
         with suppress(Exception):
-            connection.collect()  # says no good-bye, to which a silent broker would not answer
-        raise
-    with suppress(Exception):
-        connection.release()
+            connection.release()
+
+    def send(self, message: Message) -> None:
+        """Queue the mail.
+
+        :raises EmailNotSent: if the broker does not take it in time.
+        """
+        mail = {name: getattr(message, name) for name in _FIELDS}
+        options = {"timeout": self._step, "confirm_timeout": self._step, "retry": False}
+        with _errors_without_text():
+            self._deadline.seconds_left()  # raises when the time is over
+            task = self._celery.tasks[TASK_NAME]
+            task.apply_async((mail,), connection=self._connection, **options, **_HIDDEN_ARGUMENTS)
 
 
-def _publish(task: Any, message: Message, connection: Any, *, deadline: Deadline, step: float) -> None:
-    deadline.seconds_left()  # raises when the time is over
-    mail = {name: getattr(message, name) for name in _FIELDS}
-    task.apply_async((mail,), connection=connection, retry=False, timeout=step, confirm_timeout=step, **_NOT_SHOWN)
+def _transport(state: AppState) -> Transport:
+    # With task_always_eager nothing is queued, and nothing would be tried again.
+    return SMTPTransport(state) if _celery_app(state).conf.task_always_eager else _QueueTransport(state)
 
 
-def _celery_of(registration: Registration) -> Any:
-    celery = registration.app.extensions.get("celery")
+def _celery_app(state: AppState) -> Any:
+    celery = state.app.extensions.get("celery")
     if celery is None:
         raise ConfigurationError(
-            'Celery is not initialised on this app: put the Celery app into app.extensions["celery"], as the'
+            'Celery is not initialised on this app. Fix: put the Celery app into app.extensions["celery"], as the'
             ' page "Background Tasks with Celery" of Flask\'s documentation shows.'
         )
     return celery
 
 
-def _without_text(step: Callable[[], object]) -> None:
-    """Do something with the broker; errors of brokers may quote the log-in or the message."""
+@contextmanager
+def _errors_without_text() -> Iterator[None]:
+    """Replace the errors of the broker's library, whose texts may quote the log-in or the mail."""
     try:
-        step()
+        yield
     except Exception as error:  # whatever a transport raises
         causes = [error, error.__cause__] if error.__cause__ else [error]
-        failure = EmailNotSent(f"not queued, {', '.join(type(cause).__name__ for cause in causes)}")
-    else:
-        return
-    raise failure
+        raise_alone(EmailNotSent(f"not queued, {', '.join(type(cause).__name__ for cause in causes)}"))
 
 
 def _send_mail(task: Any, mail: dict[str, Any]) -> None:
-    """Deliver a queued mail; what fails is tried again, whatever it is, since the sign-up was accepted.
+    """Send a queued mail; any failure is tried again as the task's attributes say, since the sign-up was accepted.
 
-    :param task: the task's own object; its attributes say how often and when.
-    :param mail: as the request queued it.
-    :raises EmailNotSent: if it is given up.
+    :raises EmailNotSent: if the mail is given up.
     """
     try:
-        with Delivery(current_registration()) as deliver:
-            deliver(lambda: _message_of(mail))
+        transport = SMTPTransport(current_state())
+        with transport.connect():
+            transport.send(_to_message(mail))
     except EmailNotSent as error:
         failure = error
-    except Exception as error:  # such as a worker's app that lacks its configuration, until somebody fixes it
+    except Exception as error:  # such as a worker whose app is set up wrongly, until somebody fixes it
         failure = EmailNotSent(traceback_without_text(error))
     else:
         return
@@ -145,26 +142,25 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
         _give_up(mail, failure)
         raise failure
     longest = min(task.retry_backoff_max, task.retry_backoff * 2 ** min(retries, 30))
-    countdown = _random.uniform(0, longest)  # jitter over the whole of it: an outage ends for all mails at once
+    countdown = _random.uniform(0, longest)  # full jitter: after an outage not all mails come at once
     _log.warning("A mail was not sent, it is tried again in %.0f seconds: %s", countdown, failure.reason)
     try:
-        raise task.retry(exc=failure, countdown=countdown, **_NOT_SHOWN)
-    except Reject as rejected:  # the broker is out of reach, and Celery would let go of the mail
+        raise task.retry(exc=failure, countdown=countdown, **_HIDDEN_ARGUMENTS)
+    except Reject as rejected:  # the broker is out of reach, and Celery would drop the mail
         raise Reject(rejected.reason, requeue=True) from None
 
 
-def _message_of(mail: Mapping[str, Any]) -> Message:
+def _to_message(mail: Mapping[str, Any]) -> Message:
     message = Message()
     for name in _FIELDS:
-        setattr(message, name, mail[name])  # Flask-Mail takes the list that JSON made of a name and its address too
+        setattr(message, name, mail[name])  # JSON has made a list of (name, address), which Flask-Mail takes too
     return message
 
 
 def _give_up(mail: Mapping[str, Any], failure: EmailNotSent) -> None:
     _log.error("A mail is given up: %s", failure.reason)
-    registration = current_registration()
-    keywords = {"recipient": mail["recipients"][0], "error": failure}
-    send_signal(email_delivery_failed, registration.app, keywords, rollback=registration.accounts.rollback)
+    state = current_state()
+    send_signal(state, email_delivery_failed, recipient=mail["recipients"][0], error=failure)
 
 
 #: The task, known to every Celery app of the process. ``task_annotations`` change its attributes.
@@ -177,13 +173,13 @@ send_mail: Any = shared_task(
     acks_late=True,
     reject_on_worker_lost=True,
     acks_on_failure_or_timeout=True,
-    max_retries=100,  # with the next two about a day
+    max_retries=100,  # together with the next two: about a day
     retry_backoff=10,
-    retry_backoff_max=1800,  # less than the hour after which Redis hands a mail that waits to another worker
+    retry_backoff_max=1800,  # below the hour after which Redis gives a waiting mail to another worker
 )(_send_mail)
 
 #: Renders the verification mail and queues it; for REGISTER_VERIFICATION_EMAIL_SENDER.
-send_later: ConnectingSender = link_sender(_queue)
+send_later: PackageSender = PackageSender(_transport, verification_message)
 
-#: Renders the notice to an account's owner and queues it; for REGISTER_EXISTING_EMAIL_SENDER.
-send_existing_account_later: ConnectingSender = notice_sender(_queue)
+#: Renders the notice to an account holder and queues it; for REGISTER_EXISTING_EMAIL_SENDER.
+send_existing_account_later: PackageSender = PackageSender(_transport, existing_account_message)

@@ -1,6 +1,6 @@
 """Refusing passwords that are known from data breaches, by the Pwned Passwords service of Have I Been Pwned.
 
-NIST SP 800-63B demands the comparison (section 5.1.1.2; in revision 4, 3.1.1.2). PASSWORD_VALIDATORS replaces the
+NIST SP 800-63B demands this check (section 5.1.1.2; in revision 4, 3.1.1.2). PASSWORD_VALIDATORS replaces the
 default validators, so name them too::
 
     "PASSWORD_VALIDATORS": [
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
-from ..mail.smtp import Deadline, DeadlineTLSContext, connect
+from ..mail.delivery import Deadline, DeadlineTLSContext, connect
 from ..translations.texts import gettext
 
 _log = logging.getLogger(__name__)
@@ -34,14 +34,14 @@ _URL = re.compile(r"https?://[^/?#@\s]+(?:/[!-\"$->@-~]*)?")
 
 
 class _UnusableAnswer(Exception):
-    """The service answered with something else than a range; the text quotes nothing of it."""
+    """The service's answer is no range; the text quotes nothing of it."""
 
 
 class _Connection(HTTPConnection):
-    """http.client's time-out is one per socket operation; here one deadline bounds the whole exchange."""
+    """A connection with one deadline for the whole exchange; http.client's time-out is for each socket operation."""
 
     def __init__(self, host: str, port: int, *, deadline: Deadline, tls: DeadlineTLSContext | None) -> None:
-        self.default_port = 443 if tls else 80  # which the Host header leaves out
+        self.default_port = 443 if tls else 80  # the Host header leaves it out
         self._deadline, self._tls = deadline, tls
         super().__init__(host, port)
 
@@ -54,18 +54,18 @@ class _Connection(HTTPConnection):
 class PwnedPasswordValidator:
     """A password validator that asks the range interface of Pwned Passwords, or a mirror of it.
 
-    Only the first 5 of the 40 hexadecimal characters of the password's SHA-1 leave the machine, and by padding the
-    answer's length does not tell them either (https://haveibeenpwned.com/API/v3#PwnedPasswords). The certificate of an
-    https service is verified, redirects are not followed, and environment variables name no proxy: it connects
-    directly, so that no request's ``Proxy`` header can lead it elsewhere under CGI.
+    Only the first 5 of the 40 hexadecimal characters of the password's SHA-1 leave the machine, and padding keeps the
+    answer's length from revealing them (https://haveibeenpwned.com/API/v3#PwnedPasswords). The certificate of an https
+    service is verified, and redirects are not followed. Proxies in environment variables are ignored, since under CGI
+    a request's ``Proxy`` header becomes one.
 
-    It fails open: when the service cannot be asked in time or answers with anything but a range, the password passes
-    and a WARNING without password and hash goes to the logger ``flask_rest_registration.contrib.hibp``.
+    It fails open: when the service gives no range in time, the password passes, and the logger
+    ``flask_rest_registration.contrib.hibp`` gets a WARNING without password and hash.
 
-    :param url: where the ranges are, http or https; the five characters are appended as the last part of the path.
+    :param url: where the ranges are, http or https; the five characters are appended to its path.
     :param timeout: seconds for the whole exchange, at most 60, from connecting to the last byte. The look-up of the
         host's name is the operating system's and may take longer.
-    :raises ValueError: if one of them cannot be used.
+    :raises ValueError: if the URL or the time-out cannot be used.
     """
 
     def __init__(self, *, url: str = "https://api.pwnedpasswords.com/range/", timeout: float = 2.0) -> None:
@@ -84,7 +84,7 @@ class PwnedPasswordValidator:
 
         :param password: the password as it was sent.
         :param user_data: not used.
-        :raises marshmallow.ValidationError: saying so.
+        :raises marshmallow.ValidationError: if it is.
         """
         # Half a surrogate pair has no UTF-8; it is in no breach, and the codec's error would quote the password.
         encoded = password.encode("utf-8", "surrogatepass")
@@ -92,7 +92,7 @@ class PwnedPasswordValidator:
         try:
             is_pwned = self._times_seen(digest) > 0
         except (OSError, HTTPException, ValueError, _UnusableAnswer) as error:
-            # ValueError: the host's name has no IDNA form. Only our own texts are known to quote nothing.
+            # ValueError: the host's name has no IDNA form. Only the texts of our own error surely quote nothing.
             reason = str(error) if isinstance(error, _UnusableAnswer) else type(error).__name__
             _log.warning("Pwned Passwords could not be asked, a password was not looked up: %s", reason)
             return
@@ -118,9 +118,9 @@ class PwnedPasswordValidator:
             with connection.getresponse() as response:
                 if response.status != 200:
                     raise _UnusableAnswer(f"the status is {response.status}")
-                # Not read(n), which takes a chunk of negative length for "all there is" and never ends.
+                # Not read(n), which reads a chunk of negative length without end.
                 length = response.readinto(body)
-                if length > _LARGEST_ANSWER or response.length:  # what was announced and did not come or fit
+                if length > _LARGEST_ANSWER or response.length:  # some of it did not fit or did not come
                     raise _UnusableAnswer("the answer is too long or was cut off")
         return bytes(body[:length])
 
@@ -130,4 +130,4 @@ class PwnedPasswordValidator:
 
 
 #: The validator for PASSWORD_VALIDATORS that asks https://api.pwnedpasswords.com within 2 seconds.
-validate_not_pwned = PwnedPasswordValidator()
+validate_not_pwned: PwnedPasswordValidator = PwnedPasswordValidator()

@@ -1,6 +1,6 @@
 """The endpoints as OpenAPI 3.1, made by apispec from the settings and schemas in use.
 
-It is an extra: ``pip install 'flask-rest-registration[openapi]'``.
+It needs the extra: ``pip install 'flask-rest-registration[openapi]'``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from ..serializers.schemas import (
     ResendVerificationSerializer,
     VerifyRegistrationSerializer,
 )
-from ..state import EXTENSION_KEY, Registration, app_state
+from ..state import EXTENSION_KEY, AppState, app_state
 from ..workflows.email_first import ASKED
-from ..workflows.register import VERIFIED
 from ..workflows.resend import RESENT
+from ..workflows.verify import VERIFIED
 from .openapi_schemas import PREFIX, Json, SchemaComponents
 
 _VERSION = "3.1.0"
@@ -105,13 +105,13 @@ def add_to(spec: APISpec, app: Flask) -> None:
     if spec.openapi_version.major < 3:
         raise ValueError(f"The document is OpenAPI {spec.openapi_version}: make it 3.0.3 or 3.1.0.")
     with app.app_context():
-        registration = app_state(app).registration()
-        described = _Description(registration, str(spec.openapi_version))
+        state = app_state(app).ready()
+        described = _Description(state, str(spec.openapi_version))
         for name, component in described.components.items():
             spec.components.schema(name, component)
         for endpoint, operation in described.operations.items():
             rule = next(iter(app.url_map.iter_rules(f"{EXTENSION_KEY}.{endpoint}")))
-            # Plugins for Flask, flask-smorest's among them, want a rule or a view; others ignore them.
+            # Plugins for Flask, such as flask-smorest's, need a rule or a view; others ignore them.
             view = app.view_functions[rule.endpoint]
             spec.path(rule.rule, operations={"post": operation}, rule=rule, view=view, app=app)
 
@@ -120,7 +120,7 @@ class _Answer(NamedTuple):
     status: int
     description: str
     component: str
-    example: Json | None = None  # a body, where it is known
+    example: Json | None = None  # the body, where it is always the same
 
     def described(self) -> Json:
         """Return the OpenAPI response."""
@@ -136,17 +136,17 @@ class _Body(NamedTuple):
 
 
 class _Description:
-    """What there is to say of one app."""
+    """The operations and components of one app."""
 
-    def __init__(self, registration: Registration, openapi_version: str) -> None:
-        self._settings = settings = registration.settings
-        self._serializers = registration.serializers
+    def __init__(self, state: AppState, openapi_version: str) -> None:
+        self._settings = settings = state.settings
+        self._serializers = state.serializers
         self._schemas = SchemaComponents(settings, openapi_version)
-        self._email_name = registration.model.email.name
+        self._email_name = state.model.email.name
         self.operations: dict[str, Json] = {}
         if settings.register_flow_enabled and settings.register_email_first:
             schema = self._serializers.register_email()
-            self._add_asking("register", "Sign up with an address", schema=schema, detail=ASKED)
+            self._add_mail_request("register", "Sign up with an address", schema=schema, detail=ASKED)
             self._add_check_link()
         elif settings.register_flow_enabled:
             self._add_register()
@@ -154,12 +154,12 @@ class _Description:
             self._add_verify()
         if settings.register_verification_resend_enabled:
             schema = ResendVerificationSerializer()
-            self._add_asking("resend-verification", "Ask for the link again", schema=schema, detail=RESENT)
+            self._add_mail_request("resend-verification", "Ask for the link again", schema=schema, detail=RESENT)
 
     @property
     def components(self) -> dict[str, Json]:
-        """The schemas by name."""
-        more = self._logs_in_by_hand
+        """The JSON Schema of each component by its name."""
+        more = self._log_in_adds_fields
         fixed = {
             f"{PREFIX}Detail": _object("detail", _FOR_PEOPLE),
             f"{PREFIX}Verified": _object("detail", _BESIDE_LOG_IN if more else _FOR_PEOPLE, more=more),
@@ -170,7 +170,7 @@ class _Description:
         return {**self._schemas.by_name(), **fixed, _ERROR: _ERROR_SCHEMA}
 
     @property
-    def _logs_in_by_hand(self) -> bool:
+    def _log_in_adds_fields(self) -> bool:
         settings = self._settings
         return settings.register_verification_auto_login and settings.login_handler is not log_in_with_flask_login
 
@@ -178,20 +178,20 @@ class _Description:
         settings, refusals = self._settings, _ALWAYS
         if settings.register_verification_enabled:
             refusals += (EmailNotSent,)
-            if settings.register_serializer_class is not DefaultRegisterUserSerializer:  # which demands an address
+            if settings.register_serializer_class is not DefaultRegisterUserSerializer:  # which requires an address
                 refusals += (UserWithoutEmailNonverifiable,)
         body = self._body(f"{PREFIX}SignUp", self._serializers.register())
         self._add("register", "Sign up", body=body, answers=[self._account(more=False)], refusals=refusals)
 
-    def _add_asking(self, endpoint: str, summary: str, *, schema: Schema, detail: str) -> None:
-        """Add an endpoint that sends a message, and answers everybody alike."""
+    def _add_mail_request(self, endpoint: str, summary: str, *, schema: Schema, detail: str) -> None:
+        """Add an endpoint that sends a mail and answers everybody alike."""
         body = self._body(f"{PREFIX}Address", schema)
-        answer = _Answer(202, "Accepted, whatever was found.", f"{PREFIX}Detail", _detail(detail))
+        answer = _Answer(202, "Accepted, whether or not there is an account.", f"{PREFIX}Detail", _detail(detail))
         self._add(endpoint, summary, body=body, answers=[answer], refusals=(*_ALWAYS, EmailNotSent))
 
     def _add_check_link(self) -> None:
         answer = _Answer(200, "The link is good; nothing has changed.", f"{PREFIX}LinkAddress")
-        summary, refusals = "Ask which address a link is about", (*_ALWAYS, *_OF_LINKS)
+        summary, refusals = "Ask which address a link proves", (*_ALWAYS, *_OF_LINKS)
         self._add("check-link", summary, body=self._link(), answers=[answer], refusals=refusals)
 
     def _add_verify(self) -> None:
@@ -204,13 +204,13 @@ class _Description:
                 proofs.append(f"{PREFIX}Code")
                 self._body(f"{PREFIX}Code", self._serializers.verify_code())
                 refusals += (CodeInvalid,)
-            # A link alone is one of an account that was made at sign-up.
+            # A link alone verifies an account that was made at sign-up.
             kinds = [*({"allOf": [_reference(proof), _reference(fields)]} for proof in proofs), body.schema]
             body = _Body({"anyOf": kinds}, body.missing)
-            answers.append(self._account(more=self._logs_in_by_hand))
-        elif settings.register_email_first:  # a link of the time before sign-ups were switched off
+            answers.append(self._account(more=self._log_in_adds_fields))
+        elif settings.register_email_first:  # a link from before sign-up was switched off
             refusals += (NotFound,)
-        summary = "Verify the address with what was sent"
+        summary = "Verify the address with the link or code"
         self._add("verify-registration", summary, body=body, answers=answers, refusals=refusals)
 
     def _body(self, component: str, schema: Schema) -> _Body:
@@ -222,7 +222,7 @@ class _Description:
         return self._body(f"{PREFIX}Link", VerifyRegistrationSerializer())
 
     def _account_fields(self) -> Schema:
-        """Describe what goes along with a link or a code: the address is known then, and what is unknown is dropped."""
+        """Return the register schema without the address, which link or code prove; unknown fields are ignored."""
         schema, address = copy(self._serializers.register()), self._email_name
         schema.partial = tuple(n for n, field in schema.load_fields.items() if (field.attribute or n) == address)
         schema.unknown = EXCLUDE
@@ -239,7 +239,7 @@ class _Description:
             "operationId": endpoint.replace("-", "_"),
             "summary": summary,
             "tags": [PREFIX],
-            "security": [],  # whoever signs up has no log-in, whatever the rest of the document asks for
+            "security": [],  # no log-in is needed, whatever the rest of the document requires
             "requestBody": {"required": True, "content": {"application/json": {"schema": body.schema}}},
             "responses": {
                 **{str(answer.status): answer.described() for answer in answers},

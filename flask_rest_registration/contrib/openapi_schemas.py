@@ -13,41 +13,41 @@ from marshmallow import RAISE, Schema
 from marshmallow.fields import Field
 
 from ..passwords import LONGEST, SHORTEST, validate_length
-from ..serializers.fields import Code, EmailAddress, LinkValue, not_blank
-from ..serializers.schemas import VerifyRegistrationSerializer
+from ..serializers.fields import not_blank
+from ..serializers.schemas import Code, EmailAddress, LinkValue, VerifyRegistrationSerializer
 from ..settings.definitions import Settings
 
 Json = dict[str, Any]
 
-#: What the names of all our components begin with, so that they do not meet an application's own.
+#: The prefix of our components' names, which keeps them apart from an application's own.
 PREFIX = "Registration"
 
 _ADDRESS = "ada@example.com"
 _PASSWORD = "violet-anchor-47-tundra"  # noqa: S105  # an example
 _PASSWORD_FIELDS = ("password", "password_confirm")
-_BETWEEN_DIGITS = r"[\s\u2010-\u2015-]*"  # what fields.Code drops
+_BETWEEN_DIGITS = r"[\s\u2010-\u2015-]*"  # which the field Code drops
 _ROW_ID = "6b1f0c9e-3a57-4d0e-9c58-2f1de7a4b830"
 _LINK = {"user_id": "1", "timestamp": "1700000000", "signature": "lBvqmRdhPKL5XgZMNcVx0hYc0dQ-KV9kO4jzTt9uPqE"}
 
 
 class _ReadingConverter(OpenAPIConverter):
-    """Describes what a client sends; what is only shown would be an unknown field."""
+    """Describes what a client sends, without the fields that are only shown."""
 
-    # A table of our own: map_to_openapi_type() would write to the one that all documents share.
-    field_mapping = {  # noqa: RUF012  # so declared by apispec
+    # A table of its own: map_to_openapi_type() would change the one that all documents share.
+    field_mapping = {  # noqa: RUF012  # apispec declares it so
         **OpenAPIConverter.field_mapping,
         EmailAddress: ("string", "email"),
-        LinkValue: (None, None),  # see describe_ours
+        LinkValue: (None, None),  # see describe_field
     }
 
     def fields2jsonschema(self, fields: Mapping[str, Field[Any]], *, partial: Any = None) -> Json:
         """Describe the fields of this direction."""
-        kept = {name: field for name, field in fields.items() if self.concerns(field)}
+        kept = {name: field for name, field in fields.items() if self.includes(field)}
         described: Json = super().fields2jsonschema(kept, partial=partial)  # type: ignore[no-untyped-call]
         return described
 
     def schema2jsonschema(self, schema: Any) -> Json:
-        """Describe a schema, and say whether there can be other fields, which not every version of apispec does."""
+        """Describe a schema, and whether it allows other fields, which not every version of apispec does."""
         described: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
         if self.is_closed(resolve_schema_instance(schema)):
             described["additionalProperties"] = False
@@ -55,19 +55,19 @@ class _ReadingConverter(OpenAPIConverter):
             described.pop("additionalProperties", None)
         return described
 
-    def concerns(self, field: Field[Any]) -> bool:
-        """Tell whether a field occurs in this direction."""
+    def includes(self, field: Field[Any]) -> bool:
+        """Tell whether a field is used in this direction."""
         return not field.dump_only
 
     def is_closed(self, schema: Schema) -> bool:
-        """Tell whether there can be no other fields."""
+        """Tell whether other fields are refused."""
         return bool(schema.unknown == RAISE)
 
 
 class _ShowingConverter(_ReadingConverter):
-    """Describes what a client gets; a schema's hooks may add to it."""
+    """Describes what a client gets, to which a schema's hooks may add."""
 
-    def concerns(self, field: Field[Any]) -> bool:
+    def includes(self, field: Field[Any]) -> bool:
         return not field.load_only
 
     def is_closed(self, schema: Schema) -> bool:
@@ -77,35 +77,26 @@ class _ShowingConverter(_ReadingConverter):
 class SchemaComponents:
     """The components of a document that describe the schemas in use, with all that they nest.
 
-    An application's own document may have no plugin for marshmallow, or one that names and maps things otherwise: what
-    is added to it is plain JSON Schema, made here.
-
-    :param settings: the app's settings.
-    :param openapi_version: the version of the document, 3.0 or later.
+    They are plain JSON Schema, made here: the application's own document may have no plugin for marshmallow, or one
+    that names and maps things differently.
     """
 
     def __init__(self, settings: Settings, openapi_version: str) -> None:
-        self._describe_ours = _ours(settings, openapi_version)
+        self._describe_field = _field_describer(settings, openapi_version)
         self._version = openapi_version
         self._reading = self._spec(_ReadingConverter, "Input")
         self._showing = self._spec(_ShowingConverter, "Output")
 
     def add_read(self, name: str, schema: Schema) -> None:
-        """Describe what a client sends.
-
-        :param name: the component's name.
-        :param schema: loads it.
-        """
+        """Add a component of what a client sends and a schema loads."""
         if name not in self._reading.components.schemas:  # two endpoints may read the same
             self._reading.components.schema(name, schema=schema)
 
     def add_shown(self, name: str, schema: Schema, *, complete: bool, more: bool) -> None:
-        """Describe what a client gets.
+        """Add a component of what a client gets and a schema dumps.
 
-        :param name: the component's name.
-        :param schema: dumps it.
-        :param complete: whether it always gives all its fields, and no others.
-        :param more: whether something else adds to them.
+        :param complete: whether the schema always dumps all its fields, and no others.
+        :param more: whether something else, such as the log-in handler, adds fields.
         """
         self._showing.components.schema(name, schema=schema)
         described = self._showing.components.schemas[name]
@@ -113,7 +104,7 @@ class SchemaComponents:
             described.update(required=sorted(described["properties"]), additionalProperties=more)
 
     def by_name(self) -> dict[str, Json]:
-        """Return JSON Schemas by the components' names."""
+        """Return the JSON Schema of each component by its name."""
         return {**self._reading.components.schemas, **self._showing.components.schemas}
 
     def _spec(self, converter: type[_ReadingConverter], suffix: str) -> APISpec:
@@ -124,12 +115,12 @@ class SchemaComponents:
 
         plugin = type("_Plugin", (MarshmallowPlugin,), {"Converter": converter})(schema_name_resolver=name_nested)
         spec = APISpec(PREFIX, "0", self._version, plugins=[plugin])
-        plugin.converter.add_attribute_function(self._describe_ours)
+        plugin.converter.add_attribute_function(self._describe_field)
         return spec
 
 
-def _ours(settings: Settings, openapi_version: str) -> Callable[..., Json]:
-    """Make the function that describes what apispec cannot know of our fields; a field's own metadata wins."""
+def _field_describer(settings: Settings, openapi_version: str) -> Callable[..., Json]:
+    """Make apispec's attribute function for what it cannot know of our fields; a field's own metadata wins."""
     checks_length = validate_length in settings.password_validators
     link = {**_LINK, "user_id": _ROW_ID} if settings.register_email_first else _LINK
     has_lists = not openapi_version.startswith("3.0.")
@@ -137,24 +128,24 @@ def _ours(settings: Settings, openapi_version: str) -> Callable[..., Json]:
     def example(value: str) -> Json:
         return {"examples": [value]} if has_lists else {"example": value}
 
-    def describe_ours(converter: OpenAPIConverter, field: Field[Any], ret: Json) -> Json:
-        ours: Json = {}
+    def describe_field(converter: OpenAPIConverter, field: Field[Any], ret: Json) -> Json:
+        known: Json = {}
         if isinstance(field, EmailAddress):
-            ours = example(_ADDRESS)
+            known = example(_ADDRESS)
         elif isinstance(field.parent, VerifyRegistrationSerializer) and field.name in link:
-            ours = example(link[field.name])
+            known = example(link[field.name])
         elif field.name in _PASSWORD_FIELDS and field.load_only:
-            ours = {"format": "password", **example(_PASSWORD), **(_within_lengths(ret) if checks_length else {})}
+            known = {"format": "password", **example(_PASSWORD), **(_within_lengths(ret) if checks_length else {})}
         elif isinstance(field, Code):
             pattern = f"^{_BETWEEN_DIGITS}([0-9]{_BETWEEN_DIGITS}){{{field.length}}}$"
-            ours = {"pattern": pattern, **example("4180257639"[: field.length])}
+            known = {"pattern": pattern, **example("4180257639"[: field.length])}
         elif not_blank in field.validators:
-            ours = {"minLength": 1, "pattern": r"\S"}
+            known = {"minLength": 1, "pattern": r"\S"}
         if isinstance(field, LinkValue):
-            ours["anyOf"] = [{"type": "string"}, {"type": "integer"}]
-        return {**ours, **converter.metadata2properties(field, ret=ret)}
+            known["anyOf"] = [{"type": "string"}, {"type": "integer"}]
+        return {**known, **converter.metadata2properties(field, ret=ret)}
 
-    return describe_ours
+    return describe_field
 
 
 def _within_lengths(described: Json) -> Json:

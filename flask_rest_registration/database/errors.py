@@ -1,19 +1,15 @@
 """What a database error means, whatever class, code or language its driver gives it.
 
-Driver messages are never parsed, but for the one of SQLite on Python 3.10, which gives no codes: they differ by
-server, version and language. Their text is never passed on either: it quotes parameters.
+Drivers' texts are not parsed, since they differ by server, version and language; the exception is SQLite on Python
+3.10, which gives no codes. They are not passed on either, since they quote parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from sqlalchemy import exc
 
 from ..exceptions import DatabaseFault, DatabaseUnavailable
-
-Result = TypeVar("Result")
+from ..safe_logging import class_name
 
 _SQLITE_ERROR = 1  # an SQL statement that is wrong, such as one with a table that is not there
 _SQLITE_BUSY = 5
@@ -51,36 +47,17 @@ class ValueRefused(DatabaseFault):
     """The database cannot store a value in its column."""
 
 
-def attempt(action: Callable[[], Result]) -> Result:
-    """Run statements of our own, and raise a safe error in place of SQLAlchemy's.
-
-    :param action: what executes them.
-    :returns: what it returns.
-    :raises ConstraintViolation: for a violated constraint of any kind.
-    :raises TransactionConflict: for a conflict with another transaction.
-    :raises ValueRefused: for a value that the column cannot hold.
-    :raises DatabaseUnavailable: if the database is out of reach or cannot write.
-    :raises DatabaseFault: for anything else, such as a missing table.
-    """
-    try:
-        return action()
-    except SQLALCHEMY_ERRORS as error:
-        failure = translate(error)
-    # Raised outside the handler: as its context the driver's error would be reported along with ours.
-    raise failure
-
-
 def translate(error: Exception) -> Exception:
-    """Find the safe error that stands for one of SQLAlchemy's.
+    """Return the safe error that stands for one of ``SQLALCHEMY_ERRORS``.
 
-    :param error: one of ``SQLALCHEMY_ERRORS``.
-    :returns: as :func:`attempt` raises them.
+    It is a ``DatabaseUnavailable`` if the database is out of reach or cannot write, and a plain ``DatabaseFault`` for
+    what is none of the classes above, such as a missing table.
     """
     if isinstance(error, exc.TimeoutError):  # the connection pool's
-        return DatabaseUnavailable(_class_name(error))
+        return DatabaseUnavailable(class_name(error))
     if not isinstance(error, exc.DBAPIError):
         # The driver's own, or a StatementError of a type's conversion of a value.
-        return ValueRefused(_class_name(error))
+        return ValueRefused(class_name(error))
     driver_error = error.orig
     codes = _codes(driver_error)
     description = _describe(driver_error, codes)
@@ -95,40 +72,20 @@ def translate(error: Exception) -> Exception:
     return DatabaseUnavailable(description)
 
 
-def without_text(error: Exception) -> Exception:
-    """Return a safe error in place of one of SQLAlchemy's, and any other as it is.
-
-    :param error: what the application's own code raised.
-    :returns: what may be raised on.
-    """
-    if not isinstance(error, exc.SQLAlchemyError):
-        return error
-    return translate(error) if isinstance(error, SQLALCHEMY_ERRORS) else DatabaseFault(_class_name(error))
-
-
 def _codes(driver_error: BaseException | None) -> set[str | int]:
     """Return the SQLSTATE as text and the number of SQLite, MySQL and MariaDB, as far as the driver gives them."""
-    codes: set[str | int] = set()
-    for name in ("sqlstate", "pgcode"):
-        state = getattr(driver_error, name, None)
-        if isinstance(state, str):
-            codes.add(state)
-    number = getattr(driver_error, "sqlite_errorcode", None)
-    if isinstance(number, int):
-        codes.add(number & 0xFF)  # the extended code without its extension
-    arguments = getattr(driver_error, "args", ())
-    if arguments and isinstance(arguments[0], int):
-        codes.add(arguments[0])
+    states = {getattr(driver_error, name, None) for name in ("sqlstate", "pgcode")}
+    numbers = [*getattr(driver_error, "args", ())[:1]]
+    if isinstance(number := getattr(driver_error, "sqlite_errorcode", None), int):
+        numbers.append(number & 0xFF)  # the extended code without its extension
+    codes: set[str | int] = {state for state in states if isinstance(state, str)}
+    codes |= {number for number in numbers if isinstance(number, int)}
     if not codes and type(driver_error).__module__ == "sqlite3":
-        codes |= _sqlite_codes_by_message(str(driver_error))
+        # sqlite3 has codes from Python 3.11 on; its messages are English everywhere.
+        if "is locked" in str(driver_error):
+            return {_SQLITE_BUSY}
+        return {_SQLITE_ERROR} if str(driver_error).startswith("no such") else set()
     return codes
-
-
-def _sqlite_codes_by_message(message: str) -> set[str | int]:
-    """Stand in for the codes that sqlite3 has from Python 3.11 on; its messages are English everywhere."""
-    if "is locked" in message:
-        return {_SQLITE_BUSY}
-    return {_SQLITE_ERROR} if message.startswith("no such") else set()
 
 
 def _has_class(codes: set[str | int], *classes: str) -> bool:
@@ -136,12 +93,8 @@ def _has_class(codes: set[str | int], *classes: str) -> bool:
 
 
 def _describe(driver_error: BaseException | None, codes: set[str | int]) -> str:
-    parts = [_class_name(driver_error), *(f"code {code}" for code in sorted(codes, key=str))]
+    parts = [class_name(driver_error), *(f"code {code}" for code in sorted(codes, key=str))]
     constraint = getattr(getattr(driver_error, "diag", None), "constraint_name", None)
     if constraint:
         parts.append(f"constraint {constraint}")
     return ", ".join(parts)
-
-
-def _class_name(error: BaseException | None) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"

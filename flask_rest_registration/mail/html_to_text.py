@@ -5,25 +5,8 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-_BLOCKS = {
-    "p",
-    "div",
-    "br",
-    "tr",
-    "table",
-    "ul",
-    "ol",
-    "li",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "hr",
-    "section",
-}
-_VOID = {"br", "hr"}  # an end tag of theirs is that of <br/>
+_VOID = {"br", "hr"}  # an end tag of theirs comes from <br/> and <hr/>
+_BLOCKS = {"p", "div", "section", "table", "tr", "ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6", *_VOID}
 _INVISIBLE = {"head", "style", "script", "title"}
 
 
@@ -59,13 +42,9 @@ class _TextExtractor(HTMLParser):
 
 
 def html_to_text(html: str) -> str:
-    """Return the text of an HTML mail; each link stands in angle brackets behind its text.
-
-    :param html: the rendered HTML.
-    :returns: plain text, with no more than one empty line in a row.
-    """
+    """Return the text of an HTML mail; each link stands in angle brackets behind its text."""
     extractor = _TextExtractor()
     extractor.feed(html)
     extractor.close()
     lines = "\n".join(line.strip() for line in "".join(extractor.parts).split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", lines).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", lines).strip() + "\n"  # at most one empty line in a row

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -36,11 +36,7 @@ class Flag(Attribute):
     is_time: bool
 
     def is_set(self, user: object) -> bool:
-        """Tell whether an account is verified.
-
-        :param user: a loaded account.
-        :returns: what the flag says.
-        """
+        """Tell whether a loaded account is verified."""
         value = getattr(user, self.name)
         return value is not None if self.is_time else bool(value)
 
@@ -50,39 +46,25 @@ class Flag(Attribute):
             return self.column.is_(None)
         return sa.or_(self.column.is_(None), self.column == sa.false())
 
-    def value_at(self, seconds: int) -> bool | datetime:
-        """Return the value that says "verified".
+    @cached_property
+    def value_unset(self) -> sa.Null | bool | None:
+        """What makes a new account an unverified one."""
+        if not self.is_time:
+            return False
+        # SQLAlchemy takes None for "not given" where the column has a default; NULL in SQL is always given.
+        has_default = self.column.default is not None or self.column.server_default is not None
+        return sa.null() if has_default else None
 
-        :param seconds: the time of verification, since the epoch, UTC.
-        :returns: True, or that time with a time zone if the column has one; without microseconds, which MariaDB
-            would drop, so that memory and database agree.
+    def value_at(self, seconds: int) -> bool | datetime:
+        """Return the value that says "verified", at a time in seconds since the epoch.
+
+        A time has a zone if the column has one. It has no microseconds, which MariaDB drops: memory and database agree.
         """
         if not self.is_time:
             return True
         time = datetime.fromtimestamp(seconds, timezone.utc)
         # A TypeDecorator hands on its implementation's attributes.
         return time if getattr(self.column.type, "timezone", False) else time.replace(tzinfo=None)
-
-    def clear(self, user: object) -> None:
-        """Mark a new account as not verified, whatever its input or its constructor said.
-
-        :param user: an account that is not stored yet.
-        """
-        setattr(user, self.name, _explicit_null(self.column) if self.is_time else False)
-
-    def set(self, user: object, seconds: int) -> None:
-        """Mark a new account as verified.
-
-        :param user: an account that is not stored yet.
-        :param seconds: the time of verification, since the epoch, UTC.
-        """
-        setattr(user, self.name, self.value_at(seconds))
-
-
-def _explicit_null(column: sa.Column[Any]) -> sa.Null | None:
-    # SQLAlchemy takes None for "not given" where the column has a default; NULL in SQL is always given.
-    has_default = column.default is not None or column.server_default is not None
-    return sa.null() if has_default else None
 
 
 @dataclass(frozen=True)
@@ -95,16 +77,3 @@ class PasswordTarget:
 
     kind: Literal["method", "property", "column"]
     name: str
-
-    def receive(self, user: object, password: str, *, hasher: Callable[[str], str]) -> None:
-        """Give a user a password.
-
-        :param user: an object of the user model.
-        :param password: the password as it was sent.
-        :param hasher: makes what a column stores.
-        :raises ValueError: as hasher, method and property do.
-        """
-        if self.kind == "method":
-            getattr(user, self.name)(password)
-        else:
-            setattr(user, self.name, hasher(password) if self.kind == "column" else password)

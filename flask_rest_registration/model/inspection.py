@@ -11,31 +11,32 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as sa_orm
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.hybrid import hybrid_property
 
 from ..exceptions import ConfigurationError
 from ..settings.definitions import FLAG_FIELDS, LOCK_OUT_FIELDS, Settings
 from .attributes import Attribute, Flag, PasswordTarget
 from .unique import find_unique_rules
-from .user_model import UserModel, mapped_columns, python_type
+from .user_model import UserModel, find_model, mapped_columns, python_type
 
 
 def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
     """Find the user model and everything that registration has to know of it.
 
-    :param db: the application's Flask-SQLAlchemy extension.
-    :param settings: the app's settings.
-    :returns: the model's description.
     :raises ConfigurationError: naming all that it lacks, with the fix.
     """
-    cls = settings.user_model or _find_user_class(db)
-    try:
-        mapper = sa.inspect(cls)
-    except NoInspectionAvailable:
+    cls = settings.user_model or find_model(
+        db,
+        lambda model: model.__name__ == "User",
+        none="No model named User was found on db.Model. Fix: name yours with the setting USER_MODEL, such as"
+        " 'shop.models.Account', and import it before the first request.",
+        several="More than one model is named User. Fix: choose one with the setting USER_MODEL",
+    )
+    mapper: sa_orm.Mapper[Any] | None = sa.inspect(cls, raiseerr=False)
+    if mapper is None:
         raise ConfigurationError(
-            f"USER_MODEL is {cls.__name__}, which is not a mapped class: give a subclass of db.Model."
-        ) from None
+            f"USER_MODEL is {cls.__name__}, which is not a mapped class. Fix: give a subclass of db.Model."
+        )
     finder = _Finder(cls, mapper, settings)
     email, link_id, flag = finder.email(), finder.link_id(), finder.flag()
     password = finder.password()
@@ -43,20 +44,6 @@ def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
         raise ConfigurationError(*finder.faults)
     rules = tuple(find_unique_rules(mapper))
     return UserModel(cls, mapper, email, finder.keys(), link_id, flag, password, rules)
-
-
-def _find_user_class(db: SQLAlchemy) -> type[Any]:
-    registry: sa_orm.registry = db.Model.registry  # type: ignore[attr-defined]  # made by Flask-SQLAlchemy
-    found: list[type[Any]] = [mapper.class_ for mapper in registry.mappers if mapper.class_.__name__ == "User"]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise ConfigurationError(
-            "No model named User was found on db.Model: name yours with the setting USER_MODEL, such as"
-            " 'shop.models.Account', and import it before the first request."
-        )
-    paths = ", ".join(sorted(f"'{cls.__module__}.{cls.__qualname__}'" for cls in found))
-    raise ConfigurationError(f"More than one model is named User: choose one with the setting USER_MODEL: {paths}.")
 
 
 class _Finder:
@@ -72,16 +59,16 @@ class _Finder:
     def _attribute(self, name: str, setting: str) -> Attribute | None:
         if name in self._columns:
             return Attribute(name, self._columns[name])
-        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Name one of the model's columns.")
+        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Fix: name one of its columns.")
         return None
 
     def _not_a_column(self, name: str) -> str:
         if hasattr(self._cls, name):
-            owner = next((cls for cls in self._cls.__mro__ if name in vars(cls)), self._cls)
-            kind = type(vars(owner).get(name)).__name__
+            declared_in = next((cls for cls in self._cls.__mro__ if name in vars(cls)), self._cls)
+            kind = type(vars(declared_in).get(name)).__name__
             return (
                 f"{self._cls.__name__}.{name} is no column but a {kind}, which comes from"
-                f" {owner.__module__}.{owner.__qualname__}."
+                f" {declared_in.__module__}.{declared_in.__qualname__}."
             )
         return f"{self._cls.__name__} has no such column. It has: {', '.join(self._columns)}."
 
@@ -96,8 +83,7 @@ class _Finder:
         if attribute and not self._is_unique(attribute.column):
             self.faults.append(
                 f"USER_EMAIL_FIELD is {attribute.name!r}, and {self._cls.__name__}.{attribute.name} is not unique in"
-                " the database, so that two people could have one address: add unique=True to its column (and a"
-                " migration)."
+                " the database, so that two people could have one address. Fix: add unique=True, with a migration."
             )
         return attribute
 
@@ -112,8 +98,8 @@ class _Finder:
             if len(keys) == 1:
                 return self._checked_link_id(keys[0])
             self.faults.append(
-                f"{self._cls.__name__} has a primary key of {len(keys)} columns: name one unique column for the link"
-                " with the setting USER_VERIFICATION_ID_FIELD."
+                f"{self._cls.__name__} has a primary key of {len(keys)} columns. Fix: name one unique column for the"
+                " link with the setting USER_VERIFICATION_ID_FIELD."
             )
             return None
         attribute = self._attribute(name, "USER_VERIFICATION_ID_FIELD")
@@ -123,13 +109,13 @@ class _Finder:
         if not self._is_unique(attribute.column):
             self.faults.append(
                 f"USER_VERIFICATION_ID_FIELD is {attribute.name!r}, whose column is not unique: a link would stand"
-                " for several accounts. Add unique=True or choose the primary key."
+                " for several accounts. Fix: add unique=True, or choose the primary key."
             )
         kind = python_type(attribute.column)
         if kind not in {int, str, UUID}:
             self.faults.append(
-                f"{self._cls.__name__}.{attribute.name} has the type {attribute.column.type!r}, which a link cannot"
-                " name: set USER_VERIFICATION_ID_FIELD to a unique column of integers, text or UUIDs."
+                f"{self._cls.__name__}.{attribute.name} has the type {attribute.column.type!r}, which no link can name."
+                " Fix: set USER_VERIFICATION_ID_FIELD to a unique column of integers, text or UUIDs."
             )
         return attribute
 
@@ -149,20 +135,18 @@ class _Finder:
             return Flag(attribute.name, attribute.column, is_time=kind is datetime)
         self.faults.append(
             f"The verification flag {self._cls.__name__}.{name} has the type {attribute.column.type!r}"
-            f"{' NOT NULL' if kind is datetime else ''}: it must be a Boolean, or a DateTime that is nullable"
-            " (NULL means not verified)."
+            f"{' NOT NULL' if kind is datetime else ''}. Fix: make it a Boolean, or a DateTime that is nullable (NULL"
+            " means not verified)."
         )
         return None
 
     def _miss_flag(self) -> None:
         if not self._settings.register_verification_enabled:
             return
-        properties = [name for name in FLAG_FIELDS if hasattr(self._cls, name)]
-        seen = "".join(f" {self._not_a_column(name)}" for name in properties)
+        seen = "".join(f" {self._not_a_column(name)}" for name in FLAG_FIELDS if hasattr(self._cls, name))
         self.faults.append(
-            f"{self._cls.__name__} has no column that says whether the address is verified: add"
+            f"{self._cls.__name__} has no column that says whether the address is verified.{seen} Fix: add"
             " email_verified_at = db.Column(db.DateTime), or name yours with USER_VERIFICATION_FLAG_FIELD."
-            f"{seen}"
         )
 
     def password(self) -> PasswordTarget | None:
@@ -179,7 +163,7 @@ class _Finder:
             if name in self._columns:
                 return PasswordTarget("column", name)
         self.faults.append(
-            f"{self._cls.__name__} has no place for a password: add a column password_hash (String(255)), or a"
+            f"{self._cls.__name__} has no place for a password. Fix: add a column password_hash (String(255)), or a"
             " method set_password(), or name a column with USER_PASSWORD_FIELD."
         )
         return None
@@ -192,41 +176,28 @@ def _has_setter(attribute: object) -> bool:
 
 
 def locks_people_out(flag: Flag) -> bool:
-    """Tell whether a verification flag has a name that applications also use to lock people out.
-
-    :param flag: the flag.
-    """
+    """Tell whether a verification flag has a name that applications also use to lock people out."""
     return not flag.known_names.isdisjoint(LOCK_OUT_FIELDS)
 
 
 def model_warnings(settings: Settings, model: UserModel) -> list[str]:
-    """Return what is dangerous about a user model though it works.
-
-    :param settings: the app's settings.
-    :param model: the user model.
-    :returns: sentences for the developer.
-    """
+    """Say what is dangerous about a user model though it works."""
     if settings.register_email_first or model.flag is None or not locks_people_out(model.flag):
         return []
     warning = (
         f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
-        " people out as well, and an old link would lift such a lock: add a column email_verified_at ="
-        " db.Column(db.DateTime) and leave this one to the application."
+        " people out as well, and an old link would lift such a lock. Fix: add email_verified_at ="
+        " db.Column(db.DateTime), and leave this one to the application."
     )
     return [warning]
 
 
 def refuse_unfilled_key(model: UserModel, *, dialect: str) -> None:
-    """Refuse a key that the database does not count: SQLite counts columns of the type INTEGER only.
-
-    :param model: the user model.
-    :param dialect: SQLAlchemy's name of the database.
-    :raises ConfigurationError: with the fix.
-    """
+    """Refuse a key that the database does not count: SQLite counts columns of the type INTEGER only."""
     key = model.keys[0]
     counted = key.column.table.autoincrement_column
     if dialect == "sqlite" and counted is not None and counted.type.compile(dialect=sqlite.dialect()) != "INTEGER":
         raise ConfigurationError(
-            f"{model.name}.{key.name} has the type {counted.type!r}, for which SQLite does not make keys: declare"
+            f"{model.name}.{key.name} has the type {counted.type!r}, for which SQLite does not make keys. Fix: declare"
             " db.BigInteger().with_variant(db.Integer, 'sqlite')."
         )

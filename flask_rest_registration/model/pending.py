@@ -1,21 +1,18 @@
-"""The application's table of addresses that a message was sent to, and what registration needs of it."""
+"""The application's table of addresses that a mail was sent to."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Mapped, MappedColumn, Mapper, mapped_column
 
 from ..exceptions import ConfigurationError
-from ..serializers.schemas import Serializers, client_name, client_names
 from ..settings.definitions import Settings
-from .inspection import locks_people_out
 from .unique import find_unique_rules
-from .user_model import UserModel, mapped_columns
+from .user_model import UserModel, find_model, mapped_columns
 
 #: The names of the values of a link, and of the code: no field of an account can have one of them.
 LINK_FIELDS = ("user_id", "timestamp", "signature")
@@ -25,7 +22,7 @@ CODE_FIELD = "code"
 class PendingRegistrationMixin:
     """The columns of a table of pending registrations.
 
-    A row is an address that a message was sent to. It holds no password, and nothing refers to it. Times are whole
+    A row is an address that a mail was sent to. It holds no password, and nothing refers to it. Times are whole
     seconds since the Unix epoch, so that no time zone has a part in them::
 
         class PendingRegistration(PendingRegistrationMixin, db.Model):
@@ -38,52 +35,26 @@ class PendingRegistrationMixin:
     id: Mapped[uuid.UUID] = mapped_column(sa.Uuid(), primary_key=True, default=uuid.uuid4)
     #: The address in ASCII, its domain after IDNA (RFC 5891): collations make one of ``gmail`` and ``gmàil``.
     email: Mapped[str] = mapped_column(sa.String(254), unique=True)
-    #: When the last message was sent; the timestamp of its link.
+    #: When the last mail was sent; the timestamp of its link.
     sent_at: Mapped[int] = mapped_column(sa.BigInteger())
-    #: How many messages were sent in a row.
+    #: How many mails were sent in a row.
     mails: Mapped[int] = mapped_column(sa.Integer())
-    #: When the next message may be sent.
+    #: When the next mail may be sent.
     next_mail_at: Mapped[int] = mapped_column(sa.BigInteger())
-    #: How many codes were tried since the last message.
+    #: How many codes were tried since the last mail.
     code_attempts: Mapped[int] = mapped_column(sa.Integer())
 
 
-@dataclass(frozen=True)
-class PendingModel:
-    """The application's model of pending registrations.
-
-    :param cls: the class.
-    :param mapper: its SQLAlchemy mapper.
-    """
-
-    cls: type[Any]
-    mapper: Mapper[Any]
-
-    @property
-    def table(self) -> sa.TableClause:
-        """Its table."""
-        return cast(sa.TableClause, self.mapper.local_table)  # no join or subquery: the mixin declares columns
-
-
 def inspect_pending_model(
-    db: SQLAlchemy, settings: Settings, users: UserModel, serializers: Serializers
-) -> PendingModel:
-    """Find the model of pending registrations, and check what they need of the app.
-
-    :param db: the application's Flask-SQLAlchemy extension.
-    :param settings: the app's settings.
-    :param users: its user model.
-    :param serializers: its schemas.
-    :returns: the model's description.
-    :raises ConfigurationError: naming all that is wrong, with the fix.
-    """
-    faults = _faults_of_accounts(settings, users, serializers)
+    db: SQLAlchemy, settings: Settings, users: UserModel, *, more_faults: list[str]
+) -> Mapper[Any]:
+    """Return the mapper of the model of pending registrations; refuse what is wrong with it, and ``more_faults``."""
     try:
         cls = settings.pending_registration_model or _find_class(db, settings)
         mapper = _mapper_of(cls)
     except ConfigurationError as error:
-        raise ConfigurationError(*faults, *error.faults) from None
-    faults += _column_faults(cls, mapper)
+        raise ConfigurationError(*more_faults, *error.faults) from None
+    faults = [*more_faults, *_column_faults(cls, mapper)]
     session = db.session()
     if session.get_bind(mapper) is not session.get_bind(users.mapper):
         faults.append(
@@ -92,27 +63,19 @@ def inspect_pending_model(
         )
     if faults:
         raise ConfigurationError(*faults)
-    return PendingModel(cls, mapper)
+    return mapper
 
 
 def _find_class(db: SQLAlchemy, settings: Settings) -> type[Any]:
     needing = "REGISTER_EMAIL_FIRST" if settings.register_email_first else "REGISTER_VERIFICATION_RESEND_ENABLED"
-    registry = db.Model.registry  # type: ignore[attr-defined]  # made by Flask-SQLAlchemy
-    found: list[type[Any]] = [
-        mapper.class_ for mapper in registry.mappers if issubclass(mapper.class_, PendingRegistrationMixin)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise ConfigurationError(
-            f"{needing} is True, and there is no model of pending registrations. Fix: add class"
-            " PendingRegistration(PendingRegistrationMixin, db.Model), with a migration, and import it before the first"
-            " request; the mixin is in flask_rest_registration."
-        )
-    paths = ", ".join(sorted(f"'{cls.__module__}.{cls.__qualname__}'" for cls in found))
-    raise ConfigurationError(
-        f"{needing} is True, and there is more than one model of pending registrations. Fix: choose one with the"
-        f" setting PENDING_REGISTRATION_MODEL: {paths}."
+    return find_model(
+        db,
+        lambda model: issubclass(model, PendingRegistrationMixin),
+        none=f"{needing} is True, and there is no model of pending registrations. Fix: add class"
+        " PendingRegistration(PendingRegistrationMixin, db.Model), with a migration, and import it before the first"
+        " request; the mixin is in flask_rest_registration.",
+        several=f"{needing} is True, and there is more than one model of pending registrations. Fix: choose one with"
+        " the setting PENDING_REGISTRATION_MODEL",
     )
 
 
@@ -157,28 +120,3 @@ def _column_faults(cls: type[Any], mapper: Mapper[Any]) -> list[str]:
 def _is_like(kind: sa.types.TypeEngine[Any], declared: sa.types.TypeEngine[Any]) -> bool:
     lengths = [getattr(each, "length", None) or 0 for each in (kind, declared)]
     return isinstance(kind, type(declared)) and lengths[0] >= lengths[1]
-
-
-def _faults_of_accounts(settings: Settings, users: UserModel, serializers: Serializers) -> list[str]:
-    faults = []
-    flag = users.flag
-    if settings.register_verification_resend_enabled and flag is not None and locks_people_out(flag):
-        faults.append(
-            "REGISTER_VERIFICATION_RESEND_ENABLED is True, and the verification flag is"
-            f" {users.name}.{flag.name}, which applications also use to lock people out: whoever is locked out could"
-            " ask for a link that lets them in. Fix: add email_verified_at = db.Column(db.DateTime) to the model."
-        )
-    if settings.register_email_first:
-        if client_name(serializers.register_email(), "email") is None:
-            faults.append(
-                "REGISTER_EMAIL_SERIALIZER_CLASS has no field for the address. Fix: subclass RegisterEmailSerializer,"
-                " or declare email = fields.Email(required=True) in yours."
-            )
-        names = client_names(serializers.register())
-        faults += [
-            f"REGISTER_EMAIL_FIRST is True, and registration reads a field {name!r}, which is a name of the link or"
-            " of the code. Fix: give the field another data_key."
-            for name in (*LINK_FIELDS, CODE_FIELD)
-            if name in names
-        ]
-    return faults

@@ -16,7 +16,6 @@ from sqlalchemy.sql import visitors
 class UniqueRule:
     """A primary key, a unique constraint or a unique index, possibly on expressions such as ``lower(email)``.
 
-    :param table: the table that has it.
     :param columns: the columns that it names.
     :param expressions: what must be unique together: columns, expressions or SQL text.
     :param index: the index, where it is one: it may be a partial one.
@@ -28,23 +27,18 @@ class UniqueRule:
     index: sa.Index | None = None
 
     def covers_only(self, column: sa.Column[Any]) -> bool:
-        """Tell whether the rule makes one column unique in all rows.
-
-        :param column: a column of the table.
-        :returns: False for a composite rule and for a partial index.
-        """
-        return self.columns == (column,) and not (self.index is not None and _is_partial(self.index))
+        """Tell whether the rule makes a column unique in all rows, by itself."""
+        return self.columns == (column,) and not _predicates(self.index)
 
     def matches(self, values: Mapping[sa.Column[Any], object], dialect: str) -> sa.ColumnElement[bool]:
         """Return the SQL condition "a row has these values", by the database's own comparison.
 
-        :param values: the new row's value of each column of the rule.
-        :param dialect: SQLAlchemy's name of the database, for partial indexes.
-        :returns: a condition that the rule's index answers; at most one row meets it.
+        The rule's index answers it, and at most one row meets it.
         """
         conditions = [self._is_equal(expression, values) for expression in self.expressions]
-        if self.index is not None and (predicate := _predicate(self.index, dialect)) is not None:
-            conditions.append(predicate)
+        where = _predicates(self.index).get(dialect)
+        if where is not None:
+            conditions.append(sa.literal_column(where.text) if isinstance(where, sa.TextClause) else where)
         return sa.and_(*conditions)
 
     def _is_equal(
@@ -69,26 +63,18 @@ def _bound(column: sa.Column[Any], values: Mapping[sa.Column[Any], object]) -> s
 
 
 def is_exactly(column: sa.Column[Any], value: object, *, dialect: str) -> sa.ColumnElement[bool]:
-    """Say in SQL that a text column has a value, letter for letter.
+    """Return the SQL condition that a text column has a value, or that of a parameter, letter for letter.
 
-    :param column: the column.
-    :param value: the text, or a parameter that gets it later.
-    :param dialect: SQLAlchemy's name of the database.
-    :returns: a condition; MySQL's and MariaDB's collations would find ``cafe`` by ``café``.
+    MySQL's and MariaDB's collations would find ``cafe`` by ``café``.
     """
     if dialect not in {"mysql", "mariadb"}:
         return column == value
-    is_parameter = isinstance(value, sa.BindParameter)
-    new = value if is_parameter else sa.literal(value, column.type)
+    new = value if isinstance(value, sa.BindParameter) else sa.literal(value, column.type)
     return sa.cast(column, sa.BINARY) == sa.cast(new, sa.BINARY)
 
 
 def find_unique_rules(mapper: Mapper[Any]) -> list[UniqueRule]:
-    """List what the database keeps unique in a model's tables.
-
-    :param mapper: the model's mapper; joined inheritance has several tables.
-    :returns: primary keys, unique constraints and unique indexes.
-    """
+    """List the primary keys, unique constraints and unique indexes of a model's tables."""
     return [rule for table in mapper.tables if isinstance(table, sa.Table) for rule in _rules_of(table)]
 
 
@@ -110,22 +96,16 @@ def _named_columns(
     for expression in expressions:
         if isinstance(expression, sa.TextClause):
             words = set(re.findall(r"\w+", expression.text))
-            named.update(dict.fromkeys(column for column in table.columns if column.name in words))
+            found = [column for column in table.columns if column.name in words]
         else:
-            found = (element for element in visitors.iterate(expression) if isinstance(element, sa.Column))
-            named.update(dict.fromkeys(found))
+            found = [element for element in visitors.iterate(expression) if isinstance(element, sa.Column)]
+        named.update(dict.fromkeys(found))
     return tuple(named)
 
 
-def _options(index: sa.Index) -> Iterator[tuple[str, Any]]:
-    for dialect in ("postgresql", "sqlite", "mssql"):
-        yield dialect, index.dialect_options[dialect].get("where")
-
-
-def _is_partial(index: sa.Index) -> bool:
-    return any(where is not None for _, where in _options(index))
-
-
-def _predicate(index: sa.Index, dialect: str) -> sa.ColumnElement[bool] | None:
-    where = dict(_options(index)).get(dialect)
-    return sa.literal_column(where.text) if isinstance(where, sa.TextClause) else where
+def _predicates(index: sa.Index | None) -> dict[str, Any]:
+    """Return the conditions of a partial index by dialect."""
+    if index is None:
+        return {}
+    found = {dialect: index.dialect_options[dialect].get("where") for dialect in ("postgresql", "sqlite", "mssql")}
+    return {dialect: where for dialect, where in found.items() if where is not None}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Mapper
 
+from ..exceptions import ConfigurationError
 from .attributes import PASSWORD_NAMES, Attribute, Flag, PasswordTarget
 from .unique import UniqueRule
 
@@ -19,14 +22,9 @@ from .unique import UniqueRule
 class UserModel:
     """The application's user model, as far as registration has to know it.
 
-    :param cls: the class.
-    :param mapper: its SQLAlchemy mapper.
-    :param email: the attribute that mail goes to.
     :param keys: the primary key's attributes.
     :param link_id: the attribute whose value is put in the link.
     :param flag: the verification flag; None only while verification is off.
-    :param password: where a password goes.
-    :param unique_rules: what the database keeps unique.
     """
 
     cls: type[Any]
@@ -41,21 +39,15 @@ class UserModel:
     @cached_property
     def constructor_placeholders(self) -> tuple[str, ...]:
         """The arguments that the constructor demands though registration fills them afterwards, or NULL will do."""
-        filled_later = {
-            self.password.name,
-            self.flag and self.flag.name,
-            *(each.name for each in self.password_columns),
-        }
+        filled_later = {self.password.name, *(each.name for each in self.password_columns)}
+        filled_later |= {self.flag.name} if self.flag else set()
         return tuple(
             parameter.name
             for parameter in inspect.signature(self.cls).parameters.values()
             if parameter.default is parameter.empty
             and parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
-            and (parameter.name in filled_later or self._is_nullable(parameter.name))
+            and (parameter.name in filled_later or getattr(self.attributes.get(parameter.name), "nullable", False))
         )
-
-    def _is_nullable(self, name: str) -> bool:
-        return name in self.attributes and bool(self.attributes[name].nullable)
 
     @property
     def name(self) -> str:
@@ -68,35 +60,15 @@ class UserModel:
         return mapped_columns(self.mapper)
 
     def has(self, name: str) -> bool:
-        """Tell whether the model has an attribute: a column, a property or a hybrid.
-
-        :param name: the attribute's name.
-        :returns: the answer, without evaluating anything of the class.
-        """
+        """Tell whether the model has an attribute, be it a column, a property or a hybrid."""
         return inspect.getattr_static(self.cls, name, None) is not None
-
-    def address_of(self, user: object) -> str:
-        """Return an account's e-mail address.
-
-        :param user: the account.
-        :returns: the stored address; empty if it has none.
-        """
-        return getattr(user, self.email.name) or ""
-
-    def link_id_of(self, user: object) -> str:
-        """Return the value that stands for an account in its link.
-
-        :param user: a stored account.
-        :returns: the canonical text of USER_VERIFICATION_ID_FIELD.
-        """
-        return str(getattr(user, self.link_id.name))
 
     @cached_property
     def password_columns(self) -> tuple[Attribute, ...]:
         """The columns that hold a password's hash, by the attribute's or the column's name: never read nor shown."""
         attributes = (Attribute(name, column) for name, column in self.attributes.items())
         return tuple(
-            each for each in attributes if each.name == self.password.name or each.known_names & PASSWORD_NAMES
+            each for each in attributes if each.known_names & PASSWORD_NAMES or each.name == self.password.name
         )
 
     @cached_property
@@ -105,29 +77,34 @@ class UserModel:
         columns = self.password_columns
         return next((each for each in columns if each.name == self.password.name), columns[0] if columns else None)
 
-    def hash_length_fault(self, hashed: object) -> str | None:
-        """Tell whether the column that receives a password's hash can hold it.
+    @cached_property
+    def longest_hash(self) -> int | None:
+        """How many characters that column holds; None if it has no limit."""
+        return getattr(self.hash_column.column.type, "length", None) if self.hash_column else None
 
-        :param hashed: a hash that was made for it.
-        :returns: what is wrong and how to fix it, or None.
-        """
-        column = self.hash_column
-        length = getattr(column.column.type, "length", None) if column else None
-        if column is None or length is None or not isinstance(hashed, str) or len(hashed) <= length:
-            return None
+    def hash_fault(self, hashed: str) -> str:
+        """Say that a password's hash is too long for its column."""
+        column = self.hash_column and self.hash_column.name
         return (
-            f"{self.name}.{column.name} holds {length} characters, but the password's hash has {len(hashed)}: make the"
-            " column db.String(255) (and a migration)."
+            f"{self.name}.{column} holds {self.longest_hash} characters, but the password's hash has {len(hashed)}."
+            " Fix: make the column db.String(255), with a migration."
         )
+
+
+def find_model(db: SQLAlchemy, is_wanted: Callable[[type[Any]], bool], *, none: str, several: str) -> type[Any]:
+    """Return the one model that is wanted; raise ``ConfigurationError`` with a text if there is none, or several."""
+    registry = db.Model.registry  # type: ignore[attr-defined]  # made by Flask-SQLAlchemy
+    found: list[type[Any]] = [mapper.class_ for mapper in registry.mappers if is_wanted(mapper.class_)]
+    if len(found) == 1:
+        return found[0]
+    paths = ", ".join(sorted(f"'{cls.__module__}.{cls.__qualname__}'" for cls in found))
+    raise ConfigurationError(f"{several}: {paths}." if found else none)
 
 
 def mapped_columns(mapper: Mapper[Any]) -> dict[str, sa.Column[Any]]:
     """Return a model's columns by attribute name, without configuring the mappers.
 
-    Mapper.column_attrs would configure all of them, so that another model's broken relationship surfaced here.
-
-    :param mapper: the model's mapper.
-    :returns: columns only, no expressions.
+    ``Mapper.column_attrs`` would configure all of them, and another model's broken relationship would surface here.
     """
     # Typed as columns only, but a column_property is among them too.
     expressions: list[tuple[str, sa.ColumnElement[Any]]] = list(mapper.columns.items())
@@ -135,32 +112,19 @@ def mapped_columns(mapper: Mapper[Any]) -> dict[str, sa.Column[Any]]:
 
 
 def python_type(column: sa.Column[Any]) -> type[Any]:
-    """Return the Python type of a column's values.
-
-    :param column: any column.
-    :returns: ``object`` where the column's type does not say.
-    """
+    """Return the Python type of a column's values; ``object`` where the column's type does not say."""
     kind = column.type
-    said = _said_by(kind)
-    # A TypeDecorator says it only by what it decorates.
-    return _said_by(kind.impl_instance) if said is object and isinstance(kind, sa.TypeDecorator) else said
+    for each in (kind, kind.impl_instance) if isinstance(kind, sa.TypeDecorator) else (kind,):
+        with suppress(NotImplementedError):
+            if each.python_type is not object:
+                return each.python_type
+    return object
 
 
-def _said_by(kind: sa.types.TypeEngine[Any]) -> type[Any]:
-    try:
-        return kind.python_type
-    except NotImplementedError:
-        return object
+def required_attributes(model: UserModel) -> Iterator[Attribute]:
+    """Yield the attributes that a row needs and that nobody fills: neither database, column, mapper nor registration.
 
-
-def cannot_be_omitted(model: UserModel) -> Iterable[Attribute]:
-    """List the columns that a row cannot be made without and that nothing fills by itself.
-
-    Not among them are what the database or the column fills, what the mapper fills (discriminator, version
-    counter, a joined table's copy of the key), and what registration itself fills.
-
-    :param model: the user model.
-    :returns: the attributes, in the order of the mapper.
+    The mapper fills the discriminator, the version counter and a joined table's copy of the key.
     """
     filled = {model.email.name, *([model.flag.name] if model.flag else ())}
     filled |= {column.name for column in model.password_columns}

@@ -11,7 +11,7 @@ from marshmallow import Schema, fields, validate
 
 from ..exceptions import ConfigurationError
 from ..model.attributes import Attribute
-from ..model.user_model import UserModel, cannot_be_omitted, python_type
+from ..model.user_model import UserModel, python_type, required_attributes
 from .fields import CHECKS, Duration, NormalizedString, UUIDText, not_blank
 
 # Types of one database, which the converter takes for texts, numbers or lists though they are not.
@@ -29,16 +29,9 @@ _KNOWN_TO_MARSHMALLOW = {
 
 
 def read_field(model: UserModel, attribute: Attribute) -> fields.Field[Any]:
-    """Make the field that reads a column from a stranger.
-
-    :param model: the user model.
-    :param attribute: the column and its name in the model.
-    :returns: a field that accepts only what the column can hold.
-    :raises ConfigurationError: if JSON cannot fill it.
-    """
+    """Make the field that reads a column from a stranger, and accepts only what the column can hold."""
     column, kind = attribute.column, attribute.column.type
-    nullable = bool(column.nullable)
-    required = attribute in cannot_be_omitted(model)
+    required, nullable = attribute in required_attributes(model), bool(column.nullable)
     checks = list(_checks(column))
     if is_plain_text(column):
         unique = any(column in rule.columns for rule in model.unique_rules)
@@ -57,7 +50,7 @@ def read_field(model: UserModel, attribute: Attribute) -> fields.Field[Any]:
     field = _convert(column, required=required, dump_only=False) if is_json else None
     if field is None:
         raise ConfigurationError(
-            f"{model.name}.{attribute.name} has the type {kind!r}, which JSON cannot fill: give a"
+            f"{model.name}.{attribute.name} has the type {kind!r}, which JSON cannot fill. Fix: give a"
             " REGISTER_SERIALIZER_CLASS with a field of your own for it."
         )
     field.validators += checks
@@ -65,11 +58,7 @@ def read_field(model: UserModel, attribute: Attribute) -> fields.Field[Any]:
 
 
 def shown_field(column: sa.Column[Any]) -> fields.Field[Any]:
-    """Make the field that shows a column.
-
-    :param column: a column of the user model.
-    :returns: a field for reading only, which shows what it is given where nothing is known of the type.
-    """
+    """Make the field that shows a column."""
     return _convert(column, required=False, dump_only=True) or fields.Raw(dump_only=True)
 
 
@@ -85,18 +74,13 @@ def _convert(column: sa.Column[Any], *, required: bool, dump_only: bool) -> fiel
     from marshmallow_sqlalchemy.exceptions import ModelConversionError
 
     try:
-        converter = ModelConverter()
-        return converter.column2field(column, required=required, allow_none=nullable, dump_only=dump_only)
+        return ModelConverter().column2field(column, required=required, allow_none=nullable, dump_only=dump_only)
     except ModelConversionError:
         return None
 
 
 def is_plain_text(column: sa.Column[Any]) -> bool:
-    """Tell whether a column holds a text that people write, and not a value that is stored as one.
-
-    :param column: any column.
-    :returns: False also for a foreign key.
-    """
+    """Tell whether a column holds a text that people write; a key of another table is none."""
     return (
         python_type(column) is str
         and not isinstance(column.type, (sa.Enum, sa.JSON, sa.Uuid))
@@ -105,7 +89,7 @@ def is_plain_text(column: sa.Column[Any]) -> bool:
 
 
 def _checks(column: sa.Column[Any]) -> Iterator[Callable[[Any], Any]]:
-    """Say what the database could not store, or what nobody means by "not empty"."""
+    """Say what the database could not store, or what is blank."""
     if is_plain_text(column):
         longest = getattr(column.type, "length", None)
         if longest is not None:

@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from ..addresses import normalize_email
 from ..exceptions import ConfigurationError, FieldErrors, InvalidInput
 from ..model.attributes import PASSWORD_NAMES, Attribute
-from ..model.user_model import UserModel, cannot_be_omitted
+from ..model.user_model import UserModel, required_attributes
+from ..safe_logging import raise_alone
 from ..settings.definitions import Settings
 from ..translations.libraries import translate_text
 from ..translations.texts import gettext
 from .column_fields import is_plain_text, read_field, shown_field
-from .fields import Code, EmailAddress, LinkValue
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 _LONGEST_ADDRESS = 254
+
+
+MakeSchema = Callable[[], Schema]
+
+
+class EmailAddress(fields.String):
+    """Exactly one e-mail address, in lower case; see :func:`normalize_email`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return normalize_email(text)
+        except ValueError:
+            # email-validator's own sentence quotes the input.
+            raise ValidationError(gettext("Not a valid email address.")) from None
+
+
+class LinkValue(fields.String):
+    """A value of the link, which a front-end may send back as text or as a number; loaded as text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ValidationError(gettext("Not a string or an integer."))
+        return str(value)
+
+
+class Code(fields.String):
+    """A code as people type or paste it: blanks and dashes are dropped, and digits of ASCII must be left."""
+
+    def __init__(self, *, length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = length
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        digits = re.sub(r"[\s\-\u2010-\u2015]", "", text)
+        if len(digits) != self.length or not (digits.isascii() and digits.isdigit()):
+            raise ValidationError(gettext("A code has %(length)s digits.", length=self.length))
+        return digits
 
 
 class DefaultRegisterUserSerializer(Schema):
@@ -55,71 +96,61 @@ class RegisterEmailSerializer(Schema):
     address is used.
     """
 
-    email = EmailAddress(required=True)
+    email: EmailAddress = EmailAddress(required=True)
 
 
-class VerifyRegistrationSerializer(Schema):
-    """Read what the page behind the link sends back; what mail services append to the link is ignored."""
+class _LenientSchema(Schema):
+    """Ignore what it does not know: mail services append parameters of their own to a link."""
 
     class Meta:
         """marshmallow's options."""
 
         unknown = EXCLUDE
 
-    user_id = LinkValue(required=True)
-    timestamp = LinkValue(required=True)
-    signature = fields.String(required=True)
+
+class VerifyRegistrationSerializer(_LenientSchema):
+    """Read what the page behind the link sends back."""
+
+    user_id: LinkValue = LinkValue(required=True)
+    timestamp: LinkValue = LinkValue(required=True)
+    signature: fields.String = fields.String(required=True)
 
 
 class ResendVerificationSerializer(Schema):
     """Read the address that a link is wanted for."""
 
-    email = EmailAddress(required=True)
+    email: EmailAddress = EmailAddress(required=True)
 
 
-class VerifyCodeSerializer(Schema):
+class VerifyCodeSerializer(_LenientSchema):
     """Read the address that a code was sent to; for each app a subclass adds the code."""
 
-    class Meta:
-        """marshmallow's options."""
-
-        unknown = EXCLUDE
-
-    email = EmailAddress(required=True)
+    email: EmailAddress = EmailAddress(required=True)
 
 
 class Serializers:
-    """The schemas of one app.
-
-    :param settings: the app's settings.
-    :param model: its user model.
-    :raises ConfigurationError: if the default serializers cannot be made for this model.
-    """
+    """The schemas of one app; it raises ``ConfigurationError`` if the default ones cannot be made for this model."""
 
     def __init__(self, settings: Settings, model: UserModel) -> None:
-        generator = _FieldGenerator(settings, model)
-        self.register = _schema_source(
-            settings.register_serializer_class, DefaultRegisterUserSerializer, generator.register_fields
-        )
-        self.profile = _schema_source(
-            settings.register_output_serializer_class, DefaultUserProfileSerializer, generator.profile_fields
-        )
-        self.register_email = settings.register_email_serializer_class
+        defaults = _DefaultFields(settings, model)
+        cls, output_cls = settings.register_serializer_class, settings.register_output_serializer_class
         code = Code(required=True, length=settings.register_verification_code_length)
-        self.verify_code = VerifyCodeSerializer.from_dict({"code": code})
+        #: Each makes a schema of one kind.
+        self.register: MakeSchema = _schema_source(cls, DefaultRegisterUserSerializer, defaults.register)
+        self.profile: MakeSchema = _schema_source(output_cls, DefaultUserProfileSerializer, defaults.profile)
+        self.register_email: MakeSchema = settings.register_email_serializer_class
+        self.verify_code: MakeSchema = VerifyCodeSerializer.from_dict({"code": code})
 
 
 def load(schema: Schema, sent: Any, *, judge: Callable[[Mapping[str, Any]], FieldErrors] = lambda valid: {}) -> Any:
-    """Load a request's body.
+    """Load a request's body with any marshmallow schema; raise ``InvalidInput`` with what it reports.
 
-    :param schema: any marshmallow schema.
-    :param sent: the parsed JSON.
     :param judge: finds more faults in those fields that are valid where others are not, so that one answer tells all.
-    :returns: what the schema makes of it.
-    :raises InvalidInput: with what the schema reports.
     """
     try:
-        if _may_load_instances(schema):
+        # An application whose schemas are of that kind has imported the library; importing it takes 30 ms.
+        library = sys.modules.get("marshmallow_sqlalchemy")
+        if library is not None and isinstance(schema, library.SQLAlchemySchema):
             # Otherwise one with load_instance loads the account whose key the body names, and overwrites it.
             load_new: Any = schema.load  # with an argument that other schemas do not have
             return load_new(sent, transient=True)
@@ -127,24 +158,22 @@ def load(schema: Schema, sent: Any, *, judge: Callable[[Mapping[str, Any]], Fiel
     except ValidationError as error:
         messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
         errors = {str(field): _texts(found) for field, found in messages.items()}
-        valid = error.valid_data
-        more = judge(valid) if isinstance(valid, Mapping) else {}
-    raise InvalidInput(join_errors(errors, more))
+        more = judge(error.valid_data) if isinstance(error.valid_data, Mapping) else {}
+        raise_alone(InvalidInput(join_errors(errors, more)))
+
+
+_link_schema = VerifyRegistrationSerializer()  # without fields of any app, and without state
+
+
+def load_link(sent: Any) -> Mapping[str, str]:
+    """Load ``user_id``, ``timestamp`` and ``signature`` as a link's page sends them back."""
+    loaded: Mapping[str, str] = load(_link_schema, sent)
+    return loaded
 
 
 def join_errors(first: FieldErrors, second: FieldErrors) -> FieldErrors:
-    """Put the faults of two checks together.
-
-    :param first: texts by field.
-    :param second: more of them.
-    """
+    """Put the faults of two checks together."""
     return {name: list(dict.fromkeys([*first.get(name, ()), *second.get(name, ())])) for name in {**first, **second}}
-
-
-def _may_load_instances(schema: Schema) -> bool:
-    # An application whose schemas are of that kind has imported it; importing it takes 30 ms.
-    library = sys.modules.get("marshmallow_sqlalchemy")
-    return library is not None and isinstance(schema, library.SQLAlchemySchema)
 
 
 def _texts(found: Any) -> list[str]:
@@ -155,48 +184,24 @@ def _texts(found: Any) -> list[str]:
 
 
 def client_name(schema: Schema, attribute: str) -> str | None:
-    """Return the name under which a client sends an attribute.
-
-    :param schema: the register serializer.
-    :param attribute: the model's attribute.
-    :returns: the ``data_key`` or name of its field, or None if the schema does not read it.
-    """
-    found = _field_of(schema, attribute)
-    return found and (found[1].data_key or found[0])
+    """Return the name under which a client sends an attribute of the model; None if the schema does not read it."""
+    read = schema.load_fields.items()
+    return next((field.data_key or name for name, field in read if (field.attribute or name) == attribute), None)
 
 
 def client_names(schema: Schema) -> set[str]:
-    """Return the names of all fields that a client can send.
-
-    :param schema: the register serializer.
-    """
+    """Return the names of all fields that a client can send."""
     return {field.data_key or name for name, field in schema.load_fields.items()}
 
 
-def _field_of(schema: Schema, attribute: str) -> tuple[str, fields.Field[Any]] | None:
-    """Find the field that reads an attribute, with its name in the schema."""
+def field_faults(schema: Schema, attribute: str, value: object) -> list[str]:
+    """Say what the field that reads an attribute finds wrong with a value; nothing if there is no such field."""
     for name, field in schema.load_fields.items():
         if (field.attribute or name) == attribute:
-            return name, field
-    return None
-
-
-def field_faults(schema: Schema, attribute: str, value: object) -> list[str]:
-    """Judge a value by the field that reads an attribute.
-
-    :param schema: the register serializer.
-    :param attribute: the model's attribute.
-    :param value: what a client would send.
-    :returns: what is wrong with it; nothing where the schema does not read the attribute.
-    """
-    found = _field_of(schema, attribute)
-    if found is None:
-        return []
-    name, field = found
-    try:
-        field.deserialize(value, name, {name: value})
-    except ValidationError as error:
-        return _texts(error.messages)
+            try:
+                field.deserialize(value, name, {name: value})
+            except ValidationError as error:
+                return _texts(error.messages)
     return []
 
 
@@ -213,99 +218,74 @@ def _schema_source(
     return type(cls.__name__, (cls, generated), {})
 
 
-class _FieldGenerator:
-    """Makes the default serializers' fields from the settings and the model."""
+class _DefaultFields:
+    """The fields that settings and model ask for in the default serializers, by name."""
 
     def __init__(self, settings: Settings, model: UserModel) -> None:
         self._settings = settings
         self._model = model
+        self._password_names = PASSWORD_NAMES | {column.name for column in model.password_columns}
 
-    def register_fields(self) -> dict[str, fields.Field[Any]]:
-        """Return the fields of the register serializer, by name."""
-        generated: dict[str, fields.Field[Any]] = {self._model.email.name: self._email_field()}
-        for attribute in self._read_attributes():
-            generated[attribute.name] = read_field(self._model, attribute)
-        return {**generated, **_password_fields(self._settings)}
+    def register(self) -> dict[str, fields.Field[Any]]:
+        column = self._model.email.column
+        longest = min(getattr(column.type, "length", None) or _LONGEST_ADDRESS, _LONGEST_ADDRESS)
+        required = self._settings.register_verification_enabled or not column.nullable
+        email = EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
+        read = {attribute.name: read_field(self._model, attribute) for attribute in self._read_attributes()}
+        with_confirm = self._settings.register_serializer_password_confirm
+        passwords = {
+            name: fields.String(required=True, load_only=True, validate=validate.Length(min=1))
+            for name in (("password", "password_confirm") if with_confirm else ("password",))
+        }
+        return {self._model.email.name: email, **read, **passwords}
 
-    def profile_fields(self) -> dict[str, fields.Field[Any]]:
-        """Return the fields of the profile serializer, by name; all are for reading only."""
-        shown = self._settings.user_public_fields
+    def profile(self) -> dict[str, fields.Field[Any]]:
+        """Return fields that are for reading only."""
+        model, shown = self._model, self._settings.user_public_fields
         if shown is None:
             hidden = set(self._settings.user_hidden_fields) - set(self._settings.user_editable_fields or ())
             read = [attribute.name for attribute in self._read_attributes() if attribute.name not in hidden]
-            shown = tuple(dict.fromkeys([*(key.name for key in self._model.keys), self._model.email.name, *read]))
+            shown = tuple(dict.fromkeys([*(key.name for key in model.keys), model.email.name, *read]))
         else:
-            self._refuse("USER_PUBLIC_FIELDS", shown, forbidden=self._password_names(), known=self._is_readable)
-        return {name: self._shown_field(name) for name in shown}
+            self._refuse("USER_PUBLIC_FIELDS", shown, forbidden=self._password_names, known=model.has)
+        columns = model.attributes
+        # What is no column is a property or hybrid of the model.
+        return {name: shown_field(columns[name]) if name in columns else fields.Raw(dump_only=True) for name in shown}
 
     def _read_attributes(self) -> list[Attribute]:
         """Return what registration reads besides e-mail and password."""
-        columns = self._model.attributes
-        listed = self._settings.user_editable_fields
-        missing = list(cannot_be_omitted(self._model))
+        model, listed = self._model, self._settings.user_editable_fields
+        required = list(required_attributes(model))
+        flag = [model.flag] if model.flag else []
+        never = self._password_names | {each.name for each in (*flag, *model.keys)}
         if listed is None:
-            hidden = set(self._settings.user_hidden_fields) | self._never_read()
-            read = [item for item in missing if not item.known_names & hidden and is_plain_text(item.column)]
+            hidden = set(self._settings.user_hidden_fields) | never
+            read = [each for each in required if not each.known_names & hidden and is_plain_text(each.column)]
         else:
-            self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=self._never_read(), known=columns.__contains__)
-            read = [Attribute(name, columns[name]) for name in listed if name != self._model.email.name]
-        if self._settings.register_serializer_class is DefaultRegisterUserSerializer:
-            self._refuse_unread({item.name for item in missing} - {item.name for item in read})
-        return read
-
-    def _refuse_unread(self, names: set[str]) -> None:
-        if names:
+            self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=never, known=model.attributes.__contains__)
+            read = [Attribute(name, model.attributes[name]) for name in listed if name != model.email.name]
+        unread = {each.name for each in required} - {each.name for each in read}
+        if unread and self._settings.register_serializer_class is DefaultRegisterUserSerializer:
             raise ConfigurationError(
                 *(
-                    f"A row of {self._model.name} cannot be made without {name}, which registration does not read:"
-                    " give its column a default (in the column, not in __init__), or list it in"
-                    " USER_EDITABLE_FIELDS if strangers may set it, or give a REGISTER_SERIALIZER_CLASS of your own"
-                    " that fills it."
-                    for name in sorted(names)
+                    f"A row of {model.name} cannot be made without {name}, which registration does not read. Fix: give"
+                    " its column a default (in the column, not in __init__), or list it in USER_EDITABLE_FIELDS if"
+                    " strangers may set it, or give a REGISTER_SERIALIZER_CLASS of your own that fills it."
+                    for name in sorted(unread)
                 )
             )
+        return read
 
     def _refuse(
         self, setting: str, names: tuple[str, ...], *, forbidden: set[str], known: Callable[[str], bool]
     ) -> None:
+        done = "shown" if setting == "USER_PUBLIC_FIELDS" else "read from a stranger"
+        lacking = f"{self._model.name} does not have. It has: {', '.join(self._model.attributes)}"
         faults = [
-            f"{setting} lists {name!r}, which is never "
-            f"{'shown' if setting == 'USER_PUBLIC_FIELDS' else 'read from a stranger'}: remove it."
+            f"{setting} lists {name!r}, which "
+            + (f"is never {done}. Fix: remove it." if name in forbidden else f"{lacking}. Fix: correct or remove it.")
             for name in names
-            if name in forbidden
-        ]
-        faults += [
-            f"{setting} lists {name!r}, which {self._model.name} does not have."
-            f" It has: {', '.join(self._model.attributes)}. Correct or remove it."
-            for name in names
-            if name not in forbidden and not known(name)
+            if name in forbidden or not known(name)
         ]
         if faults:
             raise ConfigurationError(*faults)
-
-    def _password_names(self) -> set[str]:
-        return PASSWORD_NAMES | {column.name for column in self._model.password_columns}
-
-    def _never_read(self) -> set[str]:
-        flag = [self._model.flag] if self._model.flag else []
-        return self._password_names() | {each.name for each in (*flag, *self._model.keys)}
-
-    def _is_readable(self, name: str) -> bool:
-        return self._model.has(name)
-
-    def _email_field(self) -> fields.Field[Any]:
-        column = self._model.email.column
-        longest = min(getattr(column.type, "length", None) or _LONGEST_ADDRESS, _LONGEST_ADDRESS)
-        required = self._settings.register_verification_enabled or not column.nullable
-        return EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
-
-    def _shown_field(self, name: str) -> fields.Field[Any]:
-        column = self._model.attributes.get(name)
-        if column is None:  # a property or hybrid of the model
-            return fields.Raw(dump_only=True)
-        return shown_field(column)
-
-
-def _password_fields(settings: Settings) -> dict[str, fields.Field[Any]]:
-    names = ["password", "password_confirm"] if settings.register_serializer_password_confirm else ["password"]
-    return {name: fields.String(required=True, load_only=True, validate=validate.Length(min=1)) for name in names}

@@ -1,6 +1,6 @@
-"""A pytest plugin: the attacks on a sign-up, run against an application's own app, model and settings.
+"""A pytest plugin that attacks an application's sign-up, with the application's own app, model and settings.
 
-``pytest -p flask_rest_registration.testing`` adds them to the application's tests; see ``docs/testing.rst``.
+``pytest -p flask_rest_registration.testing`` adds the attacks to the application's tests; see ``docs/testing.rst``.
 
 PYTEST_DONT_REWRITE
 """
@@ -15,10 +15,10 @@ import pytest
 from flask import Flask
 
 from ..exceptions import ConfigurationError
-from ..state import Registration, app_state
+from ..state import AppState, app_state
 from .bodies import make_body
 from .collection import APP_FIXTURE, attacks_below, is_visible_in
-from .target import NO_SIGN_UP, Target
+from .target import Target, no_sign_up
 
 _OPEN_FIELDS = "registration_open_fields"
 _FOUND = pytest.StashKey[bool]()
@@ -26,17 +26,15 @@ _FOUND = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the plugin's settings."""
-    parser.addini(APP_FIXTURE, "the fixture that gives the Flask app which is attacked", default="app")
-    parser.addini(
-        _OPEN_FIELDS, "fields that strangers may set on purpose, though their names promise rights", type="args"
-    )
+    parser.addini(APP_FIXTURE, "the fixture that returns the Flask app to attack", default="app")
+    parser.addini(_OPEN_FIELDS, "fields that strangers may set, although their names suggest rights", type="args")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Add the attacks to the first folder that sees the app's fixture; its tests alone can use it."""
+    """Add the attacks to the first folder that sees the app's fixture: only tests in it can use the fixture."""
     report = yield
     if isinstance(collector, pytest.Directory) and report.passed and is_visible_in(collector):
         collector.config.stash[_FOUND] = True
@@ -45,18 +43,21 @@ def pytest_make_collect_report(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to run without attacks: a run that only looks as if the application had been attacked is worse."""
+    """Refuse a run without attacks, so that nobody takes it for one in which all attacks failed."""
     if not session.config.stash.get(_FOUND, False):
         raise pytest.UsageError(
             f"flask_rest_registration.testing found no fixture {session.config.getini(APP_FIXTURE)!r} in a conftest.py"
-            " or plugin: define it there, so that it gives the Flask app with its tables made, or name yours in the"
-            f" ini option {APP_FIXTURE}."
+            " or plugin. Fix: define it there and let it return the Flask app, with its tables created; or name your"
+            f" fixture in the ini option {APP_FIXTURE}."
         )
 
 
 @pytest.fixture
 def registration_body(request: pytest.FixtureRequest) -> Callable[[], dict[str, Any]]:
-    """Give a function that makes the body of a good sign-up, each time of another person; override it at will."""
+    """Return a function that makes the body of a good sign-up, of a new person at each call.
+
+    Override it where such a body does not suit your register serializer.
+    """
     return partial(make_body, _app(request))
 
 
@@ -66,14 +67,16 @@ def registration_target(
     monkeypatch: pytest.MonkeyPatch,
     registration_body: Callable[[], dict[str, Any]],
 ) -> Target:
-    """Give the attacks their app; whatever they change of it is put back."""
+    """Return the app as a target of attacks; whatever they change is put back."""
     app = _app(request)
-    # As in production: an exception is a 500, and what a receiver of a signal raises is logged.
+    # As in production: an exception becomes a 500, and errors in receivers of signals are logged.
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
     if "mail" in app.extensions:
         monkeypatch.setattr(app.extensions["mail"], "suppress", True)
+    state = _state_of(app, request.config)
     return Target(
-        registration=_registration(app, request.config),
+        state=state,
+        settings=state.settings,
         new_body=registration_body,
         request=request,
         monkeypatch=monkeypatch,
@@ -81,14 +84,14 @@ def registration_target(
     )
 
 
-def _registration(app: Flask, config: pytest.Config) -> Registration:
+def _state_of(app: Flask, config: pytest.Config) -> AppState:
     try:
         with app.app_context():
-            return app_state(app).registration()
+            return app_state(app).ready()
     except ConfigurationError as error:
-        raise NO_SIGN_UP.failure(config, f"The application is not set up: {error}") from None
+        raise no_sign_up(config, f"The application is not set up: {error}") from None
 
 
 def _app(request: pytest.FixtureRequest) -> Flask:
-    # Fixtures have no types.
+    # pytest knows no types of fixtures.
     return cast(Flask, request.getfixturevalue(request.config.getini(APP_FIXTURE)))

@@ -10,34 +10,13 @@ from uuid import uuid4
 from flask import Flask
 from marshmallow import Schema, fields, validate
 
-from ..serializers.fields import EmailAddress
-from ..serializers.schemas import client_name, client_names
+from ..serializers.schemas import EmailAddress, client_name, client_names
 from ..state import app_state
-from ..workflows.new_user import PASSWORD
 
 #: The fields that take the password.
-PASSWORDS = (PASSWORD, f"{PASSWORD}_confirm")
+PASSWORDS = ("password", "password_confirm")
 
 _NOW = datetime.fromisoformat("2000-01-02T03:04:05+00:00")
-
-_VALUES: Mapping[type[fields.Field[Any]], Callable[[Any], object]] = {
-    fields.Email: lambda field: new_address(),
-    EmailAddress: lambda field: new_address(),
-    fields.Url: lambda field: f"https://{uuid4().hex}.example/",
-    fields.UUID: lambda field: str(uuid4()),
-    fields.Boolean: lambda field: True,
-    fields.TimeDelta: lambda field: 60,
-    fields.AwareDateTime: lambda field: _NOW.isoformat(),
-    fields.Date: lambda field: _NOW.date().isoformat(),
-    fields.Time: lambda field: _NOW.time().isoformat(),
-    fields.DateTime: lambda field: _NOW.replace(tzinfo=None).isoformat(),
-    fields.Enum: lambda field: _member(field),
-    fields.Number: lambda field: _number(field),
-    fields.List: lambda field: [],
-    fields.Mapping: lambda field: {},
-    fields.Nested: lambda field: _required_values(field.schema),
-    fields.String: lambda field: _text(field),
-}
 
 
 class NoBody(Exception):
@@ -45,7 +24,7 @@ class NoBody(Exception):
 
 
 def new_address() -> str:
-    """Return an address that nobody has."""
+    """Return an address that has not been used before."""
     return f"attack-{uuid4().hex}@example.com"
 
 
@@ -54,34 +33,32 @@ def new_password() -> str:
     return f"violet-{uuid4().hex}"
 
 
-def make_body(app: Flask) -> dict[str, Any]:
-    """Make the body of a good sign-up, of a person who was never there before.
+def with_password(body: Mapping[str, Any], password: str) -> dict[str, Any]:
+    """Return a body with a password in all fields of it that take one."""
+    return {**body, **{name: password for name in PASSWORDS if name in body}}
 
-    :param app: the application.
-    :returns: the fields that its register serializer requires, and e-mail and password.
-    :raises NoBody: naming a field that has no value that we know of.
+
+def make_body(app: Flask) -> dict[str, Any]:
+    """Make the body of a new person's sign-up: the required fields, e-mail and password.
+
+    :raises NoBody: naming a field for which the attacks have no value.
     """
     with app.app_context():
-        registration = app_state(app).registration()
-        schema = registration.serializers.register()
-        email = client_name(schema, registration.model.email.name) or registration.model.email.name
-        body = {**_required_values(schema), email: new_address()}
+        state = app_state(app).ready()
+        schema = state.serializers.register()
+        email = client_name(schema, state.model.email.name) or state.model.email.name
         password = new_password()
-        known = client_names(schema)
-        body.update({name: password for name in PASSWORDS if name in known})
-    return body
+        passwords = {name: password for name in PASSWORDS if name in client_names(schema)}
+        return {**_required_values(schema), email: new_address(), **passwords}
 
 
 def make_email_body(app: Flask, address: str) -> dict[str, Any]:
-    """Make the body that asks for a message to an address, while REGISTER_EMAIL_FIRST is on.
+    """Make the body that asks for a mail to an address, while REGISTER_EMAIL_FIRST is on.
 
-    :param app: the application.
-    :param address: the address.
-    :returns: the fields that its e-mail serializer requires.
-    :raises NoBody: naming a field that has no value that we know of.
+    :raises NoBody: naming a field for which the attacks have no value.
     """
     with app.app_context():
-        schema = app_state(app).registration().serializers.register_email()
+        schema = app_state(app).serializers.register_email()
         return {**_required_values(schema), client_name(schema, "email") or "email": address}
 
 
@@ -115,3 +92,24 @@ def _text(field: fields.Field[Any]) -> str:
         if isinstance(check, validate.Length):
             text = text.ljust(check.equal or check.min or 0, "x")[: check.equal or check.max]
     return text
+
+
+# The first class that fits decides: derived classes come before their bases.
+_VALUES: Mapping[type[fields.Field[Any]], Callable[[Any], object]] = {
+    fields.Email: lambda field: new_address(),
+    EmailAddress: lambda field: new_address(),
+    fields.Url: lambda field: f"https://{uuid4().hex}.example/",
+    fields.UUID: lambda field: str(uuid4()),
+    fields.Boolean: lambda field: True,
+    fields.TimeDelta: lambda field: 60,
+    fields.AwareDateTime: lambda field: _NOW.isoformat(),
+    fields.Date: lambda field: _NOW.date().isoformat(),
+    fields.Time: lambda field: _NOW.time().isoformat(),
+    fields.DateTime: lambda field: _NOW.replace(tzinfo=None).isoformat(),
+    fields.Enum: _member,
+    fields.Number: _number,
+    fields.List: lambda field: [],
+    fields.Mapping: lambda field: {},
+    fields.Nested: lambda field: _required_values(field.schema),
+    fields.String: _text,
+}

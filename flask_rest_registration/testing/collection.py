@@ -1,4 +1,4 @@
-"""Where the attacks stand in the tree of tests."""
+"""Where the attacks appear among the application's tests."""
 
 from __future__ import annotations
 
@@ -10,37 +10,33 @@ import pytest
 
 from .attacks import MODULES
 
-#: The ini option that names the fixture of the application.
+#: The ini option that names the fixture of the app.
 APP_FIXTURE = "registration_app_fixture"
 
-# What pytest.fixture() makes of a function; its class has no public name.
+# The class of what pytest.fixture() returns has no public name.
 _FIXTURE = type(pytest.fixture(lambda: None))
 
 _FOLDER = pytest.StashKey[str]()
 
 
 class AttackModule(pytest.Module):
-    """One of our modules as if it lay in a folder of the application's tests, whose fixtures it can use.
+    """A module of attacks, collected as if it lay in a folder of the application's tests, to use its fixtures.
 
-    Of all folders that see the app's fixture, the first one that is run has the attacks.
+    The attacks run in the first folder that sees the app's fixture.
     """
 
     def funcnamefilter(self, name: str) -> bool:
-        """Find our tests whatever the application calls its own."""
+        """Find the attacks whatever ``python_functions`` says."""
         return name.startswith("test_")
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """Give the attacks, once in a run."""
+        """Return the attacks, once in a run."""
         folder = self.parent.nodeid if self.parent else ""
         return super().collect() if self.config.stash.setdefault(_FOLDER, folder) == folder else ()
 
 
 def attacks_below(folder: pytest.Directory) -> Iterator[AttackModule]:
-    """Make the modules of attacks as children of a folder.
-
-    :param folder: the folder whose fixtures they use.
-    :returns: them, named ``registration_attacks/links`` and so on.
-    """
+    """Yield the modules of attacks as children of a folder, named ``registration_attacks/links`` and so on."""
     above = "" if folder.path == folder.config.rootpath else f"{folder.nodeid}/"
     for module in MODULES:
         name = f"registration_attacks/{module.__name__.rpartition('.')[2]}"
@@ -48,17 +44,13 @@ def attacks_below(folder: pytest.Directory) -> Iterator[AttackModule]:
             folder, path=Path(str(module.__file__)), name=name, nodeid=f"{above}{name}"
         )
         collector.obj = module
-        # So that it is made first, and in each of its parametrizations.
+        # The app is made first, and each of its parametrizations is attacked.
         collector.add_marker(pytest.mark.usefixtures(folder.config.getini(APP_FIXTURE)))
         yield collector
 
 
 def is_visible_in(folder: pytest.Directory) -> bool:
-    """Tell whether tests in a folder can use the application's fixture.
-
-    :param folder: a folder whose conftest.py was loaded.
-    :returns: whether it is defined in a conftest.py there or above, or in a plugin.
-    """
+    """Tell whether tests in a folder can use the app's fixture: from a conftest.py there or above, or a plugin."""
     name = folder.config.getini(APP_FIXTURE)
     for plugin in folder.config.pluginmanager.get_plugins():
         if isinstance(plugin, ModuleType) and name in _fixtures_of(plugin):

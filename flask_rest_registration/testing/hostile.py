@@ -50,10 +50,9 @@ _VALUES: dict[str, object] = {
 
 
 def bodies_like(good: Callable[[], dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    """Make hostile bodies.
+    """Yield hostile bodies with their names: a fixed list, then good bodies with one hostile field each.
 
-    :param good: makes a good body, each time of another person.
-    :returns: pairs of a name and a body: a couple of hostile ones, and good ones with one field hostile.
+    :param good: makes a good body, of a new person at each call.
     """
     yield from _WHOLE.items()
     for field in good():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Barrier
@@ -30,70 +31,52 @@ from ..model.pending import PendingRegistrationMixin
 from ..model.user_model import UserModel
 from ..serializers.schemas import client_name
 from ..settings.definitions import Settings
+from ..settings.parsers import LONGEST_COOLDOWN
 from ..signals import user_activated
 from ..signers import RegisterSigner, accepts_code, make_code
-from ..state import EXTENSION_KEY, Registration
+from ..state import AppState
 from ..workflows import email_first
 from .bodies import NoBody, make_email_body
 
 T = TypeVar("T")
 Body = dict[str, Any]
 
-#: What can be seen of a request, by the name of what is looked at.
+#: What can be observed of a request, by name.
 Trace = dict[str, object]
 
 REGISTER, VERIFY, CHECK, RESEND = "register/", "verify-registration/", "check-link/", "resend-verification/"
 
 _FIX_OF_SIGN_UP = """
 The attacks need sign-ups that are accepted. Fix:
-- give your conftest.py a fixture "registration_body" that returns a function; each call of the function returns the
-  body of a good sign-up of another person, as your front end would send it;
-- or, if the answer speaks of limits, CSRF or a captcha, switch these off in the configuration of your tests."""
+- give your conftest.py a fixture "registration_body" that returns a function: each call of the function returns the
+  body of a new person's good sign-up, as your front end would send it;
+- or, if the answer is about limits, CSRF or a captcha, switch these off in the configuration of your tests."""
 
-# Which of a model's methods checks a password, as manuals and tutorials call it.
-_PASSWORD_CHECKS = ("check_password", "verify_password")
-
-
-class Once:
-    """A fault that makes all attacks fail is told by the first one; the others are skipped."""
-
-    def __init__(self) -> None:
-        self._key = pytest.StashKey[bool]()
-
-    def failure(self, config: pytest.Config, fault: str) -> BaseException:
-        """Return what to raise: a failure, or a skip if the fault was told before."""
-        if config.stash.get(self._key, False):
-            return pytest.skip.Exception("no sign-up is possible; the first failure says why")
-        config.stash[self._key] = True
-        return pytest.fail.Exception(f"{fault}\n{_FIX_OF_SIGN_UP}", pytrace=False)
+_NO_SIGN_UP = pytest.StashKey[bool]()
 
 
-NO_SIGN_UP = Once()
-
-
-@dataclass(frozen=True)
-class FixedState:
-    """Stands in for what the extension keeps of the app, while an attack changes a setting."""
-
-    value: Registration
-
-    def registration(self) -> Registration:
-        """Return it."""
-        return self.value
+def no_sign_up(config: pytest.Config, fault: str) -> BaseException:
+    """Return a failure to raise; a skip if an attack has failed so before, since one failure says enough."""
+    if config.stash.get(_NO_SIGN_UP, False):
+        return pytest.skip.Exception("no sign-up is possible; the first failure says why")
+    config.stash[_NO_SIGN_UP] = True
+    return pytest.fail.Exception(f"{fault}\n{_FIX_OF_SIGN_UP}", pytrace=False)
 
 
 @dataclass(frozen=True)
 class Target:
-    """An application, the running attack, and what attacks do.
+    """An application under attack, and what attacks do with it.
 
-    :param registration: what the extension keeps of the app.
+    :param state: the extension's state of the app.
+    :param settings: the app's own settings, also while the attack runs it with others.
     :param new_body: the fixture ``registration_body``.
     :param request: the running test, whose docstring explains its failure.
-    :param monkeypatch: puts back what the attack changes.
+    :param monkeypatch: restores what the attack changes.
     :param open_fields: fields that strangers may set on purpose.
     """
 
-    registration: Registration
+    state: AppState
+    settings: Settings
     new_body: Callable[[], Body]
     request: pytest.FixtureRequest
     monkeypatch: pytest.MonkeyPatch
@@ -102,47 +85,47 @@ class Target:
     @property
     def app(self) -> Flask:
         """The application."""
-        return self.registration.app
+        return self.state.app
 
     @property
     def model(self) -> UserModel:
         """Its user model."""
-        return self.registration.model
-
-    @property
-    def settings(self) -> Settings:
-        """Its settings."""
-        return self.registration.settings
+        return self.state.model
 
     @property
     def is_email_first(self) -> bool:
-        """Whether an account is made by a link, and not before."""
+        """Whether accounts are made by links only."""
         return self.settings.register_email_first
 
     @property
     def status_of_verification(self) -> int:
-        """How a good link is answered."""
+        """The status of the answer to a good link."""
         return 201 if self.is_email_first else 200
 
-    # What an attack says
+    def cooldown(self, mails: int = 1) -> int:
+        """Return the seconds to wait after that many mails in a row to one address."""
+        first = math.ceil(self.settings.register_verification_resend_cooldown.total_seconds())
+        return min(first << (mails - 1), int(LONGEST_COOLDOWN.total_seconds()))
+
+    # Failures and skips
 
     def expect(self, holds: object, found: str) -> None:
-        """Fail with what was found, why it is dangerous and what to change, unless all is well."""
+        """Unless all is well, fail with what was found, and with the attack's docstring: the danger and the fix."""
         if not holds:
             pytest.fail(f"{found}\n\n{inspect.getdoc(self.request.function)}", pytrace=False)
 
     def expect_alike(self, who: str, free: Sequence[Trace], taken: Trace, *, but_for: Sequence[str] = ()) -> None:
-        """Compare what is seen of an address with two free ones.
+        """Compare the trace of an address with those of two free ones.
 
-        What differs between these two, such as the number of a request, tells nothing.
+        What differs between the free ones too, such as the number of a request, gives nothing away.
         """
         names = (free[0].keys() | free[1].keys() | taken.keys()) - set(but_for)
         seen = [(name, *(trace.get(name) for trace in (*free, taken))) for name in sorted(names)]
         lines = [f"  {name}: {here!r}, not {one!r}" for name, one, other, here in seen if one == other != here]
-        self.expect(not lines, f"{who} is told from a free one by\n" + "\n".join(lines))
+        self.expect(not lines, f"{who} differs from a free one in\n" + "\n".join(lines))
 
     def need(self, holds: object, reason: str) -> None:
-        """Skip the attack where it has no aim."""
+        """Skip the attack where there is nothing to attack."""
         if not holds:
             pytest.skip(reason)
 
@@ -155,15 +138,16 @@ class Target:
 
     def need_email_first(self) -> None:
         """Skip the attack where accounts are made at sign-up."""
-        self.need(self.is_email_first, "REGISTER_EMAIL_FIRST is off: accounts are made at sign-up")
+        reason = "REGISTER_EMAIL_FIRST is off: a sign-up makes an account, with the password of whoever sends it"
+        self.need(self.is_email_first, reason)
 
     def need_codes(self) -> None:
         """Skip the attack where no codes are sent."""
         self.need(self.settings.register_verification_code_enabled, "REGISTER_VERIFICATION_CODE_ENABLED is off")
 
     def need_pending(self) -> PendingRegistrations:
-        """Skip the attack where strangers cannot ask for messages; return the pending registrations."""
-        pending = self.registration.pending
+        """Skip the attack where strangers cannot ask for mails; return the pending registrations."""
+        pending = self.state.pending
         if pending is None:
             pytest.skip("neither REGISTER_EMAIL_FIRST nor REGISTER_VERIFICATION_RESEND_ENABLED is on")
         return pending
@@ -173,21 +157,19 @@ class Target:
         with self.app.app_context():
             engine = self.app.extensions["sqlalchemy"].session.get_bind(self.model.mapper)
         alone = isinstance(engine, sa.Connection) or isinstance(engine.pool, (StaticPool, SingletonThreadPool))
-        self.need(not alone, "the tests' database is one connection, as in memory: use a file to attack it at once")
+        self.need(not alone, "the tests' database has one connection, as in memory: use a file to attack it at once")
 
-    # What a stranger sends
+    # Requests
 
     @property
     def email_name(self) -> str:
-        """The name under which a client sends the address of an account."""
+        """The name of the e-mail field in a body."""
         with self.app.app_context():
-            return client_name(self.registration.serializers.register(), self.model.email.name) or self.model.email.name
+            return client_name(self.state.serializers.register(), self.model.email.name) or self.model.email.name
 
     def post(self, path: str, json: object = None, client: FlaskClient | None = None, **options: Any) -> TestResponse:
         """Send a request to one of the endpoints."""
-        if json is not None:
-            options["json"] = json
-        return (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", **options)
+        return (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", json=json, **options)
 
     def body(self) -> Body:
         """Make all fields of a good sign-up."""
@@ -200,7 +182,7 @@ class Target:
         return {name: value for name, value in self.body().items() if name != self.email_name}
 
     def email_body(self, address: str) -> Body:
-        """Make the body that asks for a message to an address."""
+        """Make the body that asks for a mail to an address."""
         if not self.is_email_first:
             return {"email": address}
         return self._made(partial(make_email_body, self.app, address))
@@ -209,13 +191,13 @@ class Target:
         try:
             return make()
         except NoBody as error:
-            raise NO_SIGN_UP.failure(self.request.config, f"No good sign-up can be made: {error}.") from None
+            raise no_sign_up(self.request.config, f"No good sign-up can be made: {error}.") from None
 
-    def ask(self, address: str) -> TestResponse:
-        """Ask for a message to an address, as anybody may with e-mail first or with resend."""
+    def ask_for_mail(self, address: str) -> TestResponse:
+        """Ask for a mail to an address, as anybody may with e-mail first or with resend."""
         return self.post(REGISTER if self.is_email_first else RESEND, self.email_body(address))
 
-    def begin(self, body: Body, client: FlaskClient | None = None) -> TestResponse:
+    def request_sign_up(self, body: Body, client: FlaskClient | None = None) -> TestResponse:
         """Send the first request of a sign-up: with e-mail first the address alone, else all fields."""
         sent = self.email_body(str(body.get(self.email_name, ""))) if self.is_email_first else body
         return self.post(REGISTER, sent, client)
@@ -223,19 +205,19 @@ class Target:
     def start(self, body: Body | None = None) -> str:
         """Sign up until the link is mailed, and return the address as it is stored."""
         body = body or self.body()
-        answer = self.begin(body)
+        answer = self.request_sign_up(body)
         address = stored_address(body, self.email_name)
         with self.recipient(address) as recipient:
             is_started = is_accepted(answer) and recipient is not None
         if not is_started:
             fields = ", ".join(["the address"] if self.is_email_first else body)
             made = "pending registration" if self.is_email_first else "account"
-            fault = f"A sign-up with {fields} was answered {told(answer)} and made no {made} with that address."
-            raise NO_SIGN_UP.failure(self.request.config, fault)
+            fault = f"A sign-up with {fields} was answered {summary(answer)} and made no {made} with that address."
+            raise no_sign_up(self.request.config, fault)
         return address
 
     def account_request(self, body: Body) -> Callable[[], TestResponse]:
-        """Return what sends the request that makes an account: with e-mail first, the one with the link."""
+        """Return a function that sends the request that makes an account: with e-mail first, the one with the link."""
         if not self.is_email_first:
             return partial(self.post, REGISTER, body)
         link = self.link(self.start(body))
@@ -249,43 +231,46 @@ class Target:
         answer = self.account_request(body)()
         address = stored_address(body, self.email_name)
         if not is_accepted(answer) or self.row(address) is None:
-            fault = f"A link with {', '.join(body)} was answered {told(answer)} and made no account."
-            raise NO_SIGN_UP.failure(self.request.config, fault)
+            fault = f"A link with {', '.join(body)} was answered {summary(answer)} and made no account."
+            raise no_sign_up(self.request.config, fault)
         return address
 
     def verify(self, proof: Mapping[str, object], client: FlaskClient | None = None) -> TestResponse:
         """Send what the page behind a link sends.
 
-        ``proof`` has the link's values, or e-mail and code; other fields of it take the place of good ones.
+        :param proof: a link's values, or e-mail and code; any other fields in it replace the good ones.
         """
         return self.post(VERIFY, {**self.fields(), **proof}, client)
 
-    # What is in the mail
+    # Links and codes
 
     def link(self, address: str, *, age: int = 0) -> dict[str, str]:
-        """Return the values of the link that was mailed to an address, as if that many seconds older."""
+        """Return the values of the link that was mailed to an address.
+
+        :param age: make the link older by that many seconds.
+        """
         with self.recipient(address) as recipient:
             made = int(RegisterSigner.for_user(recipient).get_signed_data()["timestamp"])
-            return RegisterSigner(self.registration, recipient, timestamp=str(made - age)).get_signed_data()
+            return RegisterSigner(self.state, recipient, timestamp=str(made - age)).get_signed_data()
 
     def code(self, address: str) -> Body:
         """Return the code that was mailed to an address last, with that address."""
         with self.pending_row(address) as row:
-            return {"email": address, "code": make_code(self.registration, row)}
+            return {"email": address, "code": make_code(self.state, row)}
 
-    # What the application has
+    # The database
 
-    def account(self, address: str) -> Any:
-        """Give an account in a session of its own, and commit what is changed of it; None if there is none."""
+    def account(self, address: str) -> AbstractContextManager[Any]:
+        """Open an account in a session of its own, and commit the changes at the end; None if there is none."""
         return self._found(self.model.cls, sa.func.lower(self.model.email.column) == address)
 
-    def pending_row(self, address: str) -> Any:
-        """Give the pending registration of an address in the same way."""
-        cls = self.need_pending().model.cls
+    def pending_row(self, address: str) -> AbstractContextManager[Any]:
+        """Open the pending registration of an address in the same way."""
+        cls = self.need_pending().mapper.class_
         return self._found(cls, cls.email == to_recipient(address))
 
-    def recipient(self, address: str) -> Any:
-        """Give whom the link to an address is about: the pending registration with e-mail first, else the account."""
+    def recipient(self, address: str) -> AbstractContextManager[Any]:
+        """Open what the link to an address is about: the pending registration with e-mail first, else the account."""
         return self.pending_row(address) if self.is_email_first else self.account(address)
 
     @contextmanager
@@ -307,18 +292,18 @@ class Target:
             return user is not None and flag.is_set(user)
 
     def has_password(self, address: str, password: str) -> bool:
-        """Tell whether a password is an account's: by the model's own method, else by werkzeug's function."""
+        """Tell whether an account has a password: by the model's own method, else by werkzeug's function."""
         with self.account(address) as user:
-            for name in _PASSWORD_CHECKS:
+            for name in ("check_password", "verify_password"):  # as manuals and tutorials call it
                 if hasattr(user, name):
                     return bool(getattr(user, name)(password))
             hashes = [getattr(user, column.name) for column in self.model.password_columns]
         return any(_is_werkzeug_hash_of(password, hashed) for hashed in hashes)
 
     def keys_of_rows(self) -> set[tuple[str, ...]]:
-        """Read the keys of all rows of all tables, but for pending registrations."""
-        pending = self.registration.pending
-        ours = pending.model.table if pending else None
+        """Read the keys of all rows in all tables but the one of pending registrations."""
+        pending = self.state.pending
+        ours = pending.table if pending else None
         keys: set[tuple[str, ...]] = set()
         with self.app.app_context():
             db = self.app.extensions["sqlalchemy"]
@@ -331,29 +316,37 @@ class Target:
                             keys |= {(table.fullname, *map(str, row)) for row in rows}
         return keys
 
-    # What can be watched
+    def delete_pending(self, *addresses: str) -> None:
+        """Delete the pending registrations of some addresses."""
+        table = self.need_pending().table
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            session.execute(sa.delete(table).where(table.c.email.in_(map(to_recipient, addresses))))
+            session.commit()
+
+    # What can be observed
 
     @contextmanager
     def activations(self) -> Iterator[list[object]]:
         """Collect the accounts for which ``user_activated`` is sent."""
-        heard: list[object] = []
+        users: list[object] = []
 
-        def hear(sender: Flask, user: object, **extra: object) -> None:
-            heard.append(user)
+        def receive(sender: Flask, user: object, **extra: object) -> None:
+            users.append(user)
 
-        with user_activated.connected_to(hear, sender=self.app):
-            yield heard
+        with user_activated.connected_to(receive, sender=self.app):
+            yield users
 
     def trace(self, action: Callable[[], TestResponse]) -> Trace:
-        """Send a request, and return its answer, its statements, and how many messages went through Flask-Mail."""
+        """Send a request, and return its answer, its statements, and the number of mails through Flask-Mail."""
         statements: list[str] = []
-        messages: list[object] = []
+        mails: list[object] = []
 
         def execute(connection: object, cursor: object, statement: str, *_: object) -> None:
             statements.append(statement)
 
         def dispatch(sender: object, message: object, **_: object) -> None:
-            messages.append(message)
+            mails.append(message)
 
         with self.app.app_context():
             engines = list(self.app.extensions["sqlalchemy"].engines.values())
@@ -363,61 +356,54 @@ class Target:
             answer = action()
         for engine in engines:
             event.remove(engine, "before_cursor_execute", execute)
-        return {**visible(answer), "statements": statements, "messages": len(messages)}
+        headers = {f"header {name}": answer.headers.getlist(name) for name, _ in answer.headers if name != "Date"}
+        seen = {"status": answer.status_code, "body": answer.get_data(as_text=True), **headers}
+        return {**seen, "statements": statements, "mails": len(mails)}
 
-    def count_messages(self) -> list[object]:
-        """Collect whom the senders are called for until the attack ends, links and notices alike."""
+    def sent_mails(self) -> list[object]:
+        """Collect the recipients of all mails, links and notices alike, until the attack ends."""
         sent: list[object] = []
 
-        def counting(sender: Send) -> Send:
+        def recording(sender: Send) -> Send:
             def send(request: Request | None, recipient: object) -> object:
                 sent.append(recipient)
                 return sender(request, recipient)
 
             return send
 
-        self.change_senders(counting)
+        self.change_senders(recording)
         return sent
 
     def compared_codes(self) -> list[str]:
         """Collect the codes that are compared until the attack ends."""
         compared: list[str] = []
 
-        def note(registration: Registration, row: PendingRegistrationMixin, code: str) -> bool:
+        def record(state: AppState, row: PendingRegistrationMixin, code: str) -> bool:
             compared.append(code)
-            return accepts_code(registration, row, code)
+            return accepts_code(state, row, code)
 
-        self.monkeypatch.setattr(email_first, "accepts_code", note)
+        self.monkeypatch.setattr(email_first, "accepts_code", record)
         return compared
 
-    # What is changed for an attack
+    # What an attack changes while it runs
 
     def wait(self, seconds: int) -> None:
-        """Let that many seconds pass for the extension; its clock stands still from then on."""
+        """Let time pass for the extension; its clock stands still from then on."""
         now = clock.now() + seconds
         self.monkeypatch.setattr(clock, "now", lambda: now)
 
-    def forget_messages(self, *addresses: str) -> None:
-        """Take the pending registrations of some addresses away."""
-        table = self.need_pending().model.table
-        with self.app.app_context():
-            session = self.app.extensions["sqlalchemy"].session
-            session.execute(sa.delete(table).where(table.c.email.in_(map(to_recipient, addresses))))
-            session.commit()
-
     def change_senders(self, change: Callable[[Send], Send]) -> None:
-        """Have other senders of links and notices until the attack ends."""
+        """Replace the senders of links and notices."""
         names = ("register_verification_email_sender", "register_existing_email_sender")
         self.change_settings(**{name: change(getattr(self.settings, name)) for name in names})
 
     def change_settings(self, **changes: Any) -> None:
-        """Run the app with other settings until the attack ends."""
-        changed = replace(self.registration, settings=replace(self.settings, **changes))
-        self.monkeypatch.setitem(self.app.extensions, EXTENSION_KEY, FixedState(changed))
+        """Run the app with its own settings but for these."""
+        self.monkeypatch.setattr(self.state, "settings", replace(self.settings, **changes))
 
 
 def stored_address(body: Mapping[str, object], name: str) -> str:
-    """Return the address of a body as it is stored."""
+    """Return the address in a body as it is stored."""
     return str(body.get(name, "")).lower()
 
 
@@ -426,20 +412,13 @@ def is_accepted(answer: TestResponse) -> bool:
     return answer.status_code in {201, 202}
 
 
-def visible(answer: TestResponse) -> Trace:
-    """Return what a stranger sees of an answer."""
-    names = {name for name, _ in answer.headers} - {"Date"}
-    headers = {f"header {name}": answer.headers.getlist(name) for name in names}
-    return {"status": answer.status_code, "body": answer.get_data(as_text=True), **headers}
-
-
-def told(answer: TestResponse) -> str:
-    """Return an answer for a message."""
+def summary(answer: TestResponse) -> str:
+    """Return an answer in short, for an error text."""
     return f"{answer.status_code} {answer.get_data(as_text=True)[:300].strip()}"
 
 
 def at_once(count: int, function: Callable[[], T]) -> list[T]:
-    """Call a function in that many threads, all let go together."""
+    """Call a function in that many threads at the same time."""
     barrier = Barrier(count)
 
     def run(number: int) -> T:

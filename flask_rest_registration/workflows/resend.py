@@ -9,12 +9,12 @@ from flask import Request
 
 from ..addresses import to_recipient
 from ..exceptions import NotFound
-from ..mail.delivery import Mailer
-from ..mail.due import send_if_due
+from ..mail.delivery import Send
 from ..model.pending import PendingRegistrationMixin
 from ..serializers.schemas import ResendVerificationSerializer, load
-from ..state import Registration
+from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
+from .due_mail import send_if_due
 
 #: What everybody is answered who asks for a link; it is true in every case.
 RESENT = gettext_noop(
@@ -24,25 +24,20 @@ RESENT = gettext_noop(
 _serializer = ResendVerificationSerializer()  # without fields of any app, and without state
 
 
-def resend(state: Registration, read_json: Callable[[], Any], *, request: Request) -> dict[str, str]:
-    """Send an account that waits for its verification a fresh link, unless the cooldown of the address keeps it.
+def resend(state: AppState, read_json: Callable[[], Any], *, request: Request) -> dict[str, str]:
+    """Send an account that waits for its verification a fresh link, unless the cooldown of the address forbids it.
 
-    :param state: the app's state.
-    :param read_json: reads and parses the request's body.
-    :param request: the request that it came with.
-    :returns: one and the same body.
-    :raises InvalidInput: for what is no e-mail address, or is refused by the mail server.
-    :raises EmailNotSent: if the mail server is out of reach, for everybody whose message is due.
-    :raises DatabaseUnavailable: if the database is out of reach.
+    :raises RequestRefused: for what is no address, and if a due mail, to whomever, cannot be sent.
     """
-    pending, accounts, flag = state.pending, state.accounts, state.model.flag
+    pending, flag = state.pending, state.model.flag
     if pending is None or flag is None or not state.settings.register_verification_resend_enabled:
         raise NotFound
-    with accounts.rolled_back_on_failure():
+    with state.transactions.rolled_back_on_failure():
         address = load(_serializer, read_json())["email"]
 
-        def choose(row: PendingRegistrationMixin) -> tuple[Mailer, object | None]:
-            return Mailer.of_links(state), accounts.read(lambda: accounts.find_waiting(address, flag))
+        def choose(row: PendingRegistrationMixin) -> tuple[Send, object | None]:
+            account = state.transactions.read(lambda: state.accounts.find_unverified(address, flag))
+            return state.settings.register_verification_email_sender, account
 
         send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
     return {"detail": gettext(RESENT)}

@@ -1,124 +1,268 @@
-"""Storing a new account: INSERT, mail, COMMIT, and what to say when something is in its way."""
+"""From what a client sent to a stored account: load, make the user, INSERT, mail, COMMIT."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-import marshmallow
+import sqlalchemy as sa
+from flask import Request
+from marshmallow import Schema
+from sqlalchemy.orm import RelationshipDirection, object_session
+from sqlalchemy.orm.attributes import set_committed_value
 
+from ..addresses import is_same_address
 from ..database.errors import ConstraintViolation, TransactionConflict, ValueRefused
 from ..database.transactions import HOT_ROW_RETRIES, RETRIES
-from ..exceptions import WHOLE_OBJECT, DatabaseFault, DatabaseUnavailable, InvalidInput
+from ..exceptions import (
+    WHOLE_OBJECT,
+    ConfigurationError,
+    DatabaseFault,
+    DatabaseUnavailable,
+    EmailNotSent,
+    FieldErrors,
+    InvalidInput,
+)
+from ..mail.delivery import Mailer
 from ..model.unique import UniqueRule
-from ..model.user_model import cannot_be_omitted
-from ..serializers.schemas import client_name
-from ..state import Registration
+from ..model.user_model import UserModel, required_attributes
+from ..passwords import password_faults
+from ..safe_logging import raise_alone
+from ..serializers.schemas import DefaultRegisterUserSerializer, client_name, join_errors, load
+from ..settings.definitions import Settings
+from ..signers import address_of
+from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
 
-Result = TypeVar("Result")
-
+_PASSWORD = "password"  # noqa: S105  # the name of the field
 _TAKEN = gettext_noop("This value is already taken.")
+_UNUSABLE = gettext_noop("This data cannot be used.")
 
 
 class SignUp:
-    """A new account on its way into the database.
+    """One person's sign-up, from the parsed JSON on: its methods are called in the order in which they stand here."""
 
-    :param registration: the app's state.
-    :param schema: the register serializer that loaded it.
-    :param sent: what it was loaded from.
-    :param user: the new object.
-    """
-
-    def __init__(self, registration: Registration, schema: marshmallow.Schema, sent: Any, user: object) -> None:
-        self._registration = registration
-        self._accounts = registration.accounts
+    def __init__(self, state: AppState, schema: Schema, sent: Any) -> None:
+        self._state = state
+        self._transactions = state.transactions
         self._schema = schema
-        self._sent = sent if isinstance(sent, Mapping) else {}
-        self._user = user
-        self._made_keys = [key.name for key in registration.model.keys if key.name not in vars(user)]
-        #: Whether the application has rows of its own in the transaction.
-        self._is_mixed = self._accounts.has_application_written()
+        self._sent = sent
+        self._password_name = client_name(self._schema, _PASSWORD) or _PASSWORD
+        self._loaded: Any = None
+        self._user: Any = None
+        self._made_keys: list[str] = []
+        self._shares_transaction = False  # with rows of the application's own
         self._is_inserted = False
+        self._spend: Callable[[], None] | None = None
 
     def field_of(self, attribute: str) -> str | None:
         """Return the name under which the client sent an attribute, if it did."""
         name = client_name(self._schema, attribute)
-        return name if name in self._sent else None
+        return name if isinstance(self._sent, Mapping) and name in self._sent else None
 
-    def store(self, *, spend: Callable[[], None] | None = None, send: Callable[[], None] | None = None) -> None:
+    # Loading
+
+    def load(self, *, more_errors: FieldErrors | None = None) -> None:
+        """Load the fields and judge the password: one ``InvalidInput`` tells all that is wrong.
+
+        :param more_errors: what is wrong with the request besides.
+        :raises ConfigurationError: if the serializer changes what the database already has.
+        """
+        more = more_errors or {}
+
+        def judge_valid(valid: Mapping[str, Any]) -> FieldErrors:
+            """Judge the password where other fields are refused; a schema of another kind may make an object of it."""
+            others = {field: value for field, value in valid.items() if field != "password_confirm"}
+            is_text = _PASSWORD in valid and isinstance(self._schema, DefaultRegisterUserSerializer)
+            return join_errors(more, self._judge_password(others) if is_text else {})
+
+        with self._transactions.refuse_changes("REGISTER_SERIALIZER_CLASS"):
+            loaded = load(self._schema, self._sent, judge=judge_valid)
+        errors = self._judge_password(loaded) if isinstance(loaded, Mapping) and _PASSWORD in loaded else {}
+        if errors or more:
+            raise InvalidInput(join_errors(more, errors))
+        self._loaded = loaded
+
+    def _judge_password(self, fields: Mapping[str, Any]) -> FieldErrors:
+        password = fields[_PASSWORD]
+        if not isinstance(password, str) or not password:
+            return {self._password_name: [gettext("A password is needed.")]}
+        others = {field: value for field, value in fields.items() if field != _PASSWORD}
+        faults = password_faults(password, others, validators=self._state.settings.password_validators)
+        return {self._password_name: faults} if faults else {}
+
+    # Making the user: nothing here touches the database.
+
+    def make_user(self) -> Any:
+        """Make a new user, unverified and with a hashed password, and do not store it yet.
+
+        :raises InvalidInput: if the model refuses the password or another value.
+        :raises ConfigurationError: if the serializer and the model do not fit together.
+        """
+        model, flag = self._state.model, self._state.model.flag
+        user = self._user_from_dict() if isinstance(self._loaded, Mapping) else self._new_object()
+        # Its __init__ may have put it into the session, where it would pass for an object of the application's own.
+        if (session := object_session(user)) is not None:
+            session.expunge(user)
+        _refuse_stored_children(model, user)
+        if flag is not None:
+            is_verified = not self._state.settings.register_verification_enabled and not flag.is_time
+            setattr(user, flag.name, is_verified or flag.value_unset)
+        hashed = vars(user).get(model.hash_column.name) if model.hash_column else None
+        # SQLite would store a hash that is too long; PostgreSQL and MariaDB would not.
+        if model.longest_hash is not None and isinstance(hashed, str) and len(hashed) > model.longest_hash:
+            raise ConfigurationError(model.hash_fault(hashed))
+        self._user = user
+        return user
+
+    def _new_object(self) -> Any:
+        """Return the user that the serializer made, which is used as it is."""
+        model = self._state.model
+        if not isinstance(self._loaded, model.cls):
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS gave {type(self._loaded).__name__}. Fix: let it give a dict, or a new"
+                f" {model.name} made in @post_load."
+            )
+        if sa.inspect(self._loaded, raiseerr=True).key is not None:
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS gave a {model.name} that the database already has, so that a stranger could"
+                " overwrite an account. Fix: let it give a dict, or a new object."
+            )
+        return self._loaded
+
+    def _user_from_dict(self) -> Any:
+        model = self._state.model
+        others = {name: value for name, value in self._loaded.items() if name != _PASSWORD}
+        unknown = [name for name in others if name not in model.attributes and not model.has(name)]
+        if unknown:
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have."
+                " Fix: remove it in the serializer's @post_load, or add it to the model."
+            )
+        try:  # what the constructor demands and registration fills afterwards is None until then
+            user = model.cls(**{**dict.fromkeys(model.constructor_placeholders), **others})
+        except (TypeError, AttributeError) as error:  # also of a property without a setter
+            raise ConfigurationError(
+                f"{model.name}(...) cannot be called with {', '.join(others)}: {error}. Fix: give its other arguments a"
+                " default, or give a REGISTER_SERIALIZER_CLASS that makes the object in @post_load."
+            ) from error
+        except ValueError as error:  # as SQLAlchemy's @validates methods raise it
+            raise InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise=gettext(_UNUSABLE))]}) from None
+        if _PASSWORD in self._loaded:
+            try:
+                give_password(model, self._state.settings, user, self._loaded[_PASSWORD])
+            except ValueError as error:  # which may hold the password
+                text = _own_words(error, otherwise=gettext("This password cannot be used."))
+                raise_alone(InvalidInput({self._password_name: [text]}))
+        return user
+
+    def set_proven_address(self, address: str) -> None:
+        """Give the user the address that was proven, whatever the serializer made of it.
+
+        :raises InvalidInput: if the model refuses the address, or changes it to one that nobody has proven.
+        """
+        model, text = self._state.model, gettext(_UNUSABLE)
+        try:
+            setattr(self._user, model.email.name, address)
+            if is_same_address(address_of(self._state, self._user), address):
+                return
+            self._state.app.logger.error(
+                "A registration was refused: %s.%s changes the address that was proven. Fix: change addresses before"
+                " the mail is sent, in a serializer for REGISTER_EMAIL_SERIALIZER_CLASS.",
+                model.name,
+                model.email.name,
+            )
+        except ValueError as error:
+            text = _own_words(error, otherwise=text)
+        raise InvalidInput({WHOLE_OBJECT: [text]})
+
+    # Storing
+
+    def store(
+        self, *, spend: Callable[[], None] | None = None, mailer: Mailer | None = None, request: Request | None = None
+    ) -> None:
         """INSERT, mail, COMMIT in one transaction; whatever fails, nothing is stored.
 
-        :param spend: takes away what entitles to the account, and raises if somebody else has; then there is no mail.
-        :param send: sends the mail; without it there is none.
-        :raises RequestRefused: as ``spend`` and ``send`` do, and for what is taken.
+        :param spend: spends the link or code of the account, and raises if somebody else has; then there is no mail.
+        :param mailer: sends the mail for ``request``, and is connected.
+        :raises RequestRefused: as ``spend`` does, for what is taken, and if the mail is not sent.
         :raises DatabaseFault: for a constraint that is the application's to satisfy.
         """
+        self._spend = spend
+        self._made_keys = [key.name for key in self._state.model.keys if key.name not in vars(self._user)]
+        self._shares_transaction = self._transactions.has_changes()
         retries = RETRIES if spend is None else HOT_ROW_RETRIES
         is_first = True
         while True:
             self._is_inserted = mailed = False
             try:
-                self._tell_refusals(lambda: self._accounts.retry_conflicts(lambda: self._write(spend), retries=retries))
-                if send is not None:
-                    send()
+                with self._refusals_as_answers():
+                    self._transactions.retry_conflicts(self._write, retries=retries)
+                if mailer is not None:
+                    mailer.send(request, self._user)
+                    if not self._transactions.is_stored(self._user):
+                        raise EmailNotSent("the sender rolled the session back")
                     mailed = True
                 if spend is None:
-                    self._is_mixed = self._is_mixed or self._accounts.has_pending()
-                    self._tell_refusals(self._accounts.commit)  # a mail may be out, so that nothing is tried again
+                    self._shares_transaction = self._shares_transaction or self._transactions.has_changes(flushed=False)
+                    with self._refusals_as_answers():
+                        self._transactions.commit()  # a mail may be out, so that nothing is tried again
             except ConstraintViolation as violation:
-                self._refuse(violation, may_try_again=is_first and not mailed and not self._is_mixed)
+                self._refuse(violation, may_try_again=is_first and not mailed and not self._shares_transaction)
                 is_first = False
             else:
                 return
 
-    def _write(self, spend: Callable[[], None] | None) -> None:
+    def _write(self) -> None:
         """INSERT without asking first whether something is taken: between question and INSERT it could be."""
         for name in self._made_keys:  # by a try before, which was rolled back
             vars(self._user).pop(name, None)
-        self._accounts.flush_pending()
-        if spend is not None:
-            spend()
-        self._accounts.insert(self._user)
+        self._transactions.flush()
+        if self._spend is not None:
+            self._spend()
+        self._transactions.insert(self._user, alone_of=self._state.model.cls)
+        flag = self._state.model.flag
+        if flag is not None and flag.is_time and flag.name not in vars(self._user):
+            set_committed_value(self._user, flag.name, None)  # NULL was written as SQL: reading it would be a SELECT
         self._is_inserted = True
-        if spend is not None:  # no mail comes in between, so that a conflict at the COMMIT is tried again too
-            self._accounts.commit()
+        if self._spend is not None:  # no mail comes in between, so that a conflict at the COMMIT is tried again too
+            self._transactions.commit()
 
-    def _tell_refusals(self, action: Callable[[], Result]) -> Result:
+    @contextmanager
+    def _refusals_as_answers(self) -> Iterator[None]:
         """Turn what the database refused, but for a violated constraint, into the answer to it."""
         try:
-            return action()
+            yield
         except TransactionConflict as conflict:
-            failure: Exception = DatabaseUnavailable(str(conflict))
+            raise_alone(DatabaseUnavailable(str(conflict)))
         except ValueRefused as error:
-            failure = self._refused_by_database(error, gettext("The database cannot store this data."))
-        raise failure
+            raise_alone(self._refused_by_database(error, gettext("The database cannot store this data.")))
 
     def _refuse(self, violation: ConstraintViolation, *, may_try_again: bool) -> None:
-        """Find the answer to a violated constraint, by what is in the way of the account.
+        """Raise the answer to a violated constraint, or return for a second try.
 
-        What was in its way may have vanished before the database is asked for it. Then a second try is worth it: a
-        constraint of another kind refuses that too, and that is the end. What the application had in the transaction
-        is gone with the first.
+        What was in the way may have vanished before the database is asked for it. A constraint of another kind refuses
+        the second try too. What the application had in the transaction is gone with the first.
         """
-        self._accounts.rollback()
-        broken = self._accounts.broken_rules(self._user)
+        self._transactions.rollback()
+        broken = self._state.accounts.broken_rules(self._user)
         errors = {field: [gettext(_TAKEN)] for rule in broken for field in self._fields_of(rule)}
         if errors:
             raise InvalidInput(errors)
         if may_try_again:
             return
-        if (self._is_inserted and self._is_mixed) or self._lacks_what_nobody_sends():
+        if (self._is_inserted and self._shares_transaction) or self._lacks_what_nobody_sends():
             raise DatabaseFault(str(violation))
         raise self._refused_by_database(violation, gettext("The database refused this data."))
 
     def _refused_by_database(self, fault: DatabaseFault, text: str) -> InvalidInput:
         """Log what the client need not know, and make the answer."""
-        self._registration.app.logger.error("A registration was refused by the database: %s", fault)
+        self._state.app.logger.error("A registration was refused by the database: %s", fault)
         return InvalidInput({WHOLE_OBJECT: [text]})
 
     def _fields_of(self, rule: UniqueRule) -> list[str]:
-        mapper = self._registration.model.mapper
+        mapper = self._state.model.mapper
         attributes = [mapper.get_property_by_column(column).key for column in rule.columns]
         return [field for attribute in attributes if (field := self.field_of(attribute))] or [WHOLE_OBJECT]
 
@@ -126,6 +270,33 @@ class SignUp:
         """Tell whether a NOT NULL column that is no input was left empty: the application's own fault."""
         return any(
             getattr(self._user, attribute.name) is None
-            for attribute in cannot_be_omitted(self._registration.model)
+            for attribute in required_attributes(self._state.model)
             if client_name(self._schema, attribute.name) is None
         )
+
+
+def give_password(model: UserModel, settings: Settings, user: object, password: str) -> None:
+    """Give a user a password, as the model wants it; hasher, method and property may raise ``ValueError``."""
+    target = model.password
+    if target.kind == "method":
+        getattr(user, target.name)(password)
+    else:
+        setattr(user, target.name, settings.password_hasher(password) if target.kind == "column" else password)
+
+
+def _own_words(error: ValueError, *, otherwise: str) -> str:
+    # Subclasses such as UnicodeEncodeError quote what they were given.
+    return str(error) if type(error) is ValueError and str(error) else otherwise
+
+
+def _refuse_stored_children(model: UserModel, user: object) -> None:
+    """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody."""
+    for relationship in model.mapper.relationships:
+        if relationship.direction is RelationshipDirection.ONETOMANY:
+            for child in sa.inspect(user, raiseerr=True).attrs[relationship.key].history.added or ():
+                if sa.inspect(child).key is not None:
+                    raise ConfigurationError(
+                        f"REGISTER_SERIALIZER_CLASS gave a {model.name} whose {relationship.key} the database already"
+                        " has, so that a stranger could take them over. Fix: load nested schemas without load_instance,"
+                        " or with transient=True."
+                    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.apps import OMITTED, REGISTER, VERIFY, Builder, Built
 from tests.support.clock import Clock
 from tests.support.links import code_of, link_in, values_of
 from tests.support.mail_servers import RecordingServer
+from tests.support.pending import CODES, EMAIL_FIRST, add_account
 from tests.support.statements import recorded
 
 FREE, TAKEN = "free@example.com", "took@example.com"
@@ -35,38 +37,28 @@ def with_notes(db: SQLAlchemy, lazy: Any) -> type[Any]:
     return user
 
 
-MODELS: dict[str, models.Model] = {
-    "plain": models.typed,
-    "selectin": lambda db: with_notes(db, "selectin"),
-    "joined": lambda db: with_notes(db, "joined"),
-}
+LOADED = {lazy: partial(with_notes, lazy=lazy) for lazy in ("selectin", "joined")}
+MODELS: dict[str, models.Model] = {"plain": models.typed, **LOADED}
 
 
-@pytest.fixture(params=[False, True], ids=["links", "codes"])
-def codes(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=[EMAIL_FIRST, CODES], ids=["links", "codes"])
+def settings(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(params=MODELS)
-def built(request: pytest.FixtureRequest, build: Builder, clock: Clock, codes: bool) -> Built:
-    settings = {"REGISTER_EMAIL_FIRST": True, "REGISTER_VERIFICATION_CODE_ENABLED": codes}
+def built(request: pytest.FixtureRequest, build: Builder, clock: Clock, settings: dict[str, object]) -> Built:
     return build(MODELS[request.param], pending=True, registration=settings)
 
 
 @dataclass(frozen=True)
 class Noticed:
-    """What can be noticed of a request, but its time.
-
-    :param answer: status, headers and body.
-    :param statements: the text of each, with the ends of the transactions.
-    :param dialogue: the commands that the mail server saw, connection by connection.
-    :param before_text: how many statements had been sent when the mail's text was.
-    """
+    """What can be noticed of a request, but its time."""
 
     answer: tuple[str, list[tuple[str, str]], bytes]
     statements: list[str]
     dialogue: list[list[str]]
-    before_text: list[int]
+    before_text: list[int]  # how many statements had been sent when the mail's text was
 
 
 def notice(built: Built, smtp: RecordingServer, path: str, body: Mapping[str, object]) -> Noticed:
@@ -94,21 +86,19 @@ def complete(built: Built, smtp: RecordingServer, proof: Mapping[str, object]) -
     return notice(built, smtp, VERIFY, built.body(**{"email": OMITTED, **proof}))
 
 
-def add_account(built: Built, *, verified: bool = True) -> None:
-    with built.app.app_context():
-        values = {"email_verified_at": datetime(2020, 1, 1)} if verified else {}  # noqa: DTZ001  as the column has it
-        user = built.User(email=TAKEN, username="took", password_hash="x", **values)
-        if hasattr(user, "notes"):
-            user.notes = [built.User.Note() for _ in range(3)]
-        built.db.session.add(user)
-        built.db.session.commit()
+def take(built: Built, *, verified: bool = True) -> None:
+    """Add the account whose address is taken."""
+    values: dict[str, object] = {"email_verified_at": datetime(2020, 1, 1) if verified else None}  # noqa: DTZ001
+    if hasattr(built.User, "notes"):
+        values["notes"] = [built.User.Note() for _ in range(3)]
+    add_account(built, TAKEN, "took", **values)
 
 
 @pytest.mark.parametrize("verified", [True, False])
 def test_free_and_taken_get_the_same_answer_statements_and_mail_dialogue(
     built: Built, smtp: RecordingServer, clock: Clock, verified: bool
 ) -> None:
-    add_account(built, verified=verified)
+    take(built, verified=verified)
     noticed: list[Noticed] = []
     # Due for the first time, not due, due again, not due.
     for pause in (0, COOLDOWN - 1, 1, 0):
@@ -124,18 +114,13 @@ def test_free_and_taken_get_the_same_answer_statements_and_mail_dialogue(
     assert ["signature=" in str(mail) for mail in smtp.messages[2:]] == [True, False]
 
 
-REFUSALS = [
-    ("text_reply", "554 no", "503"),
-    ("rcpt_reply", "450 later", "503"),
-    ("rcpt_reply", "550 5.1.1 unknown", "400"),
-    ("mail_reply", "451 later", "503"),
-]
-
-
 def test_free_and_taken_are_the_same_to_a_mail_server_that_refuses(built: Built, smtp: RecordingServer) -> None:
-    add_account(built)
-    for reply, text, status in REFUSALS:  # a later one comes to effect before an earlier one
-        setattr(smtp, reply, text)
+    take(built)
+    for command, reply, status in (  # a later one comes to effect before an earlier one
+        *(("text", "554 no", "503"), ("rcpt", "450 later", "503")),
+        *(("rcpt", "550 5.1.1 unknown", "400"), ("mail", "451 later", "503")),
+    ):
+        setattr(smtp, f"{command}_reply", reply)
         for _ in range(2):  # a row that was put back is due at once
             assert ask_both(built, smtp).answer[0].startswith(status)
     smtp.stop()
@@ -154,10 +139,10 @@ def test_who_asks_again_does_not_learn_whether_somebody_has_signed_up_meanwhile(
     assert len(smtp.messages) == 8
 
 
-@pytest.mark.parametrize("codes", [True], indirect=True)
+@pytest.mark.parametrize("settings", [CODES], ids=["codes"], indirect=True)
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_wrong_code_is_the_same_for_every_address(built: Built, smtp: RecordingServer, asked: bool) -> None:
-    add_account(built)
+    take(built)
     code = "000000"
     if asked:
         ask_both(built, smtp)

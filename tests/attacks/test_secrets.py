@@ -7,9 +7,9 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from itertools import product
 from typing import Any, NoReturn
 
 import pytest
@@ -26,6 +26,7 @@ from tests.support.apps import CHECK_LINK, OMITTED, PASSWORD, REGISTER, Builder,
 from tests.support.clock import Clock
 from tests.support.links import changed, code_of, link_in, values_of
 from tests.support.mail_servers import RecordingServer
+from tests.support.pending import CODES
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup  # pytest brings it
@@ -37,16 +38,8 @@ PROPAGATING = pytest.mark.parametrize("testing", [False, True], ids=["answered",
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-def hasher(password: str) -> str:
-    return HASH
-
-
-AT_SIGN_UP: dict[str, object] = {"PASSWORD_HASHER": hasher}
-EMAIL_FIRST: dict[str, object] = {
-    **AT_SIGN_UP,
-    "REGISTER_EMAIL_FIRST": True,
-    "REGISTER_VERIFICATION_CODE_ENABLED": True,
-}
+AT_SIGN_UP: dict[str, object] = {"PASSWORD_HASHER": lambda password: HASH}
+EMAIL_FIRST: dict[str, object] = {**AT_SIGN_UP, **CODES}
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -62,9 +55,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def texts_of(error: BaseException | None) -> str:
     """Return all that a report of an exception would quote of it and of its chain."""
-    return "\n".join(
-        f"{each!s} {each.args!r} {''.join(traceback.format_exception(each))}" for each in chain(error)
-    ).replace(__file__, "")
+    texts = (f"{each!s} {each.args!r} {''.join(traceback.format_exception(each))}" for each in chain(error))
+    return "\n".join(texts).replace(__file__, "")
 
 
 class Watch:
@@ -117,19 +109,11 @@ def watch(caplog: pytest.LogCaptureFixture, smtp: RecordingServer) -> Iterator[W
         yield watching
 
 
-# What can fail
+def raising(kind: type[Exception], *words: str) -> Callable[..., NoReturn]:
+    def fail(*_: object) -> NoReturn:
+        raise kind(*words)
 
-
-def refuse(*_: object) -> NoReturn:
-    raise ValidationError("No.")
-
-
-def fail(*_: object) -> NoReturn:
-    raise LookupError("a failure of the application's own")
-
-
-def fail_by_value(*_: object) -> NoReturn:
-    raise ValueError
+    return fail
 
 
 def fail_by_encoding(*arguments: Any) -> str:
@@ -137,8 +121,6 @@ def fail_by_encoding(*arguments: Any) -> str:
 
 
 class Unstorable(sa.TypeDecorator[str]):
-    """A type that quotes what it cannot store."""
-
     impl = sa.String
     cache_ok = True
 
@@ -197,41 +179,37 @@ def with_set_password(set_password: Callable[..., object]) -> Step:
 
 
 TWO_FIELDS = Schema.from_dict({"email": fields.String(), "password": fields.String()})
-NOT_NULL = Step(
-    lambda db: models.declared(tenant_id=sa.Column(sa.Integer, nullable=False))(db),
-    {"REGISTER_SERIALIZER_CLASS": TWO_FIELDS},
-    body={"password_confirm": OMITTED},
-)
-
 QUOTING = [sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.IntegrityError]
 MORE_QUOTING = [*QUOTING, sqlite3.DataError, sqlite3.InternalError, sqlite3.NotSupportedError, OverflowError]
-
+SENDERS = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER")
 #: What fails whichever way one signs up.
 ANY_WAY: dict[str, Step] = {
     "no table": Step(spoil=drop_table),
     "mail, link": Step(registration={"VERIFICATION_URL_BUILDER": telling_url_builder}),
-    "mail, own sender": Step(
-        registration={f"REGISTER_{mail}_EMAIL_SENDER": telling_sender for mail in ("VERIFICATION", "EXISTING")}
-    ),
+    "mail, own sender": Step(registration=dict.fromkeys(SENDERS, telling_sender)),
     "mail, no template": Step(registration={"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"body": "nowhere.txt"}}),
     "COMMIT": Step(spoil=broken_commit),
 }
 STEPS: dict[str, Step] = {
     **ANY_WAY,
-    "validator refuses": Step(registration={"PASSWORD_VALIDATORS": [refuse]}),
-    "validator fails": Step(registration={"PASSWORD_VALIDATORS": [fail]}),
+    "validator refuses": Step(registration={"PASSWORD_VALIDATORS": [raising(ValidationError, "No.")]}),
+    "validator fails": Step(registration={"PASSWORD_VALIDATORS": [raising(LookupError)]}),
     "password too weak": Step(body={"password": HASH[:7], "password_confirm": HASH[:7]}),
     "passwords differ": Step(body={"password_confirm": "another"}),
-    "hasher fails": Step(registration={"PASSWORD_HASHER": fail}),
-    "hasher refuses": Step(registration={"PASSWORD_HASHER": fail_by_value}),
+    "hasher fails": Step(registration={"PASSWORD_HASHER": raising(LookupError)}),
+    "hasher refuses": Step(registration={"PASSWORD_HASHER": raising(ValueError)}),
     "hasher quotes by its error": Step(registration={"PASSWORD_HASHER": fail_by_encoding}),
     "hasher gives nothing": Step(registration={"PASSWORD_HASHER": lambda password: None}),
-    "set_password fails": with_set_password(fail),
-    "set_password refuses": with_set_password(fail_by_value),
+    "set_password fails": with_set_password(raising(LookupError)),
+    "set_password refuses": with_set_password(raising(ValueError)),
     "set_password quotes by its error": with_set_password(fail_by_encoding),
     "column too short": Step(models.short_hash_column, {"PASSWORD_HASHER": lambda password: HASH * 9}),
     "INSERT, something taken": Step(spoil=lambda built: built.register()),
-    "INSERT, NOT NULL": NOT_NULL,
+    "INSERT, NOT NULL": Step(
+        lambda db: models.declared(tenant_id=sa.Column(sa.Integer, nullable=False))(db),
+        {"REGISTER_SERIALIZER_CLASS": TWO_FIELDS},
+        body={"password_confirm": OMITTED},
+    ),
     "INSERT, CHECK": Step(models.named_unique, body={"username": "root"}),
     "INSERT, a type that quotes": Step(lambda db: models.declared(password_hash=sa.Column(Unstorable))(db)),
     **{f"INSERT, {kind.__name__}": Step(spoil=quoting_database(kind, "INSERT")) for kind in MORE_QUOTING},
@@ -246,9 +224,7 @@ def test_no_secret_is_told_when_a_step_of_register_fails(
     step = STEPS[name]
     built = build(step.model, registration={**AT_SIGN_UP, **step.registration}, config={"TESTING": testing})
     step.spoil(built)
-
     watch.send(built.register, **step.body)
-
     assert watch.failed
     with built.app.app_context():
         signature = RegisterSigner.for_user(built.User(id=1, email=ADDRESS)).get_signed_data()["signature"]
@@ -260,14 +236,8 @@ def secrets_of(mail: EmailMessage) -> list[str]:
     return [values_of(link_in(mail))["signature"], code_of(mail)]
 
 
-ASKING: dict[str, Step] = {
-    **ANY_WAY,
-    **{
-        f"{word}, {kind.__name__}": Step(spoil=quoting_database(kind, word))
-        for kind in QUOTING
-        for word in ("SELECT", "INSERT", "UPDATE")
-    },
-}
+FAILING = {f"{word}, {kind.__name__}": (word, kind) for kind in QUOTING for word in ("SELECT", "INSERT", "UPDATE")}
+ASKING = {**ANY_WAY, **{name: Step(spoil=quoting_database(kind, word)) for name, (word, kind) in FAILING.items()}}
 
 
 @PROPAGATING
@@ -278,9 +248,7 @@ def test_no_secret_is_told_when_a_step_of_e_mail_first_fails(
     step = ASKING[name]
     built = build(pending=True, registration={**EMAIL_FIRST, **step.registration}, config={"TESTING": testing})
     step.spoil(built)
-
     watch.send(built.post, REGISTER, {"email": ADDRESS})
-
     # What opens the code comes after the mail, and is logged alone.
     assert watch.failed is not name.startswith("UPDATE")
     assert watch.visible
@@ -306,9 +274,7 @@ WAYS = {"sign-up": AT_SIGN_UP, "link": EMAIL_FIRST, "code": EMAIL_FIRST}
 @PROPAGATING
 @pytest.mark.parametrize("kind", QUOTING)
 @pytest.mark.parametrize(
-    ("way", "word"),
-    [("sign-up", "SELECT"), ("sign-up", "UPDATE")]
-    + [(way, word) for way in ("link", "code") for word in ("SELECT", "UPDATE", "INSERT")],
+    ("way", "word"), [*product(WAYS, ("SELECT", "UPDATE")), *product(("link", "code"), ("INSERT",))]
 )
 def test_no_secret_is_told_when_a_statement_of_verify_fails(
     build: Builder, watch: Watch, kind: type[Exception], way: str, word: str, testing: bool
@@ -354,69 +320,42 @@ def test_a_duplicate_of_an_object_that_adds_itself_to_the_session_is_a_field_err
     watch.demand_no_secrets()
 
 
-# Receivers and log-in handlers that meet database errors
-
-Insert = Callable[[], None]
-
-
-def plainly(built: Built, insert: Insert) -> None:
-    insert()
-
-
-def wrapped(built: Built, insert: Insert) -> None:
+def meet_a_database_error(built: Built, how: str) -> None:
+    """Insert what cannot be inserted, in a receiver or a log-in handler, and let it out in some way."""
+    met: list[Exception] = []
+    built.db.session.add(built.User(email=ADDRESS, username="ann", password_hash=HASH))
     try:
-        insert()
+        built.db.session.flush()
     except Exception as error:
-        raise LookupError("wrapped") from error
-
-
-def twice(built: Built, insert: Insert) -> None:
-    """SQLAlchemy quotes the first error in every later one of the session."""
-    with suppress(Exception):
-        insert()
+        if how == "plain":
+            raise
+        if how == "wrapped":
+            raise LookupError("wrapped") from error
+        met.append(error)
+    if how == "grouped":  # as task groups do
+        raise ExceptionGroup("several", [LookupError("another"), ExceptionGroup("inner", met)])
+    # SQLAlchemy quotes the first error in every later one of the session.
     built.db.session.scalars(built.db.select(built.User)).all()
 
 
-def grouped(built: Built, insert: Insert) -> None:
-    """Raise it as a part of something else, the way task groups do."""
-    met: list[Exception] = []
-    try:
-        insert()
-    except Exception as error:
-        met.append(error)
-    raise ExceptionGroup("several", [LookupError("another"), ExceptionGroup("inner", met)])
-
-
+# Where exceptions are propagated, one that is no database error stays the application's.
 @pytest.mark.parametrize(
-    ("meet", "testing"),
-    [
-        *((meet, False) for meet in (plainly, twice, wrapped, grouped)),
-        # Where exceptions are propagated, one that is no database error stays the application's.
-        *((meet, True) for meet in (plainly, twice)),
-    ],
+    ("how", "testing"), [*product(("plain", "quoted"), (False, True)), ("wrapped", False), ("grouped", False)]
 )
 def test_no_database_error_of_receivers_and_login_handlers_tells_a_secret(
-    build: Builder, watch: Watch, meet: Callable[[Built, Insert], None], testing: bool
+    build: Builder, watch: Watch, how: str, testing: bool
 ) -> None:
-    def insert() -> None:
-        built.db.session.add(built.User(email=ADDRESS, username="ann", password_hash=HASH))
-        built.db.session.flush()
-
     def hook(*_: object, **__: object) -> None:
-        meet(built, insert)
+        meet_a_database_error(built, how)
 
     settings = {**AT_SIGN_UP, "REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": hook}
     built = build(registration=settings, config={"TESTING": testing})
     with user_registered.connected_to(hook, built.app), user_activated.connected_to(hook, built.app):
         link, secrets = prove(built, watch, "sign-up")
         watch.send(built.verify, link)
-    assert "receiver of user-registered failed" in watch.visible
-    assert "receiver of user-activated failed" in watch.visible
+    assert all(f"receiver of {name} failed" in watch.visible for name in ("user-registered", "user-activated"))
     assert testing or "log-in after a verification failed" in watch.visible
     watch.demand_no_secrets(*secrets)
-
-
-# What is refused, and what goes well
 
 
 def test_no_secret_is_told_when_a_field_or_a_link_is_refused(build: Builder, watch: Watch, clock: Clock) -> None:

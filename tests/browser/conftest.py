@@ -45,7 +45,6 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[Server]:
-    """The server of the API, whichever example it belongs to."""
     server = Server()
     yield server
     server.stop()
@@ -63,7 +62,6 @@ def front_end(api: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def visiting(name: str, page: Page, pages: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """Visit an example with a fresh database and mailbox."""
     options = request.config.option
     site = Site(name, pages.url, request.getfixturevalue("api"), request.getfixturevalue("tmp_path"))
     yield Visitor(page, site, Looks(options.screenshots, for_docs=options.docs_images))
@@ -84,6 +82,5 @@ def spa(page: Page, front_end: Server, request: pytest.FixtureRequest) -> Iterat
 
 @pytest.fixture(params=["quickstart", "spa"])
 def visitor(request: pytest.FixtureRequest) -> Visitor:
-    """Somebody at each of the two."""
     visitor: Visitor = request.getfixturevalue(request.param)
     return visitor

@@ -40,11 +40,7 @@ _AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8
 
 
 class Looks:
-    """Looks at views.
-
-    :param screenshots: the folder for a picture of every look, if they are wanted.
-    :param for_docs: whether to renew the pictures of the documentation.
-    """
+    """Looks at views; saves pictures of them in a folder, if one is given, and on demand those of the documentation."""
 
     def __init__(self, screenshots: Path | None, *, for_docs: bool) -> None:
         self._screenshots = screenshots
@@ -53,8 +49,7 @@ class Looks:
     def at(self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
         """Demand that axe-core finds no fault and nothing sticks out, whatever the width and the colours.
 
-        :param page: the page that shows the view.
-        :param name: what to call it in the pictures' names.
+        :param name: what to call the view in the pictures' names.
         :param rules: which of axe-core's rules; all of them if none are given.
         """
         page.mouse.move(0, 0)

@@ -48,7 +48,6 @@ class Server:
             self._server.app = app
 
     def stop(self) -> None:
-        """Stop listening, so that connections are refused."""
         if self._server is not None:
             self._server.shutdown()
             self._thread.join()
@@ -57,12 +56,10 @@ class Server:
 
 
 class Site:
-    """An example that runs.
+    """An example that runs, ``quickstart`` or ``spa``.
 
-    :param name: ``quickstart`` or ``spa``.
     :param url: where its pages are.
     :param api: the server of the API and of the mailbox's pages.
-    :param folder: for its database.
     """
 
     def __init__(self, name: str, url: str, api: Server, folder: Path) -> None:
@@ -79,13 +76,9 @@ class Site:
         usual = {"PUBLIC_URL": self.url, "SECRET_KEY": "of a test", "SQLALCHEMY_DATABASE_URI": self._database}
         app = create_app({**usual, **config})
         self._apps.append(app)
+        self.mailbox: Mailbox = app.extensions["mailbox"]
         self.api.serve(app)
         return app
-
-    @property
-    def mailbox(self) -> Mailbox:
-        mailbox: Mailbox = self._apps[-1].extensions["mailbox"]
-        return mailbox
 
     @property
     def mails(self) -> list[Mail]:
@@ -94,7 +87,6 @@ class Site:
 
     @property
     def link(self) -> str:
-        """The newest mail's link."""
         start = f"{self._apps[-1].config['PUBLIC_URL']}/verify-user/"
         return next(word for word in self.mails[0].text.split() if word.startswith(start))
 
@@ -110,7 +102,6 @@ class Site:
 
     @property
     def accounts(self) -> dict[str, bool]:
-        """Tell of each address whether it is verified."""
         with self._connected() as connection:
             rows = connection.execute(text("SELECT email, email_verified_at IS NOT NULL FROM user"))
             return {email: bool(verified) for email, verified in rows}

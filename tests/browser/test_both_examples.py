@@ -80,6 +80,18 @@ def test_a_link_without_its_values_is_incomplete_and_posts_nothing(visitor: Visi
     assert posts == []
 
 
+def test_a_sign_up_is_not_lost_while_the_api_is_down(visitor: Visitor) -> None:
+    visitor.open()
+    visitor.site.api.stop()
+    visitor.send_first_page()
+    visitor.sees_alert("The server cannot be reached.")
+    expect(visitor.field("email")).to_have_value(ADDRESS)
+    visitor.looks_at(f"{visitor.site.name}-unreachable")
+    visitor.site.api.start()
+    visitor.click("Create account|Continue")
+    visitor.sees_heading("Look into your mailbox")
+
+
 def test_a_sign_up_whose_mail_cannot_be_sent_can_be_repeated_at_once(visitor: Visitor) -> None:
     visitor.site.mailbox.stop()
     visitor.begin()

@@ -31,7 +31,7 @@ def test_the_api_of_another_origin_allows_the_front_end_and_nobody_else(spa: Vis
     allowed = preflight(spa.site.url)
     assert allowed.pop("access-control-allow-headers").lower() == "content-type"
     assert allowed == {"access-control-allow-origin": spa.site.url, "access-control-allow-methods": "POST"}
-    for origin in ("http://127.0.0.1:1", "https://evil.example", f"{spa.site.url}.evil.example", "null"):
+    for origin in ("https://evil.example", f"{spa.site.url}.evil.example", "null"):
         assert "access-control-allow-origin" not in preflight(origin)
 
 

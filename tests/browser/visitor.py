@@ -16,13 +16,7 @@ PASSWORD = "analytical engine no. 1"
 ACCOUNT = {"username": "ada", "password": PASSWORD, "password_confirm": PASSWORD}
 MINUTE, DAY = 60, 24 * 3600
 
-_LABELS = {
-    "email": "E-mail address",
-    "code": "Code",
-    "username": "User name",
-    "password": "Password",
-    "password_confirm": "Repeat the password",
-}
+_LABELS = {"email": "E-mail address", "username": "User name", "password_confirm": "Repeat the password"}
 
 
 class Visitor:
@@ -34,32 +28,30 @@ class Visitor:
         self._looks = looks
 
     def looks_at(self, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
-        """Let axe-core find no fault and nothing stick out, see :meth:`Looks.at`."""
         self._looks.at(self.page, name, rules=rules)
 
     def in_window(self, page: Page) -> Visitor:
-        """Return the same person in another window of the same browser."""
         return Visitor(page, self.site, self._looks)
-
-    # What people do
 
     def open(self, path: str = "/") -> None:
         self.page.goto(f"{self.site.url}{path}")
 
     def field(self, name: str) -> Locator:
-        return self.page.get_by_label(_LABELS[name], exact=True)
+        return self.page.get_by_label(_LABELS.get(name, name.capitalize()), exact=True)
 
     def fill_in(self, **values: str) -> None:
         for name, value in values.items():
             self.field(name).fill(value)
 
     def click(self, name: str) -> None:
-        """Click the button whose name has these words."""
         self.page.get_by_role("button", name=re.compile(name)).click()
 
     def begin(self, **changes: str) -> None:
-        """Fill in the first page and send it: the account in the quickstart, the address in the SPA."""
         self.open()
+        self.send_first_page(**changes)
+
+    def send_first_page(self, **changes: str) -> None:
+        """Fill it in and send it: the account in the quickstart, the address in the SPA."""
         whole = self.site.name == "quickstart"
         self.fill_in(**{"email": ADDRESS, **(ACCOUNT if whole else {}), **changes})
         self.click("Create account" if whole else "Continue")
@@ -85,18 +77,16 @@ class Visitor:
         self.click("Create account")
 
     def gets_account(self, **changes: str) -> None:
-        """Do so, up to the last page."""
         self.finish(**changes)
         self.sees_page("Your account is ready")
 
     def posts(self) -> list[tuple[str, Any]]:
         """Collect the endpoints that the page posts to from now on, with what is sent."""
         posts: list[tuple[str, Any]] = []
-        start = f"{self.site.api.url}/api/v1/accounts/"
 
         def note(sent: Request) -> None:
             if sent.method == "POST":
-                posts.append((sent.url.removeprefix(start), sent.post_data_json))
+                posts.append((sent.url.removeprefix(f"{self.site.api.url}/api/v1/accounts/"), sent.post_data_json))
 
         self.page.on("request", note)
         return posts
@@ -112,12 +102,9 @@ class Visitor:
         raise AssertionError(f"the tabulator does not lead to {wanted}")
 
     def type_in(self, **values: str) -> None:
-        """Fill in fields with the keyboard alone."""
         for name, value in values.items():
             self.tab_to(self.field(name))
             self.page.keyboard.type(value)
-
-    # What people see
 
     def sees_heading(self, text: str) -> None:
         expect(self.page.get_by_role("heading", level=1)).to_have_text(text)

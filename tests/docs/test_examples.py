@@ -33,9 +33,6 @@ def write_program(folder: Path, program: str, replaced: dict[str, str], *, name:
     (folder / name).write_text(program, encoding="utf-8")
 
 
-# README.rst
-
-
 def test_signing_up_and_verifying_as_the_readme_shows_it(tmp_path: Path, smtp: RecordingServer) -> None:
     readme = (ROOT / "README.rst").read_text(encoding="utf-8")
     parts = [
@@ -45,18 +42,16 @@ def test_signing_up_and_verifying_as_the_readme_shows_it(tmp_path: Path, smtp: R
         r"``POST (/\S+/verify-registration/)``",
         r"200: ``(\{.*?\})``",
     ]
-    check, path, body, created, verify, verified = [
-        text for part in parts for match in re.finditer(part, readme, re.DOTALL) for text in match.groups()
-    ]
+    found = [match for part in parts for match in re.finditer(part, readme, re.DOTALL)]
+    check, path, body, created, verify, verified = [text for match in found for text in match.groups()]
     program = "\n\n".join(texts(ROOT / "README.rst", "python"))
     write_program(tmp_path, program, {"MAIL_PORT=8025": f"MAIL_PORT={smtp.port}"})
     outcome = run_python("-m", "flask", *check.split(), folder=tmp_path)
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "0 errors, 0 warnings\n", "")
     with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
-        answer = post(url + path, json.loads(body))
-        assert (answer.status, answer.json) == (201, json.loads(created))
-        answer = post(url + path, json.loads(body))
-        assert (answer.status, answer.json) == (400, json.loads(texts(ROOT / "README.rst", "json")[0]))
+        for status, shown in ((201, created), (400, texts(ROOT / "README.rst", "json")[0])):
+            answer = post(url + path, json.loads(body))
+            assert (answer.status, answer.json) == (status, json.loads(shown))
         answer = post(url + verify, values_of(link_in(smtp.message)))
         assert (answer.status, answer.json) == (200, json.loads(verified))
 
@@ -70,9 +65,6 @@ def test_every_file_and_every_target_of_make_that_the_readme_names_is_there() ->
     assert targets >= {"run", "test"}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert [target for target in targets if not re.search(rf"^{target}\b.*:", makefile, re.MULTILINE)] == []
-
-
-# docs/celery.rst
 
 
 def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
@@ -107,9 +99,6 @@ def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
     assert send_mail.retry_backoff_max < 3600  # Redis's own visibility_timeout
 
 
-# docs/openapi.rst
-
-
 def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Path) -> None:
     program = texts(DOCS / "openapi.rst", "python")
     assert len(program) == 4
@@ -120,15 +109,9 @@ def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Pa
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "", "")
 
 
-# docs/commands.rst
-
-
 def test_each_command_of_the_page_prints_what_the_page_shows(tmp_path: Path, smtp: RecordingServer) -> None:
-    flask = tmp_path / "flask"  # the one of this Python, which imports this package
-    flask.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flask "$@"\n', encoding="utf-8")
-    flask.chmod(0o700)
-    package = Path(flask_rest_registration.__file__).parents[1]
-    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(package)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # with the "flask" of this Python
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(flask_rest_registration.__file__).parents[1])}
     (program,) = texts(DOCS / "commands.rst", "python")
     write_program(tmp_path, program, {"MAIL_PORT=8025": f"MAIL_PORT={smtp.port}", '"localhost"': '"127.0.0.1"'})
     parts = re.split(r"^\$ (.*)\n", "".join(texts(DOCS / "commands.rst", "console")), flags=re.MULTILINE)[1:]

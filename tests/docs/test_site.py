@@ -59,20 +59,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Index:
-    """Sphinx's index of the words of all pages, searched as ``searchtools.js`` does.
-
-    :param index: what Sphinx wrote into ``searchindex.js``.
-    """
+    """Sphinx's index of the words of all pages, ``searchindex.js``, searched as ``searchtools.js`` does."""
 
     index: dict[str, Any]
 
-    @classmethod
-    def of(cls, site: Path) -> Index:
-        script = (site / "searchindex.js").read_text(encoding="utf-8")
-        return cls(json.loads(script.removeprefix("Search.setIndex(").rstrip().removesuffix(")")))
-
     def search(self, query: str) -> list[str]:
-        """Return the names of the pages that a search finds, the best first."""
         english = SearchEnglish({})
         words = [word for word in english.split(query.lower()) if english.word_filter(word)]
         scores: dict[int, float] = {}
@@ -100,7 +91,8 @@ class Index:
 
 
 def test_a_question_is_answered_by_one_of_the_first_three_pages_of_one_search(site: Path) -> None:
-    index = Index.of(site)
+    script = (site / "searchindex.js").read_text(encoding="utf-8")
+    index = Index(json.loads(script.removeprefix("Search.setIndex(").rstrip().removesuffix(")")))
     found = {(query, page): index.search(query)[:3] for page, queries in SEARCHES.items() for query in queries}
     assert {query: pages for (query, page), pages in found.items() if page not in pages} == {}
     assert index.search("xylophone") == []
@@ -115,9 +107,8 @@ def test_the_page_of_questions_leads_to_every_page_that_answers_one() -> None:
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     for page in site.glob("*.html"):
         html = page.read_text(encoding="utf-8")
-        loaded = re.findall(r"<(?:script|img|iframe)[^>]+src=\"(https?:[^\"]+)\"", html)
-        loaded += re.findall(r"<link[^>]+rel=\"stylesheet\"[^>]+href=\"(https?:[^\"]+)\"", html)
-        assert loaded == [], page.name
+        sources = r"<(?:(?:script|img|iframe)[^>]+src|link[^>]+rel=\"stylesheet\"[^>]+href)=\"(https?:[^\"]+)\""
+        assert re.findall(sources, html) == [], page.name
 
 
 def test_the_diagrams_stand_in_their_pages_and_take_their_colours_from_the_theme(site: Path) -> None:

@@ -45,17 +45,13 @@ def with_notes(db: SQLAlchemy) -> type[Any]:
     return user
 
 
-# The requests
-
-
 @dataclass(frozen=True)
 class Action:
     """A request to an app in which Bob has signed up, or has asked for a mail, an hour ago.
 
     :param kind: the first word of the statement that decides.
     :param body: what is sent, of an app and the values of Bob's link.
-    :param success: the status when it works.
-    :param repeated: the status when it is repeated after that.
+    :param success: the status when it works; ``repeated``, when it is repeated after that.
     :param signals: how many it sends.
     :param tries: how often it tries the statement when there are conflicts.
     """
@@ -74,22 +70,17 @@ class Action:
         return {"REGISTER_EMAIL_FIRST" if self.is_email_first else "REGISTER_VERIFICATION_RESEND_ENABLED": True}
 
 
-def bobs_address(built: Built, link: Mapping[str, str]) -> dict[str, object]:
-    return {"email": BOB}
-
-
-def bobs_account(built: Built, link: Mapping[str, str]) -> dict[str, object]:
+def bob(built: Built, link: Mapping[str, str]) -> dict[str, object]:
     return {**built.body(email=BOB, username="bob"), **link}
 
 
 ACTIONS = {
     "register": Action("INSERT", REGISTER, lambda built, link: built.body(), 201, 400, 1),
     "verify": Action("UPDATE", VERIFY, lambda built, link: link, 200, 200, 1),
-    "resend": Action("INSERT", RESEND, bobs_address, 202, 202, 0, tries=9),
-    "e-mail first": Action("UPDATE", REGISTER, bobs_address, 202, 202, 0, is_email_first=True, tries=9),
-    "e-mail first, then the account": Action("UPDATE", VERIFY, bobs_account, 201, 400, 2, is_email_first=True, tries=9),
+    "resend": Action("INSERT", RESEND, lambda *_: {"email": BOB}, 202, 202, 0, tries=9),
+    "e-mail first": Action("UPDATE", REGISTER, lambda *_: {"email": BOB}, 202, 202, 0, is_email_first=True, tries=9),
+    "e-mail first, then the account": Action("UPDATE", VERIFY, bob, 201, 400, 2, is_email_first=True, tries=9),
 }
-SERVERS = {"PostgreSQL": "postgresql", "MariaDB": "mariadb"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,6 @@ class World:
         return self.built.post(self.action.path, dict(self.action.body(self.built, self.link)))
 
     def stored(self) -> object:
-        """Read all accounts and all pending registrations."""
         return self.built.rows(), self.built.pending_rows()
 
     @property
@@ -115,7 +105,6 @@ class World:
         return bool(self.outside.dialect.name == "postgresql")
 
     def ask(self, sql: str, **parameters: object) -> Any:
-        """Run a statement on a connection of its own and return its one value."""
         with self.outside.connect() as connection:
             return connection.scalar(text(sql), parameters)
 
@@ -125,7 +114,6 @@ Make = Callable[..., World]
 
 @pytest.fixture
 def make(build: Builder, smtp: RecordingServer, clock: Clock) -> Iterator[Make]:
-    """Build an app for an action, on a server or a file."""
     with ExitStack() as stack:
 
         def make_world(server: str | None, name: str, **options: Any) -> World:
@@ -147,25 +135,19 @@ def make(build: Builder, smtp: RecordingServer, clock: Clock) -> Iterator[Make]:
         yield make_world
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest) -> str:
-    return SERVERS[request.param]
+    return str(request.param)
 
 
 @pytest.fixture(params=ACTIONS)
 def name(request: pytest.FixtureRequest) -> str:
-    chosen: str = request.param
-    return chosen
+    return str(request.param)
 
 
 @pytest.fixture
 def world(make: Make, server: str, name: str) -> World:
     return make(server, name)
-
-
-# The faults: each lasts as long as its block
-
-Fault = AbstractContextManager[object]
 
 
 @contextmanager
@@ -211,19 +193,6 @@ def kill(world: World, connection: Connection) -> None:
     until(lambda: world.ask("SELECT count(*) FROM information_schema.processlist WHERE id = :id", id=number) == 0)
 
 
-def killed_before_commit(world: World) -> Fault:
-    return before_commit(world, lambda connection: kill(world, connection))
-
-
-def cut_before_commit(world: World) -> Fault:
-    return before_commit(world, lambda connection: world.proxy.cut())
-
-
-def read_only(world: World) -> Fault:
-    """What a replica is, to which a name leads after a failure of the primary."""
-    return in_each_transaction(world, "SET TRANSACTION READ ONLY")
-
-
 def hold_the_row(world: World, connection: Connection) -> None:
     """Let another transaction have what the request needs: the address of a new row, or Bob's row."""
     built, action = world.built, world.action
@@ -260,14 +229,11 @@ class Deadlocks:
     def __init__(self, world: World, times: int | None = None) -> None:
         self._world = world
         self._left = world.action.tries if times is None else times
+        self._note = world.built.User.Note.__table__
         self._others: list[Thread] = []
         self.tries = 0
         with world.outside.begin() as connection:
             connection.execute(insert(self._note), [{"id": number, "text": "old"} for number in range(1, 100)])
-
-    @property
-    def _note(self) -> Any:
-        return self._world.built.User.Note.__table__
 
     @contextmanager
     def happening(self) -> Iterator[None]:
@@ -320,11 +286,15 @@ class Deadlocks:
 
 
 #: What goes wrong, and by which SQLSTATE or number the servers say so, as far as they do.
-FAULTS: dict[str, tuple[Callable[[World], Fault], tuple[str, ...]]] = {
+FAULTS: dict[str, tuple[Callable[[World], AbstractContextManager[object]], tuple[str, ...]]] = {
     "server gone": (server_gone, ()),
-    "connection killed before the COMMIT": (killed_before_commit, ("57P01", "2013", "2006", "1927")),
-    "connection cut before the COMMIT": (cut_before_commit, ()),
-    "read-only": (read_only, ("25006", "1792")),
+    "connection killed before the COMMIT": (
+        lambda world: before_commit(world, lambda connection: kill(world, connection)),
+        ("57P01", "2013", "2006", "1927"),
+    ),
+    "connection cut before the COMMIT": (lambda world: before_commit(world, lambda _: world.proxy.cut()), ()),
+    # as a replica is, to which a name leads after a failure of the primary
+    "read-only": (lambda world: in_each_transaction(world, "SET TRANSACTION READ ONLY"), ("25006", "1792")),
     "lock time-out": (lock_timeout, ("55P03", "1205")),
     "deadlocks": (lambda world: Deadlocks(world).happening(), ("40P01", "1213")),
 }
@@ -373,9 +343,6 @@ def test_a_deadlock_is_tried_again_in_a_new_transaction(world: World) -> None:
     assert world.ask("SELECT text FROM note WHERE id = 1") == "audited"
 
 
-# Connections that are lost
-
-
 @pytest.mark.parametrize("asks_first", [False, True], ids=["", "pool_pre_ping"])
 def test_after_a_restart_one_request_is_503_or_none_where_the_pool_asks_first(
     make: Make, server: str, name: str, asks_first: bool
@@ -391,14 +358,13 @@ def test_after_a_restart_one_request_is_503_or_none_where_the_pool_asks_first(
 
 
 def kill_own(world: World) -> None:
-    """Kill the connection that the running request uses."""
     world.built.db.session.execute(select(world.built.User)).all()
     kill(world, world.built.db.session.connection())
 
 
 @pytest.mark.parametrize("name", ["register", "resend", "e-mail first"])
 @pytest.mark.parametrize("error", [LookupError("own"), OSError("own"), None], ids=repr)
-def test_a_connection_that_dies_together_with_the_mail_is_503_and_the_next_request_works(
+def test_a_connection_that_dies_with_the_mail_is_503_and_the_next_request_works(
     make: Make, server: str, name: str, error: Exception | None, smtp: RecordingServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no connection left on which a ROLLBACK could be sent; a pending row is put back on another one."""
@@ -436,7 +402,7 @@ def test_a_field_that_is_refused_on_a_connection_that_dies_is_refused_all_the_sa
         refused(world.built.verify({}), 400, "invalid")
 
 
-def test_a_commit_whose_answer_is_lost_may_have_happened_and_the_link_in_the_mail_works(
+def test_a_commit_whose_answer_is_lost_is_503_and_the_link_in_the_mail_works(
     world: World, name: str, clock: Clock
 ) -> None:
     """Nobody can know it: the answer is 503, and a repetition gets what a repetition gets."""
@@ -454,9 +420,6 @@ def test_a_commit_whose_answer_is_lost_may_have_happened_and_the_link_in_the_mai
         assert (world.send().status_code, len(messages)) == (202, 1)
 
 
-# SQLite
-
-
 def sign_ups_until_503(world: World) -> tuple[list[str], str]:
     """Sign up until the disk is full: some have room in a page that is there already; return who was, and was not."""
     stored = [BOB]
@@ -469,10 +432,6 @@ def sign_ups_until_503(world: World) -> tuple[list[str], str]:
             return stored, address
         stored.append(address)
     raise AssertionError("the disk is never full")
-
-
-def mails(world: World) -> list[str]:
-    return [message["To"] for message in world.smtp.messages]
 
 
 def test_on_a_full_disk_each_201_has_its_row_and_its_mail_and_a_503_has_neither(
@@ -488,7 +447,7 @@ def test_on_a_full_disk_each_201_has_its_row_and_its_mail_and_a_503_has_neither(
 
     with built.app.app_context(), listening(built.engine, "checkout", grant):
         stored, address = sign_ups_until_503(world)
-        assert mails(world) == stored[1:]
+        assert [message["To"] for message in world.smtp.messages] == stored[1:]
         assert lacking(logged_reason(caplog), "sqlite3.OperationalError") == []
         limit[0] = 2**30
         assert built.register(email=address, username="with room").status_code == 201
@@ -505,7 +464,7 @@ def test_a_file_that_cannot_grow_is_503_at_the_commit_and_the_sent_link_is_dead(
             stored, address = sign_ups_until_503(world)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
-        assert mails(world) == [*stored[1:], address]
+        assert [message["To"] for message in world.smtp.messages] == [*stored[1:], address]
         refused(world.built.verify(link_in(world.smtp.messages[-1])), 400, "signature-invalid")
         assert world.built.register(email=address, username="with room").status_code == 201
 

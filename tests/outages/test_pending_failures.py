@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
 from tests.outages import test_failures as faults
+from tests.outages.test_failures import EMAIL_NOT_SENT, INVALID, UNAVAILABLE, told
 from tests.support.apps import CHECK_LINK, OMITTED, VERIFY, Builder
 from tests.support.clock import Clock
 from tests.support.interference import refusing
@@ -18,7 +18,6 @@ from tests.support.mail_servers import RecordingServer
 from tests.support.pending import ANN, CODES, WITH_RESEND, add_account, ask, link_to, post_address
 
 HOUR, WEEK = 3600, 7 * 24 * 3600
-INVALID, UNAVAILABLE, EMAIL_NOT_SENT = faults.INVALID, faults.UNAVAILABLE, faults.EMAIL_NOT_SENT
 Answer = tuple[int, "str | None"]
 
 
@@ -26,14 +25,6 @@ def database_busy(*starts: str) -> faults.Fault:
     """Make every statement that begins so a conflict with another transaction."""
     return lambda built, smtp: refusing(built, *starts)
 
-
-def told(answer: TestResponse) -> tuple[object, ...]:
-    """Return the status of an answer, and where it has them its code and the fields with an error."""
-    body = answer.get_json(silent=True) or {}
-    return answer.status_code, body.get("code"), *body.get("errors", ())
-
-
-# POST register/, and resend-verification/
 
 #: What goes wrong for as long as it lasts; the answer; whether the row is noted, unchanged or put back.
 ASKED: dict[str, tuple[faults.Fault, Answer, str]] = {
@@ -47,13 +38,12 @@ ASKED: dict[str, tuple[faults.Fault, Answer, str]] = {
     "mail, sender refused for now": (partial(faults.reply, to="mail", text="451 later"), EMAIL_NOT_SENT, "put back"),
     "mail, connection refused": (faults.connection_refused, EMAIL_NOT_SENT, "put back"),
     "mail, text refused": (partial(faults.reply, to="text", text="554 spam"), EMAIL_NOT_SENT, "put back"),
-    "mail, text refused for now": (partial(faults.reply, to="text", text="452 disk full"), EMAIL_NOT_SENT, "put back"),
     "mail, silent server": (faults.silent_server, EMAIL_NOT_SENT, "put back"),
 }
 
 #: The address is free or taken, with e-mail first; with resend, its account waits. One silent server is enough.
 ASKING = [
-    pytest.param(name, address, is_first, id=f"{name}, {address}, {'new' if is_first else 'old'} row")
+    pytest.param((name, address, is_first), id=f"{name}, {address}, {'new' if is_first else 'old'} row")
     for name in ASKED
     for address in ("free", "taken", "waiting")
     for is_first in (True, False)
@@ -61,21 +51,14 @@ ASKING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "address", "is_first"), ASKING)
+@pytest.mark.parametrize("case", ASKING)
 def test_what_has_happened_at_each_answer_to_who_asks_for_a_mail(
-    build: Builder,
-    smtp: RecordingServer,
-    clock: Clock,
-    signals: list[Any],
-    activations: list[Any],
-    name: str,
-    address: str,
-    is_first: bool,
+    build: Builder, smtp: RecordingServer, clock: Clock, signals: list[Any], activations: list[Any], case: Any
 ) -> None:
+    name, address, is_first = case
     fault, expected, becomes = ASKED[name]
     registration = {**(WITH_RESEND if address == "waiting" else CODES)}
-    if name == "mail, silent server":
-        registration["VERIFICATION_EMAIL_TIMEOUT"] = 1
+    registration |= faults.IMPATIENT if name == "mail, silent server" else {}
     built = build(pending=True, registration=registration, config=faults.PRODUCTION)
     if address != "free":
         add_account(built)
@@ -107,9 +90,6 @@ def test_what_has_happened_at_each_answer_to_who_asks_for_a_mail(
     assert ("signature=" in smtp.message.as_string()) is (address != "taken")
     assert built.pending_row()["mails"] == mails + 1
     assert (built.rows(), signals, activations) == (accounts, [], [])
-
-
-# POST verify-registration/
 
 
 @dataclass(frozen=True)
@@ -145,8 +125,6 @@ COMPLETED: dict[str, Completed] = {
     "COMMIT, the application's own fault": Completed(faults.commit_raises, (500, None)),
     "receiver": Completed(faults.receiver_raises, **MADE),
     "log-in raises": Completed(faults.nothing, log_in="raises", **MADE),
-    "log-in refuses": Completed(faults.nothing, log_in="refuses", **MADE),
-    "log-in aborts": Completed(faults.nothing, log_in="aborts", **MADE),
     "log-in answers nonsense": Completed(faults.nothing, log_in="answers nonsense", **MADE),
 }
 
@@ -154,13 +132,7 @@ COMPLETED: dict[str, Completed] = {
 @pytest.mark.parametrize("by_code", [False, True], ids=["link", "code"])
 @pytest.mark.parametrize("name", COMPLETED)
 def test_what_has_happened_at_each_answer_of_verify_with_e_mail_first(
-    build: Builder,
-    smtp: RecordingServer,
-    clock: Clock,
-    signals: list[Any],
-    activations: list[Any],
-    name: str,
-    by_code: bool,
+    build: Builder, smtp: RecordingServer, clock: Clock, signals: Any, activations: Any, name: str, by_code: bool
 ) -> None:
     case = COMPLETED[name]
     login = {"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": faults.log_in_that(case.log_in)}

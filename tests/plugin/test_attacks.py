@@ -50,7 +50,6 @@ def test_of_the_application(app):
     assert test_attacks.changeable(app) == app.before
 """
 
-
 PACKAGE = [module for name, module in sys.modules.items() if name.startswith("flask_rest_registration")]
 
 
@@ -70,7 +69,6 @@ class Outcome:
     texts: dict[str, str]
 
     def about(self, app: str) -> Outcome:
-        """Return what it gave about one of several applications."""
         ids = [each for each in self.texts if re.search(rf"[\[-]{re.escape(app)}[\]-]", each)]
         results = {each: self.results[each] for each in ids if each in self.results}
         return Outcome(self.exit_code, results, {each: self.texts[each] for each in ids})
@@ -103,7 +101,6 @@ class Inside:
             path.write_text(content)
 
     def attack(self, call: str, *arguments: str, options: str = "", more: str = "") -> Outcome:
-        """Attack the app that a call makes."""
         self.write(conftest=CONFTEST.format(call=call, options=options) + more, test_own=OWN_TESTS)
         return self.run(*arguments)
 
@@ -124,8 +121,6 @@ def inside(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inside
     pytester.makeini("[pytest]\n")  # else the configuration of whatever folder the temporary one lies in counts
     return Inside(pytester)
 
-
-# Bad applications
 
 CHOOSE = """
 def pytest_collection_modifyitems(items):
@@ -153,8 +148,6 @@ def test_every_attack_finds_the_mistake_of_a_bad_application() -> None:
     attacks = {name for module in MODULES for name in vars(module) if name.startswith("test_")}
     assert set().union(*(bad.attacks for bad in BAD_APPS.values())) == attacks
 
-
-# Good applications
 
 #: What is skipped of some, all other attacks having an aim.
 OF_SENDERS = "test_a_sender_that_fails_leaves_no_account"
@@ -227,8 +220,6 @@ def test_attacks_at_once_are_left_out_where_the_database_is_one_connection(
     assert outcome.messages.count("use a file") == left_out
 
 
-# Where no sign-up is possible
-
 MORE = """
 import flask
 from uuid import uuid4
@@ -281,9 +272,6 @@ def test_the_application_says_what_a_good_body_is(inside: Inside) -> None:
     assert outcome.counts == (6, 0, 0), outcome.messages
 
 
-# Good and hostile bodies
-
-
 def test_a_good_body_meets_every_check_of_the_serializer() -> None:
     built = make_app(registration={"REGISTER_SERIALIZER_CLASS": Rich})
     schema = built.registration.register_schema(built.app)
@@ -312,8 +300,6 @@ def test_a_hostile_body_is_what_its_name_says() -> None:
         assert all(body[other] in {"ann", "ann@example.com"} for body in bodies)
 
 
-# Where the attacks stand
-
 APP = CONFTEST.format(call="make_app()", options="")
 ONE = "used_again"
 
@@ -322,7 +308,6 @@ ONE = "used_again"
     ("conftest", "arguments", "stands_in"),
     [
         ("conftest", ".", ""),
-        ("conftest", "shop", "shop/"),
         ("conftest", "shop blog", "shop/"),
         ("shop__conftest", ".", "shop/"),
         ("shop__conftest", "shop/unit", "shop/unit/"),
@@ -348,9 +333,7 @@ def test_the_fixture_may_come_from_a_plugin(inside: Inside, plugin: str) -> None
 
 def test_the_fixture_may_have_another_name_and_parameters(inside: Inside) -> None:
     inside.pytester.makeini("[pytest]\nregistration_app_fixture = shop\npython_functions = check_*\n")
-    inside.write(
-        conftest=APP.replace("@pytest.fixture", "@pytest.fixture(params=[1, 2])").replace("def app(", "def shop(")
-    )
+    inside.write(conftest=APP.replace("fixture\n", "fixture(params=[1, 2])\n").replace("def app(", "def shop("))
     assert inside.run("-k", ONE).counts == (2, 0, 0)
 
 
@@ -374,30 +357,10 @@ def test_a_folder_that_cannot_be_collected_is_reported_as_ever(inside: Inside) -
 def test_the_attacks_run_in_several_processes(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     inside.write(conftest=APP, test_own_tests=OWN_TESTS)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "xdist",
-            "-p",
-            PLUGIN,
-            "-n",
-            "2",
-            "-k",
-            "used_again or has_changed or own_tests",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=inside.pytester.path,
-    )
+    command = [sys.executable, *f"-m pytest -p xdist -p {PLUGIN} -n 2 -k".split(), f"{ONE} or has_changed or own_tests"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=inside.pytester.path)
     assert done.returncode == 0, done.stdout
     assert " 3 passed" in done.stdout
-
-
-# Docs
 
 
 SHOP = """
@@ -417,7 +380,6 @@ def create_app(config):
 def test_the_page_of_the_docs_shows_a_conftest_that_works(inside: Inside) -> None:
     python = [block for block in blocks(DOCS / "testing.rst") if block.language == "python"]
     assert [block.caption for block in python] == ["shop.py", "conftest.py", None, "test_sign_up.py"]
-    inside.write(conftest=f"{python[1].text}\n{python[2].text}")
-    inside.write(shop=SHOP)
+    inside.write(conftest=f"{python[1].text}\n{python[2].text}", shop=SHOP)
     outcome = inside.run("-k", "good_sign_up or " + ONE)
     assert outcome.counts == (2, 0, 0), outcome.messages

@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
-from flask_sqlalchemy import SQLAlchemy
 from marshmallow import EXCLUDE, fields, post_load, pre_load
 from marshmallow_sqlalchemy import SQLAlchemyAutoSchema
-from sqlalchemy import String, event, insert, select
-from sqlalchemy.orm import mapped_column, object_session
+from sqlalchemy import insert, select
+from sqlalchemy.orm import object_session
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import RegisterSigner, user_registered
+from tests.outages.test_broken_databases import with_notes
 from tests.support import models
 from tests.support.answers import refused
 from tests.support.apps import REGISTER, VERIFY, Builder, Built, fast_hasher
@@ -41,8 +40,7 @@ T = TypeVar("T")
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+    return str(request.param)
 
 
 @pytest.fixture
@@ -77,20 +75,9 @@ def read_first(built: Built) -> None:
         built.db.session.execute(select(built.User.id)).all()
 
 
-def with_notes(db: SQLAlchemy) -> type[Any]:
-    """The usual model, and a table of the application's own."""
-    user = models.typed(db)
-    columns = {"id": mapped_column(db.Integer, primary_key=True), "text": mapped_column(String(80))}
-    user.Note = type("Note", (db.Model,), columns)
-    return user
-
-
 def notes(built: Built) -> list[str]:
     with built.app.app_context():
         return list(built.db.session.scalars(select(built.User.Note.text).order_by(built.User.Note.id)))
-
-
-# One link, many requests
 
 
 @pytest.mark.parametrize("has_read", [False, True], ids=["", "the application has read"])
@@ -107,32 +94,25 @@ def test_of_16_threads_with_one_link_exactly_one_activates_and_all_get_200(
     assert all(row["email_verified_at"] for row in built.rows())
 
 
-def what_is_seen(answer: TestResponse) -> tuple[int, Any, Any]:
-    return answer.status_code, answer.get_json().get("token"), answer.get_json().get("code")
+LOGGING_IN = {"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": lambda *_: {"token": "x"}}
 
 
 @pytest.mark.parametrize(
-    ("settings", "seen", "others"),
+    ("settings", "winner", "others"),
     [
-        (
-            {"REGISTER_VERIFICATION_AUTO_LOGIN": True, "LOGIN_HANDLER": lambda request, user: {"token": user.email}},
-            (200, "ann@example.com", None),
-            (200, None, None),
-        ),
-        ({"REGISTER_VERIFICATION_ONE_TIME_USE": True}, (200, None, None), (400, None, "signature-invalid")),
+        (LOGGING_IN, (200, "token", "x"), (200, "token", None)),
+        ({"REGISTER_VERIFICATION_ONE_TIME_USE": True}, (200, "code", None), (400, "code", "signature-invalid")),
     ],
     ids=["log-in", "one-time use"],
 )
 def test_of_16_threads_with_one_link_exactly_one_logs_in_or_uses_a_link_for_one_use(
-    build: Builder, settings: dict[str, object], seen: object, others: object
+    build: Builder, settings: dict[str, object], winner: tuple[int, str, object], others: object
 ) -> None:
-    built = build_variant(build, registration=settings)
+    built, key = build_variant(build, registration=settings), winner[1]
     link = link_of_new_account(built)
-    results = race(16, lambda _: what_is_seen(built.verify(link)))
-    assert Counter(results) == {seen: 1, others: 15}
-
-
-# Sign-ups
+    answers = race(16, lambda _: built.verify(link))
+    seen = Counter((answer.status_code, key, answer.get_json().get(key)) for answer in answers)
+    assert seen == {winner: 1, others: 15}
 
 
 @pytest.mark.parametrize("same", ["username", "email"])
@@ -193,9 +173,6 @@ def test_sign_ups_at_once_get_what_they_get_one_by_one_where_the_app_has_read(
     assert more_mails == 0 or (more_mails > 0 and VARIANTS[variant].may_refuse_the_commit)
 
 
-# Between two statements
-
-
 @pytest.mark.parametrize(
     ("change", "code", "verified", "count"),
     [
@@ -217,14 +194,12 @@ def test_what_changes_between_the_select_and_the_update_decides(
     assert len(activations) == count
 
 
-@contextmanager
-def emptied_before_the_select(built: Built) -> Iterator[None]:
-    with built.outside() as outside, acting_before(built, ("SELECT", lambda: outside.execute("DELETE FROM user"))):
-        yield
+def emptied_before_the_select(built: Built) -> AbstractContextManager[None]:
+    return acting_before(built, ("SELECT", lambda: built.execute_outside("DELETE FROM user")))
 
 
 @pytest.mark.parametrize("verification", [True, False])
-def test_what_was_in_the_way_of_an_insert_and_has_vanished_since_is_in_the_way_no_more(
+def test_an_insert_whose_conflicting_row_was_deleted_meanwhile_is_tried_again(
     build: Builder, smtp: RecordingServer, verification: bool
 ) -> None:
     built = build(registration={"REGISTER_VERIFICATION_ENABLED": verification})
@@ -247,56 +222,47 @@ def test_an_insert_that_is_refused_for_nothing_in_its_way_is_tried_again_once(
     assert (built.rows(), smtp.messages, caplog.text.count("refused by the database")) == ([], [], 1)
 
 
-# What the application writes in the transaction of the request
+def add(session: Any, note: Any) -> None:
+    session.add(note(text="new"))
 
 
-def add(built: Built) -> None:
-    built.db.session.add(built.User.Note(text="new"))
+def flush(session: Any, note: Any) -> None:
+    add(session, note)
+    session.flush()
 
 
-def flush(built: Built) -> None:
-    add(built)
-    built.db.session.flush()
+def insert_with_core(session: Any, note: Any) -> None:
+    session.execute(insert(note).values(text="new"))
 
 
-def insert_with_core(built: Built) -> None:
-    built.db.session.execute(insert(built.User.Note).values(text="new"))
+def read_and_insert(session: Any, note: Any) -> None:
+    session.execute(select(note.id)).all()
+    insert_with_core(session, note)
 
 
-def read_and_insert(built: Built) -> None:
-    built.db.session.execute(select(built.User.Note.id)).all()
-    insert_with_core(built)
+def change(session: Any, note: Any) -> None:
+    session.scalars(select(note)).one().text = "changed"
 
 
-def change(built: Built) -> None:
-    built.db.session.scalars(select(built.User.Note)).one().text = "changed"
+def delete(session: Any, note: Any) -> None:
+    session.delete(session.scalars(select(note)).one())
 
 
-def delete(built: Built) -> None:
-    built.db.session.delete(built.db.session.scalars(select(built.User.Note)).one())
-
-
-@dataclass(frozen=True)
-class Writing:
-    """An app that writes in each request, and its notes when that is committed."""
-
-    built: Built
-    after: list[str]
+Writing = tuple[Built, list[str]]
 
 
 @pytest.fixture(params=[add, flush, insert_with_core, read_and_insert, change, delete], ids=lambda act: act.__name__)
 def writing(request: pytest.FixtureRequest, build: Builder) -> Writing:
+    """Build an app that writes in each request; return it, and its notes when that is committed."""
     built, act = build_variant(build, model=with_notes), request.param
     built.execute_outside("INSERT INTO note (text) VALUES ('old')")
-    built.app.before_request(partial(act, built))
-    return Writing(built, {change: ["changed"], delete: []}.get(act, ["old", "new"]))
+    built.app.before_request(partial(act, built.db.session, built.User.Note))
+    return built, {change: ["changed"], delete: []}.get(act, ["old", "new"])
 
 
 @pytest.mark.parametrize("case", ["sign-up", "first request", "verification"])
-def test_a_conflict_after_the_app_has_written_is_503_at_once_and_loses_nothing_silently(
-    writing: Writing, case: str
-) -> None:
-    built = writing.built
+def test_a_conflict_after_the_app_has_written_is_503_and_loses_nothing_silently(writing: Writing, case: str) -> None:
+    built, after = writing
     body: Mapping[str, object] = built.body()
     if case != "first request":
         link = link_of_new_account(built, "eve")
@@ -307,18 +273,16 @@ def test_a_conflict_after_the_app_has_written_is_503_at_once_and_loses_nothing_s
         refused(built.post(path, body), 503, "database-unavailable")
     assert (len(sent), notes(built), built.rows()) == (1, ["old"], before)
     assert built.post(path, body).status_code in {200, 201}
-    assert notes(built) == writing.after
+    assert notes(built) == after
 
 
 @pytest.mark.parametrize("has_read", [False, True], ids=["", "the application has read"])
-def test_a_conflict_about_what_the_app_left_pending_is_503_and_loses_nothing_silently(
-    build: Builder, has_read: bool
-) -> None:
+def test_a_conflict_about_what_the_app_left_pending_is_503_and_loses_nothing(build: Builder, has_read: bool) -> None:
     built = build_variant(build, model=with_notes)
     link = link_of_new_account(built)
     if has_read:
         read_first(built)
-    built.app.before_request(partial(add, built))
+    built.app.before_request(partial(add, built.db.session, built.User.Note))
     with refusing(built, "INSERT INTO note", times=1):
         refused(built.verify(link), 503, "database-unavailable")
     assert notes(built) == []
@@ -327,42 +291,22 @@ def test_a_conflict_about_what_the_app_left_pending_is_503_and_loses_nothing_sil
 
 
 def test_a_conflict_of_the_update_loses_nothing_of_the_app_and_is_tried_again(writing: Writing) -> None:
-    link = link_of_new_account(writing.built)
-    with refusing(writing.built, "UPDATE user", times=1) as sent:
-        assert writing.built.verify(link).status_code == 200
-    assert (len(sent), notes(writing.built)) == (2, writing.after)
+    built, after = writing
+    link = link_of_new_account(built)
+    with refusing(built, "UPDATE user", times=1) as sent:
+        assert built.verify(link).status_code == 200
+    assert (len(sent), notes(built)) == (2, after)
 
 
-def test_an_insert_in_whose_transaction_the_application_has_written_is_not_tried_again(build: Builder) -> None:
+def test_an_insert_in_whose_transaction_the_app_has_written_is_not_tried_again(build: Builder) -> None:
     built = build(model=with_notes)
     link_of_new_account(built)
-    built.app.before_request(partial(add, built))
+    built.app.before_request(partial(add, built.db.session, built.User.Note))
     with recorded(built.engine) as statements, emptied_before_the_select(built):
         assert built.register().status_code == 400
     assert [sql for sql in statements.sql if sql.startswith(f"INSERT INTO {USERS}")] != []
     assert statements.queries == ["INSERT", "INSERT", "SELECT"]
     assert (built.rows(), notes(built)) == ([], [])
-
-
-# Conflicts with somebody else's transaction
-
-
-@contextmanager
-def writes_locked(built: Built, kind: str, *, tries: int) -> Iterator[None]:
-    """Lock the table until this many statements of a kind were refused."""
-    seen: list[str] = []
-    with built.outside() as outside:
-        outside.lock()
-
-        def count(conn: object, cursor: object, sql: str, *_: object) -> None:
-            if sql.startswith(kind):
-                seen.append(sql)
-                if len(seen) == tries + 1:
-                    outside.unlock()
-
-        event.listen(built.engine, "before_cursor_execute", count)
-        yield
-        event.remove(built.engine, "before_cursor_execute", count)
 
 
 @pytest.mark.parametrize("variant", WITH_TRANSACTIONS_OF_THEIR_OWN)
@@ -376,37 +320,27 @@ def test_a_conflict_is_tried_again_in_a_new_transaction_up_to_three_times(
     ]
     for kind, request, success in requests:
         before = built.rows()
-        with recorded(built.engine) as statements, writes_locked(built, kind, tries=4):
+        with recorded(built.engine) as statements, built.outside() as outside:
+            outside.lock()
             refused(request(), 503, "database-unavailable")
         assert (statements.count(kind), built.rows(), len(smtp.messages)) == (4, before, len(before))
-        with recorded(built.engine) as statements, writes_locked(built, kind, tries=3):
-            assert request().status_code == success
+        with recorded(built.engine) as statements, built.outside() as outside:
+            outside.lock()
+            with acting_before(built, *[(kind, int)] * 3, (kind, outside.unlock)):
+                assert request().status_code == success
         assert (statements.count(kind), statements.count("ROLLBACK") >= 3) == (4, True)
     assert built.row()["email_verified_at"] is not None
 
 
-# One schema class, many threads
-
 SHARED_DB = models.typed_db()
 SHARED_USER = models.typed(SHARED_DB)
-
-
-@models.on_base(lambda: SHARED_DB)
-def shared_user(db: SQLAlchemy) -> type[Any]:
-    """A model that a schema can name when the module is imported."""
-    return SHARED_USER
-
-
-class HashedPassword(fields.String):
-    def _deserialize(self, *args: Any, **kwargs: Any) -> str:
-        return fast_hasher(super()._deserialize(*args, **kwargs))
 
 
 class ForgetfulSchema(SQLAlchemyAutoSchema):  # type: ignore[type-arg]  # not generic in older versions
     """Keeps a request's data on itself between two steps, as schemas of applications do, and makes the account."""
 
     both_are_here = Barrier(2)
-    password = HashedPassword(attribute="password_hash", required=True, load_only=True)
+    password = fields.Function(deserialize=fast_hasher, attribute="password_hash", required=True)
 
     class Meta:
         model = SHARED_USER
@@ -427,7 +361,8 @@ class ForgetfulSchema(SQLAlchemyAutoSchema):  # type: ignore[type-arg]  # not ge
 
 
 def test_two_threads_through_one_schema_class_have_data_and_sessions_of_their_own(build: Builder) -> None:
-    built = build_variant(build, model=shared_user, registration={"REGISTER_SERIALIZER_CLASS": ForgetfulSchema})
+    model = models.on_base(lambda: SHARED_DB)(lambda db: SHARED_USER)
+    built = build_variant(build, model=model, registration={"REGISTER_SERIALIZER_CLASS": ForgetfulSchema})
     own: list[bool] = []
 
     def receive(sender: object, user: Any, **_: object) -> None:

@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
-from flask_rest_registration import RegisterSigner
+from tests.races.test_account_races import link_of_new_account
 from tests.support.apps import REGISTER, VERIFY, Builder
+from tests.support.links import values_of
 from tests.support.processes import Answer, processes
 from tests.support.variants import VARIANTS, build_variant
 
@@ -24,11 +25,7 @@ def test_of_sixteen_processes_with_one_link_exactly_one_activates_and_all_get_20
     built = build_variant(build, variant)
     with processes(PROCESSES, built, variant) as racing:
         for number in range(ROUNDS):
-            with built.app.app_context():
-                user = built.User(email=f"{number}@example.com", username=f"{number}", password_hash="x")
-                built.db.session.add(user)
-                built.db.session.commit()
-                link = RegisterSigner.for_user(user).get_signed_data()
+            link = values_of(link_of_new_account(built, f"user{number}"))
             answers = racing.post(VERIFY, *[link] * PROCESSES)
             assert Counter(answers) == {Answer(200, (), 1): 1, Answer(200, (), 0): PROCESSES - 1}, f"round {number}"
     assert [row["email_verified_at"] is not None for row in built.rows()] == [True] * ROUNDS
@@ -41,12 +38,10 @@ def test_of_sixteen_processes_with_one_name_exactly_one_gets_201_and_its_row(bui
     if VARIANTS[variant].may_refuse_the_commit:  # a mail is out by then, so that nothing is tried again
         allowed.add(Answer(503, (), 0))
     with processes(PROCESSES, built, variant) as racing:
-        for number in range(ROUNDS):
-            name = f"user{number}"
+        for name in map(str, range(ROUNDS)):
             bodies = [built.body(username=name, email=f"{name}x{each}@example.com") for each in range(PROCESSES)]
-            answers = racing.post(REGISTER, *bodies)
-            counted = Counter(answers)
-            assert counted.pop(Answer(201, (), 1)) == 1, f"round {number}"
-            assert counted.keys() <= allowed, f"round {number}"
+            counted = Counter(racing.post(REGISTER, *bodies))
+            assert counted.pop(Answer(201, (), 1)) == 1, name
+            assert counted.keys() <= allowed, name
             assert [row["username"] for row in built.rows()].count(name) == 1
     assert len(built.rows()) == ROUNDS

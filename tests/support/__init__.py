@@ -11,6 +11,6 @@ Apps: ``apps`` (what ``build`` gives, and the endpoints), ``models``, ``pending`
 Answers and mails: ``answers`` (the one shape of refusals), ``links``, ``messages``, ``statements``
 Time and order: ``clock``, ``concurrency`` (threads), ``processes``, ``interference``
 Databases: ``databases``, ``variants`` (isolation, collations), ``database_servers``, ``database_proxy``
-Servers: ``mail_servers``, ``hibp_server``, ``services`` (Redis), ``celery_app``, ``gunicorn`` with ``served_app``
+Servers: ``mail_servers``, ``hibp_server``, ``services`` (Redis), ``celery_app``
 Programs and pages: ``web``, ``pages`` with ``run_files`` and ``curl``
 """

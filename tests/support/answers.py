@@ -19,7 +19,7 @@ def refused(response: TestResponse, status: int, code: str) -> dict[str, Any]:
         assert isinstance(texts, list)
         assert texts
         assert all(isinstance(text, str) and text.strip() for text in texts)
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers.getlist("Cache-Control") == ["no-store"]
     return dict(body)
 
 

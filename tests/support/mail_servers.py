@@ -13,10 +13,9 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
 from threading import Event, Thread
-from types import TracebackType
 from typing import Any, Literal
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from typing_extensions import Self
 
 #: A key and a certificate for ``localhost`` and ``127.0.0.1`` that nobody else signed.
@@ -50,9 +49,7 @@ class LoopbackServer(ABC):
         assert self._ready.wait(_GIVE_UP_AFTER), "the server did not start"
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -147,6 +144,7 @@ class Delivery:
     content: bytes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RecordingServer(LoopbackServer):
     """A mail server that accepts and keeps what it gets. The replies may be changed while it runs.
 
@@ -156,31 +154,23 @@ class RecordingServer(LoopbackServer):
     :param security: ``"starttls"`` demands STARTTLS, ``"tls"`` speaks TLS from the first byte.
     :param login: the user name and password that are demanded.
     :param on_text: called in the server's thread before a mail's text is answered.
-    :param on_quit: likewise before QUIT is answered.
     :param fault: how it misbehaves, and at which step: ``Silence("RCPT")``.
     """
 
-    def __init__(
-        self,
-        *,
-        rcpt_reply: str | None = None,
-        mail_reply: str | None = None,
-        text_reply: str | None = None,
-        security: Literal["starttls", "tls"] | None = None,
-        login: tuple[str, str] | None = None,
-        on_text: Callable[[], object] | None = None,
-        on_quit: Callable[[], object] | None = None,
-        fault: HangUp | None = None,
-    ) -> None:
+    rcpt_reply: str | None = None
+    mail_reply: str | None = None
+    text_reply: str | None = None
+    security: Literal["starttls", "tls"] | None = None
+    login: tuple[str, str] | None = None
+    on_text: Callable[[], object] | None = None
+    fault: HangUp | None = None
+    messages: list[EmailMessage] = field(init=False, default_factory=list)
+    envelopes: list[Delivery] = field(init=False, default_factory=list)
+    #: One entry for each connection: ``[["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]``.
+    conversations: list[list[str]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.rcpt_reply, self.mail_reply, self.text_reply = rcpt_reply, mail_reply, text_reply
-        self.security, self.login = security, login
-        self.on_text, self.on_quit = on_text, on_quit
-        self.fault = fault
-        self.messages: list[EmailMessage] = []
-        self.envelopes: list[Delivery] = []
-        #: One entry for each connection: ``[["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]``.
-        self.conversations: list[list[str]] = []
 
     @property
     def message(self) -> EmailMessage:
@@ -196,60 +186,9 @@ class RecordingServer(LoopbackServer):
         tls = tls_context() if self.security == "tls" else None
         return await asyncio.get_running_loop().create_server(lambda: _Conversation(self), host, 0, ssl=tls)
 
-    def authenticate(self, data: LoginPassword) -> AuthResult:
-        given = (data.login.decode(), data.password.decode())
-        return AuthResult(success=given == self.login, handled=False, auth_data=data)
-
-
-class _Handler:
-    """What aiosmtpd calls for the commands of a connection."""
-
-    def __init__(self, server: RecordingServer) -> None:
-        self.server = server
-
-    async def handle_EHLO(  # noqa: N802  the name is aiosmtpd's
-        self, smtp: _Conversation, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> list[str]:
-        smtp.commands.append("EHLO")
-        session.host_name = hostname
-        return responses
-
-    async def handle_MAIL(  # noqa: N802
-        self, smtp: _Conversation, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        smtp.commands.append("MAIL")
-        if self.server.login and not session.authenticated:
-            return "530 5.7.0 Authentication required"
-        envelope.mail_from = None if self.server.mail_reply else address
-        return self.server.mail_reply or "250 OK"
-
-    async def handle_RCPT(  # noqa: N802
-        self, smtp: _Conversation, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        smtp.commands.append("RCPT")
-        envelope.rcpt_tos += [] if self.server.rcpt_reply else [address]
-        return self.server.rcpt_reply or "250 OK"
-
-    async def handle_DATA(self, smtp: _Conversation, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        smtp.commands.append("DATA")
-        if self.server.on_text:
-            self.server.on_text()
-        if self.server.text_reply:
-            return self.server.text_reply
-        content = envelope.original_content or b""
-        self.server.envelopes.append(Delivery(str(envelope.mail_from), [*envelope.rcpt_tos], content))
-        self.server.messages.append(BytesParser(EmailMessage, policy=policy.default).parsebytes(content))
-        return "250 OK"
-
-    async def handle_QUIT(self, smtp: _Conversation, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        smtp.commands.append("QUIT")
-        if self.server.on_quit:
-            self.server.on_quit()
-        return "221 Bye"
-
 
 class _Conversation(SMTP):
-    """One connection."""
+    """One connection; for its commands aiosmtpd calls what begins with ``handle_``."""
 
     def __init__(self, server: RecordingServer) -> None:
         self.commands: list[str] = []
@@ -257,14 +196,52 @@ class _Conversation(SMTP):
         server.conversations.append(self.commands)
         is_starttls = server.security == "starttls"
         super().__init__(
-            _Handler(server),
+            self,
             hostname="localhost",
             tls_context=tls_context() if is_starttls else None,
             require_starttls=is_starttls,
             auth_require_tls=False,
-            authenticator=lambda smtp, session, envelope, mechanism, data: server.authenticate(data),
+            authenticator=self._log_in,
             loop=asyncio.get_running_loop(),
         )
+
+    def _log_in(self, smtp: object, session: object, envelope: object, mechanism: str, data: Any) -> AuthResult:
+        is_right = (data.login.decode(), data.password.decode()) == self._server.login
+        return AuthResult(success=is_right, handled=False, auth_data=data)
+
+    async def handle_EHLO(  # noqa: N802  the name is aiosmtpd's
+        self, smtp: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.commands.append("EHLO")
+        session.host_name = hostname
+        return responses
+
+    async def handle_MAIL(self, smtp: SMTP, session: Session, envelope: Envelope, address: str, options: object) -> str:  # noqa: N802
+        self.commands.append("MAIL")
+        if self._server.login and not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = None if self._server.mail_reply else address
+        return self._server.mail_reply or "250 OK"
+
+    async def handle_RCPT(self, smtp: SMTP, session: Session, envelope: Envelope, address: str, options: object) -> str:  # noqa: N802
+        self.commands.append("RCPT")
+        envelope.rcpt_tos += [] if self._server.rcpt_reply else [address]
+        return self._server.rcpt_reply or "250 OK"
+
+    async def handle_DATA(self, smtp: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.commands.append("DATA")
+        if self._server.on_text:
+            self._server.on_text()
+        if self._server.text_reply:
+            return self._server.text_reply
+        content = envelope.original_content or b""
+        self._server.envelopes.append(Delivery(str(envelope.mail_from), [*envelope.rcpt_tos], content))
+        self._server.messages.append(BytesParser(EmailMessage, policy=policy.default).parsebytes(content))
+        return "250 OK"
+
+    async def handle_QUIT(self, smtp: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.commands.append("QUIT")
+        return "221 Bye"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)

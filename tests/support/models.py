@@ -31,6 +31,9 @@ F = TypeVar("F", bound=Callable[[SQLAlchemy], type[Any]])
 #: Every model that registers with the default settings (and those of :func:`settings_for`), by name.
 ALL: dict[str, Model] = {}
 
+#: The names of their flags, as far as registration finds them by itself.
+FLAGS = ("email_verified_at", "confirmed_at", "is_verified", "email_verified", "is_active")
+
 _DATABASES: dict[Any, Callable[[], SQLAlchemy]] = {}
 
 
@@ -73,12 +76,10 @@ class Unnamed:
 
 
 class Usual(Unnamed):
-    """A mixin with a user name as well."""
-
     username: Mapped[str] = mapped_column(sa.String(80), unique=True)
 
 
-def declared(**attributes: Any) -> Model:
+def declared(*mixins: type[Any], **attributes: Any) -> Model:
     """Make a model of the columns of :class:`Unnamed`, with some replaced, added or, by None, left out."""
 
     def model(db: SQLAlchemy) -> type[Any]:
@@ -89,9 +90,18 @@ def declared(**attributes: Any) -> Model:
             "email_verified_at": mapped_column(sa.DateTime),
         }
         chosen = {name: value for name, value in {**usual, **attributes}.items() if value is not None}
-        return type("User", (db.Model,), chosen)
+        return type("User", (*mixins, db.Model), chosen)
 
     return model
+
+
+def filled_with(**defaults: object) -> Callable[..., None]:
+    """Make a constructor that gives attributes a value of the model's own."""
+
+    def init(self: Any, **values: object) -> None:
+        super(type(self), self).__init__(**{**defaults, **values})
+
+    return init
 
 
 def _in_all(model: F) -> F:
@@ -120,6 +130,7 @@ def _switch() -> Any:
 _NO_FLAG = {"email_verified_at": None}
 
 typed = _model("typed", dict)
+minimal = _model("minimal", lambda: {"username": None})
 uuid_key = _model("uuid_key", lambda: {"id": mapped_column(sa.Uuid, primary_key=True, default=uuid.uuid4)})
 string_key = _model("string_key", lambda: {"id": _text(36, primary_key=True, default=lambda: str(uuid.uuid4()))})
 boolean_flag = _model("boolean_flag", lambda: {**_NO_FLAG, "email_verified": _switch()})
@@ -173,11 +184,25 @@ unnamed_unique_index = _model(
         "username": _text(80),
     },
 )
+unique_lower_function = _model(
+    "unique_lower_function",
+    lambda: {
+        "email": (email := _text(254)),
+        "__table_args__": (sa.Index("ux_lower", sa.func.lower(email), unique=True),),
+    },
+)
 unique_lower_text = _model(
     "unique_lower_text",
+    lambda: {"__table_args__": (sa.Index("ux_lower", sa.text("lower(email)"), unique=True),), "email": _text(254)},
+)
+#: Columns that no stranger may fill.
+privileged = _model(
+    "privileged",
     lambda: {
-        "__table_args__": (sa.Index("ux_email_lower", sa.text("lower(email)"), unique=True),),
-        "email": _text(254),
+        "is_admin": _switch(),
+        "role": _text(20, default="member"),
+        "tenant_id": mapped_column(sa.Integer),
+        "__init__": filled_with(is_admin=False, role="member", tenant_id=7),
     },
 )
 #: Texts without a length.
@@ -197,19 +222,6 @@ def _set_password(user: Any, password: str) -> None:
 
 def _check_password(user: Any, password: str) -> bool:
     return check_password_hash(user.password_hash, password)
-
-
-@_in_all
-def minimal(db: SQLAlchemy) -> type[Any]:
-    """An e-mail address, a password and a flag, as the present manuals declare them."""
-
-    class User(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(sa.String(254), unique=True)
-        password_hash: Mapped[str] = mapped_column(sa.String(256))
-        email_verified_at: Mapped[datetime | None]
-
-    return User
 
 
 @_in_all
@@ -290,7 +302,10 @@ def password_hybrid_over_underscore(db: SQLAlchemy) -> type[Any]:
     return User
 
 
-def _declare_people(db: SQLAlchemy) -> tuple[type[Any], type[Any]]:
+@_in_all
+def inheritance_base(db: SQLAlchemy) -> type[Any]:
+    """The base class of a joined inheritance, ``User``."""
+
     class User(Usual, db.Model):  # type: ignore[misc,name-defined]
         __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "user"}
         kind: Mapped[str] = mapped_column(sa.String(20))
@@ -301,45 +316,14 @@ def _declare_people(db: SQLAlchemy) -> tuple[type[Any], type[Any]]:
         city: Mapped[str] = mapped_column(sa.String(80))
         customer_number: Mapped[str | None] = mapped_column(sa.String(20), unique=True)
 
-    return User, Customer
-
-
-@_in_all
-def inheritance_base(db: SQLAlchemy) -> type[Any]:
-    """The base class of a joined inheritance, ``User``."""
-    return _declare_people(db)[0]
+    User.neighbour = Customer  # SQLAlchemy itself holds classes weakly
+    return User
 
 
 @_in_all
 def inheritance_subclass(db: SQLAlchemy) -> type[Any]:
     """The subclass of a joined inheritance, ``Customer``: needs ``USER_MODEL``."""
-    return _declare_people(db)[1]
-
-
-@_in_all
-def unique_lower_function(db: SQLAlchemy) -> type[Any]:
-    """A unique index on ``func.lower(email)``."""
-
-    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
-        email: Mapped[str] = mapped_column(sa.String(254))
-        __table_args__ = (sa.Index("ux_email_lower", sa.func.lower(email), unique=True),)
-
-    return User
-
-
-@_in_all
-def privileged(db: SQLAlchemy) -> type[Any]:
-    """Columns that no stranger may fill, some of them filled in the constructor."""
-
-    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
-        is_admin: Mapped[bool] = mapped_column(default=False)
-        role: Mapped[str] = mapped_column(sa.String(20), default="member")
-        tenant_id: Mapped[int | None]
-
-        def __init__(self, **values: Any) -> None:
-            super().__init__(**{"is_admin": False, "role": "member", "tenant_id": 7, **values})
-
-    return User
+    return inheritance_base(db).neighbour  # type: ignore[no-any-return]
 
 
 if databases.CHOSEN == "mariadb":  # it has no indexes on expressions
@@ -348,11 +332,7 @@ if databases.CHOSEN == "mariadb":  # it has no indexes on expressions
 
 def short_hash_column(db: SQLAlchemy) -> type[Any]:
     """The tutorials' ``String(128)``, in which werkzeug's hash has no room."""
-
-    class User(Usual, db.Model):  # type: ignore[misc,name-defined]
-        password_hash: Mapped[str] = mapped_column(sa.String(128))
-
-    return User
+    return declared(username=_text(80, unique=True), password_hash=_text(128))(db)
 
 
 def settings_for(model: Model) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from flask_rest_registration import DefaultRegisterUserSerializer
-from flask_rest_registration.serializers.fields import EmailAddress
+from flask_rest_registration.serializers.schemas import EmailAddress
 
 
 class Size(Enum):

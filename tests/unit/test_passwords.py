@@ -31,9 +31,6 @@ def messages(built: Built, password: object, **changes: object) -> list[str]:
     return errors["password"]
 
 
-# The default validators
-
-
 def test_a_password_has_8_to_256_characters_of_any_script_and_the_message_says_so(build: Builder) -> None:
     built = build()
     for short, long in (("qZ7#kx9", (STRONG * 29)[:257]), ("ß∂ƒ©", "🦉" * 257)):
@@ -51,12 +48,14 @@ def test_a_password_has_8_to_256_characters_of_any_script_and_the_message_says_s
         ("abcdefghij", "Sequences like abc or 6543 are easy to guess."),
         ("qwertyuiop[]", "Use a longer keyboard pattern with more turns."),
         ("1984-12-03", "Avoid dates and years that are associated with you."),
+        ("violet47", "another word"),
     ],
 )
 def test_what_is_easy_to_guess_is_refused_with_zxcvbns_own_advice(build: Builder, password: str, advice: str) -> None:
-    found = messages(build(), password)
-    assert len(found) == 1
-    assert advice in found[0]
+    built = build()
+    (found,) = messages(built, password)
+    assert advice in found
+    assert built.register(password=f"{password} tundra anchor").status_code == 201  # two rare words help
 
 
 def test_the_users_other_fields_and_the_words_in_them_are_tried_first(build: Builder) -> None:
@@ -66,9 +65,8 @@ def test_the_users_other_fields_and_the_words_in_them_are_tried_first(build: Bui
     assert built.register(password=rare).status_code == 201
 
 
-@pytest.mark.parametrize("tail", ["", STRONG, STRONG * 5])
-def test_only_the_first_32_characters_are_rated(build: Builder, tail: str) -> None:
-    assert messages(build(), "a" * 32 + tail)
+def test_only_the_first_32_characters_are_rated(build: Builder) -> None:
+    assert messages(build(), "a" * 32 + STRONG * 5)
 
 
 @pytest.mark.parametrize("feedback", [None, SimpleNamespace(warning=None, suggestions=[])])
@@ -80,15 +78,6 @@ def test_where_zxcvbn_has_no_advice_the_words_are_our_own(
     assert messages(build(), PASSWORD) == [
         "This password is easy to guess. Add another word or two. Uncommon words are better."
     ]
-
-
-def test_two_rare_words_more_help_where_the_advice_says_so(build: Builder) -> None:
-    built = build()
-    assert "another word" in messages(built, "violet47")[0]
-    assert built.register(password="violet47 tundra anchor").status_code == 201
-
-
-# Validators of one's own
 
 
 def no_digits(password: str, user_data: Mapping[str, object]) -> None:
@@ -161,9 +150,6 @@ def test_what_is_wrong_with_a_password_stands_under_the_name_that_the_client_use
     assert list(field_errors(build(registration={**own, **settings}).post(REGISTER, SENT))) == ["pass phrase"]
 
 
-# What the application's code refuses
-
-
 @pytest.mark.parametrize(
     ("attributes", "hasher"),
     [
@@ -192,32 +178,14 @@ def test_an_error_without_words_or_with_the_password_in_it_gets_our_words(build:
     assert found[0]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a fault"), TypeError("a fault")])
-def test_another_error_of_the_hasher_is_the_applications_own(build: Builder, error: Exception) -> None:
+def test_another_error_of_the_hasher_is_the_applications_own(build: Builder) -> None:
     def fail(password: str) -> str:
-        raise error
+        raise TypeError("a fault")
 
     built = build(registration={"PASSWORD_HASHER": fail})
-    with pytest.raises(type(error), match="a fault"):
+    with pytest.raises(TypeError, match="a fault"):
         built.register()
     assert built.rows() == []
-
-
-def hash_with_bcrypt(password: str) -> str:
-    encoded = password.encode()
-    if len(encoded) > 72:  # from version 5 on bcrypt says so itself; before, it cut the rest off
-        raise ValueError("At most 72 bytes, please.")
-    return bcrypt.hashpw(encoded, bcrypt.gensalt(4)).decode()
-
-
-def test_bcrypts_limit_of_72_bytes_is_a_field_error(build: Builder) -> None:
-    built = build(registration={"PASSWORD_HASHER": hash_with_bcrypt})
-    assert messages(built, STRONG * 8 + "é") == ["At most 72 bytes, please."]
-    assert built.register(password=STRONG * 8).status_code == 201
-    assert bcrypt.checkpw((STRONG * 8).encode(), built.row()["password_hash"].encode())
-
-
-# What is no password
 
 
 def test_what_is_no_text_or_empty_or_nothing_that_a_hasher_takes_is_refused(build: Builder) -> None:
@@ -228,15 +196,12 @@ def test_what_is_no_text_or_empty_or_nothing_that_a_hasher_takes_is_refused(buil
     assert built.rows() == []
 
 
-@pytest.mark.parametrize("value", [None, "", 5])
-def test_a_serializer_of_ones_own_cannot_let_a_missing_password_through(build: Builder, value: object) -> None:
+def test_a_serializer_of_ones_own_cannot_let_a_missing_password_through(build: Builder) -> None:
     texts = {"email": fields.String(), "username": fields.String()}
     careless = Schema.from_dict({**texts, "password": fields.Raw(allow_none=True)})
     built = build(registration={"REGISTER_SERIALIZER_CLASS": careless, "PASSWORD_VALIDATORS": []})
-    assert messages(built, value, password_confirm=OMITTED)
-
-
-# What is stored
+    for value in (None, "", 5):
+        assert messages(built, value, password_confirm=OMITTED)
 
 
 def test_the_default_hash_is_scrypt_at_owasps_minimum_with_a_salt_for_each_account(build: Builder) -> None:
@@ -261,10 +226,19 @@ def test_a_password_is_taken_exactly_as_sent(build: Builder, model: models.Model
         assert check_password_hash(built.rows()[-1]["password_hash"], password)
 
 
-@pytest.mark.parametrize("given", ["function", "method of an object"])
-def test_a_hasher_of_another_library_is_a_setting_away(build: Builder, given: str) -> None:
+def hash_with_bcrypt(password: str) -> str:
+    encoded = password.encode()
+    if len(encoded) > 72:  # from version 5 on bcrypt says so itself; before, it cut the rest off
+        raise ValueError("At most 72 bytes, please.")
+    return bcrypt.hashpw(encoded, bcrypt.gensalt(4)).decode()
+
+
+def test_a_hasher_of_another_library_is_a_setting_away(build: Builder) -> None:
     argon = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    hasher = argon.hash if given == "method of an object" else lambda password: argon.hash(password)
-    built = build(registration={"PASSWORD_HASHER": hasher})
+    built = build(registration={"PASSWORD_HASHER": argon.hash})
     assert built.register().status_code == 201
     assert argon.verify(built.row()["password_hash"], PASSWORD)
+    built, longest = build(registration={"PASSWORD_HASHER": hash_with_bcrypt}), STRONG * 8
+    assert messages(built, f"{longest}é") == ["At most 72 bytes, please."]
+    assert built.register(password=longest).status_code == 201
+    assert bcrypt.checkpw(longest.encode(), built.row()["password_hash"].encode())

@@ -94,28 +94,23 @@ def refused(built: Built, values: Values) -> Iterator[Refused]:
     assert [row["email_verified_at"] for row in built.rows()] == [None, None]
 
 
-# What is signed
-
-
 def test_the_link_is_the_base_url_with_id_time_and_the_documented_hmac(built: Built, smtp: RecordingServer) -> None:
     assert link_in(smtp.messages[0]) == link_to("1", "ann@example.com")
 
 
 @pytest.mark.parametrize(
-    ("one_time_use", "verified", "expected"),
+    ("one_time_use", "verified", "flag", "expected"),
     [
-        (False, False, "_xL2zevJZb-BG9Fsn2DEG3r9VCBHSOpHWQKvys5IqPE"),
-        (False, True, "_xL2zevJZb-BG9Fsn2DEG3r9VCBHSOpHWQKvys5IqPE"),
-        (True, False, "rUBDpi6trc61CnudR0cXCXwrS_PSW-Ebyr6DZVzUm7s"),
-        (True, True, "oN3JocksCT7bDP7od1ffno4OVzEN8KfFbuYaouOVqng"),
+        *((False, verified, [], "_xL2zevJZb-BG9Fsn2DEG3r9VCBHSOpHWQKvys5IqPE") for verified in (False, True)),
+        (True, False, ["unverified"], "rUBDpi6trc61CnudR0cXCXwrS_PSW-Ebyr6DZVzUm7s"),
+        (True, True, ["verified"], "oN3JocksCT7bDP7od1ffno4OVzEN8KfFbuYaouOVqng"),
     ],
 )
 def test_golden_signatures_never_change(
-    build: Builder, clock: Clock, one_time_use: bool, verified: bool, expected: str
+    build: Builder, clock: Clock, one_time_use: bool, verified: bool, flag: list[str], expected: str
 ) -> None:
     built = build(models.boolean_flag, registration={"REGISTER_VERIFICATION_ONE_TIME_USE": one_time_use})
     data = signed_data(built, id=42, email="Ann.O'Hara@Example.com", email_verified=verified)
-    flag = (["verified"] if verified else ["unverified"]) if one_time_use else []
     assert data["signature"] == expected == sign(["42", str(NOW), "ann.o'hara@example.com", *flag])
 
 
@@ -131,9 +126,6 @@ def test_no_two_accounts_times_addresses_and_keys_have_one_signature(clock: Cloc
                 made.append(RegisterSigner.for_user(built.User(id=user_id, email=email)).get_signed_data()["signature"])
     assert len(texts) > 20
     assert len(set(made)) == len(made) == 2 * 2 * (len(texts) - 1) * len(texts)
-
-
-# What is refused
 
 
 def test_every_changed_character_is_refused(refused: Refused, values: Values) -> None:
@@ -214,64 +206,42 @@ def test_values_of_another_account_or_of_another_field_are_refused(
 
 def test_a_signature_by_another_key_salt_or_digest_is_refused(refused: Refused, values: Values) -> None:
     message = ["1", str(NOW), "ann@example.com"]
-    for key in ("another app's key", KEY.upper(), ""):
-        refused(changed(values, signature=sign(message, key=key)))
-    for salt in ("itsdangerous.Signer", f"{SALT}signer", "flask_rest_registration.reset_password", ""):
-        refused(changed(values, signature=sign(message, salt=salt)))
-    for digest in ("sha1", "sha512"):
-        refused(changed(values, signature=sign(message, digest=digest)))
+    keys = [{"key": key} for key in ("another app's key", KEY.upper(), "")]
+    salts = [{"salt": salt} for salt in ("itsdangerous.Signer", f"{SALT}signer", "flask_rest_registration.reset", "")]
+    for options in (*keys, *salts, {"digest": "sha1"}, {"digest": "sha512"}):
+        refused(changed(values, signature=sign(message, **options)))
     for bare in (KEY, f"{SALT}signer{KEY}", SALT + KEY):
         for derived in (bare.encode(), hashlib.sha256(bare.encode()).digest()):
             made = base64.urlsafe_b64encode(hmac.new(derived, json.dumps(message).encode(), "sha256").digest())
             refused(changed(values, signature=made.decode().rstrip("=")))
 
 
-def test_the_link_of_another_app_is_refused(build: Builder, refused: Refused, smtp: RecordingServer) -> None:
-    other = build(config={"SECRET_KEY": "another app's key"})
-    assert other.register().status_code == 201
-    foreign = link_in(smtp.messages[-1])
-    assert foreign == link_to("1", "ann@example.com", key="another app's key")
-    refused(dict(values_of(foreign)))
-
-
-@pytest.mark.parametrize("purpose", ["account", "pending registration"])
-def test_a_link_of_one_purpose_is_worth_nothing_for_the_other(build: Builder, clock: Clock, purpose: str) -> None:
+@pytest.mark.parametrize("stored", ["account", "pending"])
+def test_a_link_of_one_purpose_is_worth_nothing_for_the_other(build: Builder, clock: Clock, stored: str) -> None:
     """An account and a pending registration of one id, address and time: the salts tell them apart."""
     built = build(models.uuid_key, pending=True, registration={"REGISTER_EMAIL_FIRST": True})
     assert built.Pending is not None
     same = {"id": uuid.uuid4(), "email": "ann@example.com"}
     account = built.User(**same, username="ann", password_hash="x")
     pending = built.Pending(**same, sent_at=NOW, mails=1, next_mail_at=NOW, code_attempts=0)
+    row, other_row = (account, pending) if stored == "account" else (pending, account)
     with built.app.app_context():
-        links = {
-            "account": RegisterSigner.for_user(account).get_signed_data(),
-            "pending registration": RegisterSigner.for_user(pending).get_signed_data(),
-        }
-        signatures = [link.pop("signature") for link in links.values()]
-        assert links["account"] == links["pending registration"]
-        assert len(set(signatures)) == 2
-        built.db.session.add(account if purpose == "account" else pending)
+        link, other = (RegisterSigner.for_user(each).get_signed_data() for each in (row, other_row))
+        built.db.session.add(row)
         built.db.session.commit()
-    theirs, other = signatures if purpose == "account" else reversed(signatures)
+    assert {name for name in link if link[name] != other[name]} == {"signature"}
     fields = built.body(username="bob")
-    answer = built.verify({**fields, **links[purpose], "signature": other})
+    answer = built.verify({**fields, **other})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
-    assert built.post(CHECK_LINK, {**links[purpose], "signature": other}).status_code == 400
-    assert built.verify({**fields, **links[purpose], "signature": theirs}).status_code < 300
+    assert built.post(CHECK_LINK, other).status_code == 400
+    assert built.verify({**fields, **link}).status_code < 300
 
 
-def test_after_a_change_of_address_the_old_link_is_refused(refused: Refused, built: Built, values: Values) -> None:
-    built.execute_outside("UPDATE user SET email = 'ann@elsewhere.example' WHERE id = 1")
-    refused(values)
-
-
-def test_after_a_change_back_and_in_any_case_of_the_address_the_link_is_true(built: Built, values: Values) -> None:
-    for address in ("ann@elsewhere.example", "Ann@Example.COM"):
+def test_after_a_change_of_address_the_old_link_is_refused(built: Built, values: Values) -> None:
+    """After a change back it works again, in any case of the address."""
+    for address, code in (("ann@elsewhere.example", "signature-invalid"), ("Ann@Example.COM", None)):
         built.execute_outside("UPDATE user SET email = :address WHERE id = 1", address=address)
-    assert built.verify(values).status_code == 200
-
-
-# Time and keys
+        assert built.verify(values).get_json().get("code") == code
 
 
 @pytest.mark.parametrize("period", [timedelta(days=7), PERIOD], ids=["timedelta", "seconds"])
@@ -280,36 +250,26 @@ def test_a_link_lives_for_the_period_and_no_second_longer(
 ) -> None:
     built = build(registration={"REGISTER_VERIFICATION_PERIOD": period})
     built.register()
-    clock.move(PERIOD + 1)
-    answer = built.verify(link_in(smtp.message))
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-expired")
-    clock.move(-1)
-    assert built.verify(link_in(smtp.message)).status_code == 200
+    # At the last age, the clock that made the link is ahead of ours.
+    for age, code in ((PERIOD + 1, "signature-expired"), (PERIOD, None), (-10 * PERIOD, None)):
+        clock.time = NOW + age
+        assert built.verify(link_in(smtp.message)).get_json().get("code") == code
 
 
 def test_every_expired_link_gets_one_answer_unless_its_signature_is_wrong(
     refused: Refused, built: Built, values: Values, smtp: RecordingServer, clock: Clock
 ) -> None:
-    answers = set()
-    for message in smtp.messages * 2:
-        clock.move(PERIOD + 1)
-        answer = built.verify(link_in(message))
-        answers.add((answer.status_code, answer.data))
+    clock.move(PERIOD + 1)
+    answers = {seen_by_client(built.verify(link_in(message)))[:2] for message in smtp.messages}
     assert [status for status, _ in answers] == [400]
     refused(changed(values, signature=with_other_character(values["signature"], 0)))
     refused(changed(values, timestamp=str(clock.time)))
 
 
-def test_a_link_from_a_clock_ahead_of_ours_is_accepted(built: Built, values: Values, clock: Clock) -> None:
-    clock.move(-10 * PERIOD)
-    assert built.verify(values).status_code == 200
-
-
 def test_a_key_verifies_for_as_long_as_it_is_a_fallback_and_never_signs(
     build: Builder, built: Built, values: Values
 ) -> None:
-    without = with_keys(build, built, "the new key", ["an older one"])
-    answer = without.verify(values)
+    answer = with_keys(build, built, "the new key", ["an older one"]).verify(values)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "signature-invalid")
     assert built.rows()[0]["email_verified_at"] is None
     rotated = with_keys(build, built, "the new key", ["an older one", KEY])
@@ -331,19 +291,10 @@ def test_fallbacks_that_are_no_list_are_a_configuration_error(
     assert [row["email_verified_at"] for row in built.rows()] == [None, None]
 
 
-# The URL, and who makes it
+BASES = ["", "/verify", "/verify/?lang=en&next=%2Fhome%3Fa%3D1", "/#/verify/here?not=query", "/a%20b/?empty=&flag#top"]
 
 
-@pytest.mark.parametrize(
-    "base",
-    [
-        "https://front.example",
-        "http://localhost:3000/verify",
-        "https://front.example/verify/?lang=en&next=%2Fhome%3Fa%3D1",
-        "https://front.example/#/verify/here?not=query",
-        "https://front.example/a%20b/?empty=&flag#top",
-    ],
-)
+@pytest.mark.parametrize("base", [f"https://front.example:3000{rest}" for rest in BASES])
 def test_a_query_string_and_a_fragment_that_are_there_already_are_kept(build: Builder, clock: Clock, base: str) -> None:
     built = build(registration={"REGISTER_VERIFICATION_URL": base})
     with built.app.app_context():
@@ -373,7 +324,6 @@ def test_every_value_is_percent_encoded(build: Builder, clock: Clock) -> None:
 
 def test_no_request_header_changes_the_link(build: Builder, smtp: RecordingServer, clock: Clock) -> None:
     tampering = [
-        {"Host": "evil.example"},
         {"Host": "evil.example:443"},
         {"X-Forwarded-Host": "evil.example"},
         {"X-Forwarded-Proto": "gopher", "X-Forwarded-Port": "70", "X-Forwarded-Prefix": "/evil"},
@@ -395,8 +345,7 @@ def test_a_link_needs_the_url_of_its_page(build: Builder) -> None:
     def send(request: object, user: object) -> None:
         RegisterSigner.for_user(user).get_url()
 
-    settings = {"REGISTER_VERIFICATION_URL": None, "REGISTER_VERIFICATION_EMAIL_SENDER": send}
-    built = build(registration=settings)
+    built = build(registration={"REGISTER_VERIFICATION_URL": None, "REGISTER_VERIFICATION_EMAIL_SENDER": send})
     with pytest.raises(ConfigurationError, match="REGISTER_VERIFICATION_URL is missing"):
         built.register()
     assert built.rows() == []
@@ -416,11 +365,8 @@ def test_for_user_takes_the_time_once_and_gives_nothing_but_texts(built: Built, 
 
 def test_for_user_works_in_any_app_context_by_the_settings_of_that_app(build: Builder, clock: Clock) -> None:
     first = build()
-    second = build(
-        models.other_email_name,
-        registration={"REGISTER_VERIFICATION_URL": "https://second.example/"},
-        config={"SECRET_KEY": "second"},
-    )
+    settings = {"REGISTER_VERIFICATION_URL": "https://second.example/"}
+    second = build(models.other_email_name, registration=settings, config={"SECRET_KEY": "second"})
     with first.app.test_request_context("/anywhere"):
         user = second.User(id=5, mail_address="eve@example.com")
         with second.app.app_context():

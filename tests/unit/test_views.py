@@ -7,18 +7,19 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timezone
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
 from flask import Flask, Response, abort, request
+from flask_babel import LazyString
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, InternalServerError, TooManyRequests, Unauthorized
 from werkzeug.serving import make_server
 
 from tests.support.answers import field_errors, refused
 from tests.support.apps import CHECK_LINK, REGISTER, RESEND, VERIFY, Builder, Built
+from tests.support.clock import at
 from tests.support.links import changed, link_in, values_of
 from tests.support.mail_servers import RecordingServer
 
@@ -50,14 +51,9 @@ def endpoints(request: pytest.FixtureRequest, build: Builder) -> tuple[Built, li
     return build_endpoints(build, request.param)
 
 
-def padded(body: dict[str, object], length: int) -> bytes:
-    """Return a body's JSON of exactly this many bytes."""
-    text = json.dumps(body).encode()
-    assert len(text) <= length
-    return text + b" " * (length - len(text))
-
-
-# The body: its length
+def padded(length: int) -> bytes:
+    """Return an empty object's JSON of exactly this many bytes."""
+    return b"{}".ljust(length)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
@@ -71,26 +67,23 @@ def test_a_body_may_have_64_kib_or_the_applications_limit_whichever_is_smaller(
     for path in paths:
         # Neither link nor code is a fault of the whole.
         faults = {"_schema"} if (name, path) == ("e-mail first", VERIFY) else set()
-        fits = built.post(path, data=padded({}, limit), content_type=JSON)
+        fits = built.post(path, data=padded(limit), content_type=JSON)
         assert {"_schema"} & set(field_errors(fits)) == faults
-        refused(built.post(path, data=padded({}, limit + 1), content_type=JSON), 413, "request-too-large")
+        refused(built.post(path, data=padded(limit + 1), content_type=JSON), 413, "request-too-large")
 
 
-def lower_the_limit() -> None:
-    request.max_content_length = 50
+def prepare_the_body() -> None:
+    if "lowered" in request.args:
+        request.max_content_length = 50
+    else:
+        request.get_data()
 
 
-def read_the_body() -> None:
-    request.get_data()
-
-
-@pytest.mark.parametrize(("before_request", "limit"), [(lower_the_limit, 50), (read_the_body, LIMIT)])
-def test_a_limit_of_one_request_counts_and_a_body_that_was_read_before_is_limited(
-    build: Builder, before_request: Callable[[], None], limit: int
-) -> None:
-    built = build(before_init=lambda app: app.before_request(before_request))
-    assert field_errors(built.post(REGISTER, data=padded({}, limit), content_type=JSON))
-    refused(built.post(REGISTER, data=padded({}, limit + 1), content_type=JSON), 413, "request-too-large")
+def test_a_limit_of_one_request_counts_and_a_body_that_was_read_before_is_limited(build: Builder) -> None:
+    built = build(before_init=lambda app: app.before_request(prepare_the_body))
+    for path, limit in ((f"{REGISTER}?lowered", 50), (REGISTER, LIMIT)):
+        assert field_errors(built.post(path, data=padded(limit), content_type=JSON))
+        refused(built.post(path, data=padded(limit + 1), content_type=JSON), 413, "request-too-large")
 
 
 @contextmanager
@@ -124,22 +117,20 @@ def test_a_chunked_body_has_the_same_limit(
 ) -> None:
     with served(build(config={"MAX_CONTENT_LENGTH": configured}).app) as port:
         for length in fitting:
-            assert post_chunked(port, padded({}, length)) == (400, "invalid")
+            assert post_chunked(port, padded(length)) == (400, "invalid")
         for length in too_long:
-            assert post_chunked(port, padded({}, length)) == (413, "request-too-large")
-
-
-# The body: its media type, its encoding, its JSON
+            assert post_chunked(port, padded(length)) == (413, "request-too-large")
 
 
 @pytest.mark.parametrize(
     "media_type",
     [JSON, "Application/JSON", f"{JSON}; charset=utf-8", f"{JSON}; charset=iso-8859-1", "application/vnd.api+json"],
 )
-def test_what_is_announced_as_json_is_read_as_utf_8(built: Built, media_type: str) -> None:
-    body = json.dumps(built.body(username="åse"), ensure_ascii=False).encode()
-    assert built.post(REGISTER, data=body, content_type=media_type).status_code == 201
-    assert built.row()["username"] == "åse"
+@pytest.mark.parametrize("escaped", [True, False])
+def test_what_is_announced_as_json_is_read_as_utf_8(built: Built, media_type: str, escaped: bool) -> None:
+    body = json.dumps(built.body(username="åse \U0001f600"), ensure_ascii=escaped)
+    assert built.post(REGISTER, data=body.encode(), content_type=media_type).status_code == 201
+    assert built.row()["username"] == "åse \U0001f600"
 
 
 def test_another_media_type_is_415(endpoints: tuple[Built, list[str]]) -> None:
@@ -156,11 +147,7 @@ NO_JSON: dict[str, bytes] = {
     "empty": b"",
     "cut off": b'{"email": "a',
     "trailing text": b"{} {}",
-    "NaN": b'{"age": NaN}',
-    "Infinity": b'{"age": Infinity}',
-    "-Infinity": b'{"age": -Infinity}',
-    "1e999": b'{"age": 1e999}',
-    "5000 digits": b'{"age": ' + b"9" * 5000 + b"}",
+    **{number: f'{{"age": {number}}}'.encode() for number in ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000)},
     "NUL": b'{"email": "\x00"}',
     "line feed in text": b'{"email": "\n"}',
     "byte order mark": b"\xef\xbb\xbf{}",
@@ -187,7 +174,7 @@ def test_what_is_not_strict_utf_8_json_is_a_parse_error(endpoints: tuple[Built, 
 
 @pytest.mark.parametrize("path", BOTH)
 def test_a_value_nested_64_times_is_not_parsed(built: Built, path: str) -> None:
-    for depth in (10, 63, 64, 65, 500, 900, 1100, 5000):
+    for depth in (10, 63, 64, 65, 900, 1100, 5000):
         lists, objects = [("[", "]")] * depth, [('{"email":', "}")] * depth
         for pairs in (lists, objects, [*lists[::2], *objects[1::2]]):
             opening, closing = ("".join(parts) for parts in zip(*pairs, strict=True))
@@ -235,16 +222,6 @@ def test_unknown_and_strange_names_of_fields_are_refused(built: Built) -> None:
     assert built.rows() == []
 
 
-def test_characters_beyond_16_bits_may_be_sent_as_escapes(built: Built) -> None:
-    body = json.dumps(built.body(username="\U0001f600 ann"))
-    assert "\\ud83d\\ude00" in body
-    assert built.post(REGISTER, data=body, content_type=JSON).status_code == 201
-    assert built.row()["username"] == "\U0001f600 ann"
-
-
-# HTTPExceptions on the way to the views
-
-
 def raising(error: Exception) -> Callable[..., None]:
     def fail(*_: object) -> None:
         raise error
@@ -255,31 +232,17 @@ def raising(error: Exception) -> Callable[..., None]:
 class PaymentWall(HTTPException):
     """An error of the application's own, with a code that no standard knows."""
 
-    code = 499
-    description = "Pay first."
-    name = "Payment Wall"
+    code, description, name = 499, "Pay first.", "Payment Wall"
 
 
-class Lazy:
-    """A text that is translated when it is shown, as Flask-Babel makes it."""
-
-    def __str__(self) -> str:
-        return "Kein Zutritt."
-
-
-LAZY: Any = Lazy()
+LAZY: Any = LazyString(lambda: "Kein Zutritt.")
 STAFF = WWWAuthenticate("basic", {"realm": "staff"})
 RAISED: list[tuple[HTTPException, int, str, dict[str, str]]] = [
     (Unauthorized("Who?", www_authenticate=STAFF), 401, "unauthorized", {"WWW-Authenticate": STAFF.to_header()}),
     (Forbidden(), 403, "forbidden", {}),
     (Forbidden(LAZY), 403, "forbidden", {}),
     (TooManyRequests("Slowly!", retry_after=30), 429, "too-many-requests", {"Retry-After": "30"}),
-    (
-        TooManyRequests(retry_after=datetime(2030, 1, 1, tzinfo=timezone.utc)),
-        429,
-        "too-many-requests",
-        {"Retry-After": "Tue, 01 Jan 2030 00:00:00 GMT"},
-    ),
+    (TooManyRequests(retry_after=at(0)), 429, "too-many-requests", {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}),
     (PaymentWall(), 499, "payment-wall", {}),
 ]
 
@@ -324,24 +287,17 @@ def test_a_response_that_an_http_exception_shares_gives_its_headers_and_is_uncha
     assert (elsewhere.status_code, elsewhere.data, elsewhere.headers) == (403, unchanged.data, unchanged.headers)
 
 
-# The application's own handlers
-
-
 def page(error: Exception) -> tuple[str, int]:
     return "the application's page", getattr(error, "code", None) or 500
 
 
-@pytest.mark.parametrize("handled", [400, 403, 404, 413, 415, 429, 503, HTTPException, Exception], ids=str)
+@pytest.mark.parametrize("handled", [400, 413, 415, 429, 503, HTTPException, Exception], ids=str)
 def test_for_our_urls_our_shape_wins_over_the_applications_handlers(
     build: Builder, smtp: RecordingServer, handled: int | type[Exception]
 ) -> None:
-    def limit() -> None:
-        if "limited" in request.args:
-            abort(429)
-
     def prepare(app: Flask) -> None:
         app.register_error_handler(handled, page)
-        app.before_request(limit)
+        app.before_request(lambda: abort(429) if "limited" in request.args else None)
 
     smtp.stop()
     built = build(before_init=prepare)
@@ -389,15 +345,10 @@ def test_without_a_handler_unexpected_exceptions_come_through_or_get_flasks_own_
 @pytest.mark.parametrize("handled", [404, 405, HTTPException])
 def test_unknown_urls_and_405_stay_the_applications(build: Builder, handled: int | type[Exception]) -> None:
     built = build(before_init=lambda app: app.register_error_handler(handled, page))
-    unknown = built.post("registers/", {})
-    assert unknown.status_code == 404
-    assert (unknown.text == "the application's page") == (handled != 405)
     wrong_method = built.client().get(f"{built.url_prefix}/{REGISTER}")
-    assert wrong_method.status_code == 405
-    assert (wrong_method.text == "the application's page") == (handled != 404)
-
-
-# URLs and methods
+    for response, status in ((built.post("registers/", {}), 404), (wrong_method, 405)):
+        assert response.status_code == status
+        assert (response.text == "the application's page") is (handled in {status, HTTPException})
 
 
 @pytest.mark.parametrize("slash", ["/", ""])
@@ -421,15 +372,13 @@ def test_only_post_works_with_and_without_the_slash(
             assert "ann@example.com" not in response.text
             assert set(response.allow) == {"POST", "OPTIONS"}
     assert (built.rows(), len(smtp.messages)) == (before, 1)
-    if name == "account at sign-up":
-        assert built.post(f"verify-registration{slash}", values).status_code == 200
-    else:
-        assert built.post(f"check-link{slash}", values).get_json() == {"email": "ann@example.com"}
+    path = "verify-registration" if name == "account at sign-up" else "check-link"
+    assert built.post(f"{path}{slash}", values).status_code == 200
 
 
-SPELLINGS = ["/{prefix}//register/", "//{prefix}/register/", "/{prefix}/register//", "/{prefix}/register%2f"]
-SPELLINGS += ["/{prefix}%2fregister/", "/{prefix}/./register/", "/{prefix}/x/../register/", "/{prefix}/REGISTER/"]
-SPELLINGS += ["/{prefix}/register/;x", "/{prefix}/register%00/", "/{prefix}/%72egister/", "/{prefix}/register/.json"]
+REST = ["//register/", "/register//", "/register%2f", "%2fregister/", "/./register/", "/x/../register/", "/REGISTER/"]
+REST += ["/register/;x", "/register%00/", "/%72egister/", "/register/.json"]
+SPELLINGS = ["//api/v1/accounts/register/", *(f"/api/v1/accounts{rest}" for rest in REST)]
 
 
 def test_no_spelling_of_the_url_gets_around_a_limit_or_the_switch(build: Builder) -> None:
@@ -439,8 +388,7 @@ def test_no_spelling_of_the_url_gets_around_a_limit_or_the_switch(build: Builder
     limited.app.before_request_funcs.setdefault(limited.registration.blueprint.name, []).append(lambda: abort(429))
     for built, status in ((off, 404), (limited, 429)):
         for spelling in SPELLINGS:
-            url = spelling.format(prefix="api/v1/accounts")
-            response = built.client().post(url, json=built.body(), follow_redirects=True)
+            response = built.client().post(spelling, json=built.body(), follow_redirects=True)
             assert response.status_code in {404, status}
         assert built.rows() == []
 
@@ -451,6 +399,6 @@ def test_successes_are_json_that_is_not_stored_and_redirect_nowhere(built: Built
     verified = built.post(VERIFY, values_of(link_in(smtp.message)), query_string=query)
     for response, status in ((registered, 201), (verified, 200)):
         assert (response.status_code, response.mimetype) == (status, JSON)
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers.getlist("Cache-Control") == ["no-store"]
         assert "Location" not in response.headers
         assert "evil" not in response.text

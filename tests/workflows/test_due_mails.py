@@ -14,13 +14,8 @@ import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from flask_rest_registration import (
-    ConfigurationError,
-    EmailNotSent,
-    PendingRegistrationMixin,
-    RegisterSigner,
-    RestRegistrationError,
-)
+from flask_rest_registration import ConfigurationError, EmailNotSent, RegisterSigner, RestRegistrationError
+from tests.outages.test_failures import visits, with_visits
 from tests.support import models
 from tests.support.answers import field_errors, refused
 from tests.support.apps import REGISTER, RESEND, VERIFY, Builder, Built
@@ -57,9 +52,7 @@ def works(built: Built, link: dict[str, str]) -> bool:
     return answer.status_code == (201 if path_of(built) == REGISTER else 200)
 
 
-def with_ann(
-    build: Builder, way: Way, model: models.Model = models.typed, *, email: str = ANN, **options: Any
-) -> Built:
+def with_ann(build: Builder, way: Way, model: models.Model = models.typed, email: str = ANN, **options: Any) -> Built:
     """Build an app where Ann gets a link when she asks: with resend, her account waits for it."""
     built = build(model, pending=True, registration={**way, **options.pop("registration", {})}, **options)
     if way is WITH_RESEND:
@@ -72,13 +65,12 @@ def sent_by(sender: Callable[[Any, Any], object]) -> dict[str, object]:
 
 
 def row_of(built: Built) -> tuple[int, int, int]:
-    """Return when the last mail was sent, how many were in a row, and when the next one is due."""
     row = built.pending_row()
     return row["sent_at"], row["mails"], row["next_mail_at"]
 
 
 def noted(clock: Clock, mails: int = 1, wait: int = MINUTE) -> tuple[int, int, int]:
-    """Return the same as it is after a mail that was sent right now."""
+    """Return what :func:`row_of` gives after a mail that was sent right now."""
     return clock.time, mails, clock.time + wait
 
 
@@ -88,9 +80,8 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.fixture(params=[CODES, WITH_RESEND], ids=["e-mail first", "resend"])
-def way(request: pytest.FixtureRequest) -> Way:
-    settings: Way = request.param
-    return settings
+def way(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(name="built")
@@ -100,7 +91,7 @@ def app_with_ann(build: Builder, clock: Clock, way: Way) -> Built:
 
 @pytest.fixture
 def again(built: Built, smtp: RecordingServer, clock: Clock) -> Built:
-    """The app after Ann has asked once, and the cooldown has passed: she has a row."""
+    """The app after Ann has asked once, and the cooldown has passed."""
     ask(built)
     smtp.messages.clear()
     smtp.conversations.clear()
@@ -108,17 +99,13 @@ def again(built: Built, smtp: RecordingServer, clock: Clock) -> Built:
     return built
 
 
-# Addresses
-
-
 @pytest.mark.parametrize(
     "value",
     [
-        *[None, True, 1, 1.5, [], {}, [ANN], {"$ne": ""}, "", " ", "ann", "ann@", "@example.com", "a@b@example.com"],
+        *[None, True, 10**4000, 1.5, [[[]]], {}, [ANN], {"$ne": ""}, "", " ", "ann", "ann@", "@a.org", "a@b@c.org"],
         *[f"{ANN}, bob@example.com", f"Ann <{ANN}>", f"{ANN}\r\nBcc: bob@example.com", "ä@example.com"],
         *["ann@exa mple.com", "x" * 400, "ann@[127.0.0.1]", "' OR 1=1 --@example.com", "ann@xn--.example"],
         *["ann\0@example.com", f"{ANN}\0", "ann\ud800@example.com", "ann@\u202eexample.com", f"ann@{'ﷺ' * 60}.example"],
-        *[[[[]]], 10**4000],
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -134,8 +121,6 @@ def test_a_missing_address_and_unknown_fields_are_named(built: Built) -> None:
 
 
 def with_orders(db: SQLAlchemy) -> type[Any]:
-    """A user model whose orders each SELECT of an account loads."""
-
     class Order(db.Model):  # type: ignore[misc,name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
         user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"))
@@ -194,8 +179,6 @@ def test_addresses_that_a_collation_folds_have_a_row_each(build: Builder, way: W
 
 
 class AsciiOnly(sa.TypeDecorator[str]):
-    """A column in a character set that does not have every letter."""
-
     impl = sa.String(254)
     cache_ok = True
 
@@ -214,13 +197,8 @@ def test_an_address_that_the_column_cannot_hold_has_no_account(build: Builder, w
         assert field_errors(answer) == {"_schema": ["The database cannot store this data."]}
 
 
-# The cooldown
-
-
 @pytest.mark.parametrize("address", [ANN, NOBODY])
-def test_the_cooldown_doubles_up_to_twelve_hours(
-    built: Built, smtp: RecordingServer, clock: Clock, address: str
-) -> None:
+def test_the_cooldown_doubles_up_to_12_hours(built: Built, smtp: RecordingServer, clock: Clock, address: str) -> None:
     start, minutes = clock.time, list[int]()
     for mails in range(1, 15):
         ask(built, address)
@@ -237,17 +215,11 @@ def test_the_cooldown_doubles_up_to_twelve_hours(
 
 
 @pytest.mark.parametrize(
-    ("cooldown", "waits"),
-    [
-        (timedelta(milliseconds=500), [1, 2, 4, 8]),
-        (10 * MINUTE, [600, 1200, 2400, 4800]),
-        (5 * HOUR, [18000, 36000, 43200, 43200]),
-    ],
+    ("first", "waits"),
+    [(timedelta(milliseconds=500), [1, 2, 4]), (10 * MINUTE, [600, 1200]), (5 * HOUR, [18000, 36000, 43200])],
 )
-def test_the_first_cooldown_is_the_settings(
-    build: Builder, way: Way, clock: Clock, cooldown: object, waits: list[int]
-) -> None:
-    built = build(pending=True, registration={**way, "REGISTER_VERIFICATION_RESEND_COOLDOWN": cooldown})
+def test_the_first_cooldown_is_the_settings(build: Builder, way: Way, clock: Clock, first: object, waits: Any) -> None:
+    built = build(pending=True, registration={**way, "REGISTER_VERIFICATION_RESEND_COOLDOWN": first})
     for mails, wait in enumerate(waits, start=1):
         ask(built)
         assert row_of(built) == noted(clock, mails, wait)
@@ -285,9 +257,6 @@ def test_a_clock_that_went_back_delays_no_mail(again: Built, smtp: RecordingServ
     assert len(smtp.messages) == 2
 
 
-# No transaction is open meanwhile
-
-
 def test_no_transaction_is_open_while_the_mail_is_on_its_way(build: Builder, way: Way, smtp: RecordingServer) -> None:
     def context(request: object, addressee: object, context: dict[str, Any]) -> dict[str, Any]:
         built.db.session.execute(sa.select(built.User.id)).all()
@@ -317,9 +286,6 @@ def test_no_transaction_is_open_while_the_mail_server_is_connected_to(build: Bui
     assert held == [0]
 
 
-# At the same time as others
-
-
 @pytest.mark.parametrize("stays", [True, False])
 def test_an_insert_that_comes_too_late_sends_nothing_while_the_row_stays(
     built: Built, smtp: RecordingServer, clock: Clock, stays: bool
@@ -330,10 +296,8 @@ def test_an_insert_that_comes_too_late_sends_nothing_while_the_row_stays(
             built.db.session.add(built.Pending(id=uuid.uuid4(), email=ANN, **now))  # type: ignore[misc]
             built.db.session.commit()
 
-    def delete() -> None:
-        built.execute_outside(f"DELETE FROM {TABLE}")
-
-    with acting_before(built, ("INSERT", insert), *([] if stays else [("SELECT", delete)])):
+    delete = ("SELECT", lambda: built.execute_outside(f"DELETE FROM {TABLE}"))
+    with acting_before(built, ("INSERT", insert), *([] if stays else [delete])):
         ask(built)
     assert len(smtp.messages) == len(smtp.conversations) == (0 if stays else 1)
     assert row_of(built) == noted(clock)
@@ -346,23 +310,11 @@ def test_an_update_that_comes_too_late_sends_nothing(again: Built, smtp: Recordi
     assert (smtp.conversations, again.pending_row()["mails"]) == ([], 1)
 
 
-# What the database refuses
-
-
-def with_region(db: SQLAlchemy) -> type[Any]:
-    """What a migration of somebody else's made of the table."""
-
-    class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
-        region: Mapped[str] = mapped_column(sa.String(20))
-
-    user = models.typed(db)
-    user.pending = PendingRegistration
-    return user
-
-
-def test_an_unknown_column_is_the_applications_own_error(build: Builder, smtp: RecordingServer, way: Way) -> None:
-    uri = build(with_region).database_uri
-    built = build(pending=True, database_uri=uri, registration=way, tables=False)
+def test_an_unknown_column_is_the_applications_own_error(built: Built, smtp: RecordingServer) -> None:
+    table = built.Pending.__table__.to_metadata(sa.MetaData())  # type: ignore[union-attr]
+    table.append_column(sa.Column("region", sa.String(20), nullable=False))  # as a migration of somebody else's does
+    table.drop(built.engine)
+    table.create(built.engine)
     for _ in range(2):
         with pytest.raises(RestRegistrationError, match=f"a pending registration was refused: {DRIVER}"):
             post_address(built)
@@ -395,21 +347,14 @@ def test_a_statement_that_meets_a_conflict_is_tried_again(built: Built, smtp: Re
     assert len(smtp.messages) == 2
 
 
-# The row is put back
-
-
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        *[
-            (error, 503)
-            for error in (EmailNotSent("over quota"), LookupError(f"no mail for {ANN}"), OSError("no network"))
-        ],
+        (EmailNotSent("over quota"), 503),
+        (LookupError(f"no mail for {ANN}"), 503),
         (smtplib.SMTPRecipientsRefused({ANN: (550, b"5.1.1 no such user")}), 400),
-        *[
-            (error, None)
-            for error in (ConfigurationError("no key"), KeyboardInterrupt(), SystemExit(), GeneratorExit())
-        ],
+        (ConfigurationError("no key"), None),
+        (KeyboardInterrupt(), None),
     ],
     ids=lambda each: type(each).__name__,
 )
@@ -485,7 +430,7 @@ def test_a_row_that_cannot_be_put_back_keeps_its_cooldown_and_is_logged(
         assert post_address(built).status_code == status
     setattr(smtp, name, None)
     (line,) = [each for each in ours(caplog) if "put back" in each]
-    assert line.startswith(f"A message was not sent, and its row could not be put back: {DRIVER}")
+    assert line.startswith(f"A mail was not sent, and its row could not be put back: {DRIVER}")
     assert ANN not in line
     for time, mails in ((clock.time, 0), (built.pending_row()["next_mail_at"], 1)):
         clock.time = time
@@ -500,47 +445,28 @@ def test_only_ones_own_mail_is_put_back(again: Built, smtp: RecordingServer) -> 
     assert row_of(again)[1:] == (7, 8)
 
 
-# What a sender of the application's own writes, and what the application left pending
-
-
-def with_outbox(db: SQLAlchemy) -> type[Any]:
-    """The usual model, and a table of mails that another process sends, each text once."""
-    user = models.typed(db)
-
-    class Outbox(db.Model):  # type: ignore[misc,name-defined]
-        text: Mapped[str] = mapped_column(sa.String(500), primary_key=True)
-
-    user.outbox = Outbox
-    return user
-
-
-def outbox_of(built: Built) -> list[str]:
-    with built.app.app_context():
-        return sorted(row.text for row in built.db.session.scalars(sa.select(built.User.outbox)))
-
-
 def test_what_an_own_sender_writes_is_committed_once_the_mail_is_sent(
     build: Builder, way: Way, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     raising: list[Exception] = []
 
     def queue(request: object, addressee: Any) -> None:
-        built.db.session.add(built.User.outbox(text=RegisterSigner.for_user(addressee).get_url()))
+        built.db.session.add(built.User.visit(page=RegisterSigner.for_user(addressee).get_url()))
         for each in raising:
             built.db.session.flush()
             raise each
 
-    built = with_ann(build, way, with_outbox, registration=sent_by(queue))
+    built = with_ann(build, way, with_visits, registration=sent_by(queue))
     ask(built)
     raising.append(LookupError())
     clock.move(MINUTE)
     fail_to_ask(built)
-    (link,) = outbox_of(built)
+    (link,) = visits(built)
     raising.clear()
     built.execute_outside(f"UPDATE {TABLE} SET next_mail_at = 0")
     clock.move(-MINUTE)
     fail_to_ask(built)  # the same text once more, which the database refuses
-    assert outbox_of(built) == [link]
+    assert visits(built) == [link]
     (line,) = [each for each in ours(caplog) if "what the sender wrote was refused" in each]
     assert (DRIVER in line, "signature" in line) == (True, False)
     assert works(built, values_of(link))
@@ -548,24 +474,20 @@ def test_what_an_own_sender_writes_is_committed_once_the_mail_is_sent(
 
 def with_notes(build: Builder, way: Way, text: str) -> Built:
     """Build an app that leaves a row pending in the session before each request."""
-    built = with_ann(build, way, with_outbox)
-
-    @built.app.before_request
-    def leave_it() -> None:
-        built.db.session.add(built.User.outbox(text=text.format(len(outbox_of(built)))))
-
+    built = with_ann(build, way, with_visits)
+    built.app.before_request(lambda: built.db.session.add(built.User.visit(page=text.format(len(visits(built))))))
     return built
 
 
 def test_what_was_left_pending_goes_with_the_first_commit(build: Builder, way: Way, smtp: RecordingServer) -> None:
     built, seen = with_notes(build, way, "note {}"), list[list[str]]()
-    smtp.on_text, smtp.text_reply = lambda: seen.append(outbox_of(built)), SPAM
+    smtp.on_text, smtp.text_reply = lambda: seen.append(visits(built)), SPAM
     fail_to_ask(built)
     smtp.text_reply = None
     ask(built)
     ask(built)  # no mail is due
     assert seen == [["note 0"], ["note 0", "note 1"]]
-    assert outbox_of(built) == ["note 0", "note 1", "note 2"]
+    assert visits(built) == ["note 0", "note 1", "note 2"]
 
 
 def test_what_was_left_pending_and_is_refused_is_its_own_error(build: Builder, way: Way, smtp: RecordingServer) -> None:
@@ -575,9 +497,6 @@ def test_what_was_left_pending_and_is_refused_is_its_own_error(build: Builder, w
     with pytest.raises(sa.exc.IntegrityError):
         post_address(built, NOBODY)
     assert (built.pending_rows(), len(smtp.conversations)) == ([before], earlier)
-
-
-# What the log tells
 
 
 def test_no_address_link_or_code_reaches_the_log(
@@ -598,4 +517,4 @@ def test_no_address_link_or_code_reaches_the_log(
     secrets += [code_of(smtp.messages[0])] if path_of(built) == REGISTER else []
     assert [line for line in lines if any(secret in line.lower() for secret in secrets)] == []
     told = [line.partition(":")[0] for line in lines]
-    assert told == [*["email-not-sent"] * 3, "A message was not sent", "email-not-sent"]
+    assert told == [*["email-not-sent"] * 3, "A mail was not sent", "email-not-sent"]

@@ -20,7 +20,7 @@ export interface Success<Body = unknown> {
 
 export type Answer<Body = unknown> = Success<Body> | Refusal;
 
-/** What an account is made of, besides the address that its owner has proven. */
+/** What an account is made of, besides the address that the person has proven. */
 export interface NewAccount {
   readonly username: string;
   readonly password: string;

@@ -1,6 +1,6 @@
-"""The attacks: each is a test, whose docstring is printed when an application fails it."""
+"""The attacks: each is a test, and its docstring is printed when the attack succeeds."""
 
 from . import addresses, codes, links, mail, sign_up
 
-#: The modules of attacks, in the order in which they are run.
+#: The modules of attacks, in the order in which they run.
 MODULES = (sign_up, links, mail, addresses, codes)

@@ -10,14 +10,14 @@ import pytest
 from ...settings.definitions import LOCK_OUT_FIELDS
 from ...signers import RegisterSigner
 from ..bodies import new_address
-from ..target import CHECK, VERIFY, Target, at_once, told
+from ..target import CHECK, VERIFY, Target, at_once, summary
 
 
 def test_one_link_many_times_at_once_activates_once(registration_target: Target) -> None:
-    """Eight clicks at the same time: code that looks at the flag and sets it then gives the welcome gift eight times.
+    """Eight clicks at the same time: code that reads the flag and sets it later gives the welcome gift eight times.
 
-    (CVE-2019-5421 in Devise.) Fix: let the extension's view decide, which does it by one conditional UPDATE, and do
-    what belongs to the activation in user_activated, without sending it yourself.
+    (CVE-2019-5421 in Devise.) Fix: let the extension's view decide: it does so by one conditional UPDATE. Do the rest
+    of the activation in receivers of user_activated, and do not send this signal yourself.
     """
     target = registration_target
     target.need_verification()
@@ -35,24 +35,24 @@ def test_one_link_many_times_at_once_activates_once(registration_target: Target)
 
 
 def test_a_link_that_is_used_again_changes_nothing(registration_target: Target) -> None:
-    """Replay: a link stays in mailboxes, proxies' logs and browsers' histories long after it was used.
+    """Replay: a link stays in mailboxes, proxy logs and browser histories long after it was used.
 
-    Its second use may neither activate again nor log in (GHSA-hc7v-rggr-4hvx in Better Auth). Fix: log in by
-    REGISTER_VERIFICATION_AUTO_LOGIN, which logs in only with the activating request, not in a view or hook of your
-    own; REGISTER_VERIFICATION_ONE_TIME_USE refuses the second use.
+    Its second use must neither activate again nor log in (GHSA-hc7v-rggr-4hvx in Better Auth). Fix: do not log in from
+    a view or hook of your own; use REGISTER_VERIFICATION_AUTO_LOGIN, which logs in with the activating request only.
+    REGISTER_VERIFICATION_ONE_TIME_USE refuses the second use.
     """
     target = registration_target
     target.need_verification()
     address = target.start()
     link = target.link(address)
     first = target.verify(link)
-    target.expect(first.status_code == target.status_of_verification, f"A good link was answered {told(first)}.")
+    target.expect(first.status_code == target.status_of_verification, f"A good link was answered {summary(first)}.")
     before, stranger = target.row(address), target.app.test_client()
     with target.activations() as activated:
         second = target.verify(link, stranger)
     once = target.is_email_first or target.settings.register_verification_one_time_use
     target.expect(
-        second.status_code == (400 if once else 200), f"A link that was used before was answered {told(second)}."
+        second.status_code == (400 if once else 200), f"A link that was used before was answered {summary(second)}."
     )
     target.expect(not activated, "A link that was used before sent user_activated again.")
     target.expect(target.row(address) == before, "A link that was used before changed the account.")
@@ -62,11 +62,11 @@ def test_a_link_that_is_used_again_changes_nothing(registration_target: Target) 
 
 
 def test_no_link_lets_an_account_in_that_was_locked_out(registration_target: Target) -> None:
-    """Replay after a lock-out: you set is_active to false, and the banned user opens last week's mail.
+    """Replay after a lock-out: you set is_active to false, and the locked-out person opens last week's mail.
 
-    (Seen in djoser and django-rest-registration.) Fix: "verified" and "not locked out" are two things; give your
-    model a column for the first, email_verified_at = db.Column(db.DateTime), which the extension finds by itself,
-    and let neither links nor receivers of user_activated touch the other one.
+    (Seen in djoser and django-rest-registration.) Fix: keep "verified" and "not locked out" apart. Give your model a
+    column for the first, email_verified_at = db.Column(db.DateTime), which the extension finds by itself, and let
+    neither links nor receivers of user_activated change the second.
     """
     target = registration_target
     flag = target.need_verification()
@@ -83,12 +83,12 @@ def test_no_link_lets_an_account_in_that_was_locked_out(registration_target: Tar
         answer = target.verify(link)
         target.expect(
             not (target.row(address) or {})[names[0]],
-            f"{names[0]} was set to false {when}; the old link, answered {told(answer)}, set it again.",
+            f"{names[0]} was set to false {when}; the old link, answered {summary(answer)}, set it again.",
         )
 
 
 def test_a_link_is_dead_after_the_address_has_changed(registration_target: Target) -> None:
-    """A link sent to one address verifies another one: sign up with yours, change it to the victim's, click.
+    """Sign up with your address, change it to the victim's, and click: a link to one address verifies another.
 
     (CVE-2026-32700 in Devise, allauth 65.12.1.) Fix: check links with RegisterSigner, which signs the address too.
     """
@@ -101,15 +101,15 @@ def test_a_link_is_dead_after_the_address_has_changed(registration_target: Targe
     answer = target.verify(link)
     target.expect(
         answer.status_code == 400 and not target.is_verified(other),
-        f"A link that was mailed to an old address verified the new one: {told(answer)}.",
+        f"A link that was mailed to an old address verified the new one: {summary(answer)}.",
     )
 
 
 def test_only_the_true_link_of_an_account_verifies_it(registration_target: Target) -> None:
-    """Links that a stranger makes up: another account's signature, changed values, one that is too old.
+    """Links that a stranger makes up: with another account's signature or changed values; and an expired link.
 
     (CVE-2019-13177 in django-rest-registration, CVE-2019-16109 in Devise.) Fix: do not replace the extension's view;
-    if you must, check links with RegisterSigner(...).accepts() and has_expired() and nothing else.
+    if you must, check links with RegisterSigner(...).accepts() and has_expired(), and with nothing else.
     """
     target = registration_target
     target.need_verification()
@@ -126,14 +126,14 @@ def test_only_the_true_link_of_an_account_verifies_it(registration_target: Targe
         answer = target.verify(link)
         target.expect(
             answer.status_code == 400 and not target.is_verified(victim),
-            f"A link with {name} was answered {told(answer)}.",
+            f"A link with {name} was answered {summary(answer)}.",
         )
 
 
 def test_a_key_that_was_dropped_verifies_no_link(registration_target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Key rotation: after a leak you replace SECRET_KEY; whoever has the old one may not make links any more.
+    """Key rotation: you replace SECRET_KEY after a leak, and whoever has the old key must not make links any more.
 
-    Links that are on their way stay good only while SECRET_KEY_FALLBACKS has the key. Fix: let your code read
+    Links that are in the mail stay good only while SECRET_KEY_FALLBACKS has their key. Fix: let your code read
     app.config["SECRET_KEY"] each time, and neither keep a copy of the key nor write it back.
     """
     target = registration_target
@@ -145,18 +145,18 @@ def test_a_key_that_was_dropped_verifies_no_link(registration_target: Target, mo
     answer = target.verify(links[0])
     target.expect(
         answer.status_code == target.status_of_verification,
-        f"With its key in SECRET_KEY_FALLBACKS a link was answered {told(answer)}.",
+        f"With its key in SECRET_KEY_FALLBACKS a link was answered {summary(answer)}.",
     )
     monkeypatch.setitem(target.app.config, "SECRET_KEY_FALLBACKS", [])
     answer = target.verify(links[1])
-    target.expect(not target.is_verified(dropped), f"A link of a key that was dropped was answered {told(answer)}.")
+    target.expect(not target.is_verified(dropped), f"A link of a key that was dropped was answered {summary(answer)}.")
 
 
 def test_opening_a_link_verifies_nothing(registration_target: Target) -> None:
-    """Mail scanners open every link, often before its reader does: a stranger's account is verified by a machine.
+    """Mail scanners open every link, often before the reader does: a machine verifies a stranger's account.
 
-    (LanternOps/breeze #6539, Ghost #12347.) Fix: the page behind the link shows a button, and sends its values by
-    POST to verify-registration/ when the button is clicked; no GET request sets the flag.
+    (LanternOps/breeze #6539, Ghost #12347.) Fix: let the page behind the link show a button, and POST the link's
+    values to verify-registration/ when the button is clicked. No GET request may set the flag.
     """
     target = registration_target
     target.need_verification()
@@ -174,10 +174,10 @@ def test_opening_a_link_verifies_nothing(registration_target: Target) -> None:
 
 
 def test_a_link_of_one_purpose_serves_no_other(registration_target: Target) -> None:
-    """A link that completes a registration must not verify an account, nor the other way (CVE-2026-9087 in Keycloak).
+    """A link that completes a registration must not verify an account, and vice versa (CVE-2026-9087 in Keycloak).
 
-    Whoever gets one kind of link for an id of their choice would have the other kind too. It costs one request. Fix:
-    do not replace the extension's views; sign links of your own with a salt of their own.
+    Otherwise a stranger who gets one kind of link for an id of their choice has the other kind too. It costs one
+    request. Fix: do not replace the extension's views, and sign links of your own with another salt.
     """
     target = registration_target
     flag = target.need_verification()
@@ -186,51 +186,49 @@ def test_a_link_of_one_purpose_serves_no_other(registration_target: Target) -> N
     address = target.start()
     with target.pending_row(address) as row:
         names = {target.model.link_id.name: row.id, target.model.email.name: row.email, flag.name: None}
-        signer = RegisterSigner(target.registration, SimpleNamespace(**names), timestamp=str(row.sent_at))
+        signer = RegisterSigner(target.state, SimpleNamespace(**names), timestamp=str(row.sent_at))
         link = signer.get_signed_data()
     answers = [target.post(CHECK, link), target.verify(link)]
     target.expect(
         [answer.status_code for answer in answers] == [400, 400] and target.row(address) is None,
-        f"A link of an account's kind was accepted for a pending registration: {[told(answer) for answer in answers]}.",
+        f"A link of an account's kind was accepted for a pending registration: {[*map(summary, answers)]}.",
     )
     member = target.sign_up()
     with target.account(member) as user:
-        flag.clear(user)
-        row = pending.model.mapper.class_manager.new_instance()
-        row.id, row.email = target.model.link_id_of(user), member
-        link = RegisterSigner(
-            target.registration, row, timestamp=signer.get_signed_data()["timestamp"]
-        ).get_signed_data()
+        setattr(user, flag.name, flag.value_unset)
+        row = pending.mapper.class_manager.new_instance()
+        row.id, row.email = str(getattr(user, target.model.link_id.name)), member
+        link = RegisterSigner(target.state, row, timestamp=signer.get_signed_data()["timestamp"]).get_signed_data()
     answer = target.verify(link)
     target.expect(
         answer.status_code == 400 and not target.is_verified(member),
-        f"A link of a pending registration's kind verified an account: {told(answer)}.",
+        f"A link of a pending registration's kind verified an account: {summary(answer)}.",
     )
 
 
 def test_a_registration_is_completed_once(registration_target: Target) -> None:
-    """A spent registration: every mail that was sent for it, read later by somebody else, would make an account again.
+    """Old mails about a registration: once it is completed, none of them may make an account again.
 
-    An owner gets two mails, signs up by the second, and changes the account's address years later; whoever reads the
-    old mailbox must find nothing in it that works. Fix: do not replace the extension's view, and leave the id of a
-    pending registration alone, which changes when it is spent.
+    Somebody gets two mails, signs up with the second, and changes the account's address years later. Whoever reads
+    the old mailbox then must find nothing in it that works. Fix: do not replace the extension's view, and leave the
+    ids of pending registrations alone: the extension changes the id when a registration is completed.
     """
     target = registration_target
     target.need_email_first()
     address, other = target.start(), new_address()
     first = target.link(address)
-    target.wait(int(target.settings.register_verification_resend_cooldown.total_seconds()))
-    target.ask(address)
+    target.wait(target.cooldown())
+    target.ask_for_mail(address)
     proofs = [first, target.link(address)]
     if target.settings.register_verification_code_enabled:
         proofs.append(target.code(address))
     answer = target.verify(proofs[1])
-    target.expect(target.is_verified(address), f"A good link was answered {told(answer)}.")
+    target.expect(target.is_verified(address), f"A good link was answered {summary(answer)}.")
     with target.account(address) as user:
         setattr(user, target.model.email.name, other)
     for proof in proofs:
         answer = target.verify(proof)
         target.expect(
             answer.status_code == 400 and target.row(address) is None,
-            f"A registration was completed, and {', '.join(proof)} of its mails completed it again: {told(answer)}.",
+            f"A registration was completed, and {', '.join(proof)} of its mails completed it again: {summary(answer)}.",
         )

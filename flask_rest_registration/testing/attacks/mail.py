@@ -14,11 +14,11 @@ from flask import Request
 
 from ... import clock
 from ...mail.delivery import Send
-from ..target import Target, stored_address, told
+from ..target import Target, stored_address, summary
 
 
 class _Refusing(socketserver.StreamRequestHandler):
-    """Greets, and refuses every mail."""
+    """Greets, then refuses every mail."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 loopback\r\n")
@@ -28,7 +28,7 @@ class _Refusing(socketserver.StreamRequestHandler):
 
 @contextmanager
 def _mail_server(fault: str) -> Iterator[int]:
-    """Give the port of a mail server that is down, silent, or refuses every mail."""
+    """Yield the port of a mail server that is down, silent, or refuses every mail."""
     if fault == "refuses":
         with socketserver.TCPServer(("127.0.0.1", 0), _Refusing) as server:
             server.timeout = 10
@@ -38,9 +38,9 @@ def _mail_server(fault: str) -> Iterator[int]:
             thread.join(10)
         return
     with socket.socket() as server_socket:
-        server_socket.bind(("127.0.0.1", 0))  # nobody else gets the port, and connections to it are refused
+        server_socket.bind(("127.0.0.1", 0))  # keeps the port from others; connections to it are refused
         if fault == "is silent":
-            server_socket.listen()  # the system accepts, and nobody answers
+            server_socket.listen()  # the system accepts connections, and nobody answers
         yield server_socket.getsockname()[1]
 
 
@@ -48,10 +48,10 @@ def _mail_server(fault: str) -> Iterator[int]:
 def test_a_mail_server_that_fails_leaves_no_account(
     registration_target: Target, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """The mail cannot be sent: an account that is stored all the same can never be verified, and its address is taken.
+    """The mail cannot be sent: if the account is stored all the same, nobody can verify it, and its address is taken.
 
-    The answer must be 503, nothing stored, and the same request good a little later. Fix: commit nothing between
-    INSERT and mail, neither in template context builders or selectors nor in listeners of SQLAlchemy's events.
+    The answer must be 503, nothing may be stored, and the same request must work a little later. Fix: commit nothing
+    between INSERT and mail: not in template context builders or selectors, and not in SQLAlchemy's event listeners.
     """
     target = registration_target
     target.need(target.settings.sends_by_default, "the default sender is not in use")
@@ -64,16 +64,17 @@ def test_a_mail_server_that_fails_leaves_no_account(
             changed.setattr(mail, name, value)
         for name in ("use_tls", "use_ssl", "username", "password"):
             changed.setattr(mail, name, None)
-        answer = target.begin(body)
-    target.expect(answer.status_code == 503, f"While the mail server {fault}, a sign-up was answered {told(answer)}.")
+        answer = target.request_sign_up(body)
+    found = f"While the mail server {fault}, a sign-up was answered {summary(answer)}."
+    target.expect(answer.status_code == 503, found)
     _expect_nothing_stored(target, body, f"while the mail server {fault}")
 
 
 def test_a_sender_that_fails_leaves_no_account(registration_target: Target) -> None:
     """Your REGISTER_VERIFICATION_EMAIL_SENDER raises at its end: an account that is stored all the same is stuck.
 
-    Fix: your sender sends or queues the finished mail and never commits or rolls back; the extension commits after
-    it, and takes everything back if it raises.
+    Fix: let your sender send or queue the finished mail, and never commit or roll back. The extension commits after
+    it, and rolls back if it raises.
     """
     target = registration_target
     target.need_verification()
@@ -89,8 +90,8 @@ def test_a_sender_that_fails_leaves_no_account(registration_target: Target) -> N
 
     body = target.body()
     target.change_senders(failing_at_the_end)
-    answer = target.begin(body)
-    target.expect(answer.status_code == 503, f"When the sender failed, a sign-up was answered {told(answer)}.")
+    answer = target.request_sign_up(body)
+    target.expect(answer.status_code == 503, f"When the sender failed, a sign-up was answered {summary(answer)}.")
     target.change_senders(lambda sender: sender)
     _expect_nothing_stored(target, body, "when the sender failed")
 
@@ -101,6 +102,6 @@ def _expect_nothing_stored(target: Target, body: dict[str, object], when: str) -
     if target.is_email_first:
         with target.pending_row(address) as row:
             waits = row is not None and row.next_mail_at > clock.now()
-        target.expect(not waits, f"A sign-up {when} was refused, and no message can be asked for until its cooldown.")
+        target.expect(not waits, f"A sign-up {when} was refused, and no mail can be asked for until its cooldown ends.")
     answer = target.account_request(body)()
-    target.expect(target.row(address), f"A sign-up {when} could not be repeated afterwards: {told(answer)}.")
+    target.expect(target.row(address), f"A sign-up {when} could not be repeated afterwards: {summary(answer)}.")

@@ -1,4 +1,4 @@
-"""Attacks on ``register/``, and on whatever makes an account."""
+"""Attacks on ``register/`` and on everything else that makes an account."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import Any
 
 from ...model.user_model import python_type
 from ...settings.definitions import Settings
-from ..bodies import PASSWORDS, new_address, new_password
+from ..bodies import new_address, new_password, with_password
 from ..hostile import bodies_like
-from ..target import CHECK, REGISTER, RESEND, VERIFY, Target, at_once, is_accepted, stored_address, told
+from ..target import CHECK, REGISTER, RESEND, VERIFY, Target, at_once, is_accepted, stored_address, summary
 
 _FREE_KEY = 424242
 
 
 def test_a_good_sign_up_makes_no_verified_account_before_its_link_is_used(registration_target: Target) -> None:
-    """A new account is not verified, whatever made it: else nobody has to own the address that they give.
+    """A new account must not be verified: otherwise anybody can sign up with an address that is not theirs.
 
-    With REGISTER_EMAIL_FIRST there is no account at all before the link is used. Fix: let nothing but a link set the
-    flag or make an account; look for receivers, events, serializers and defaults of your model that do.
+    With REGISTER_EMAIL_FIRST there must not even be an account before the link is used. Fix: let nothing but a link
+    set the flag or make an account. Look for receivers, events, serializers and defaults of your model that do.
     """
     target = registration_target
     address = target.start()
     if target.is_email_first:
         target.expect(target.row(address) is None, "A sign-up made an account before its link was used.")
-        target.expect(target.is_verified(target.sign_up()), "A link has made an account that is not verified.")
+        target.expect(target.is_verified(target.sign_up()), "A link made an account that is not verified.")
         return
     target.need_verification()
     target.expect(not target.is_verified(address), "An account was verified right after the sign-up.")
 
 
 def test_a_stranger_writes_no_column_that_registration_does_not_offer(registration_target: Target) -> None:
-    """Mass assignment: a request says "is_admin": true or "id": 1, and the code passes it on to the model (CWE-915).
+    """Mass assignment: a request adds "is_admin": true or "id": 1, and the code passes it on to the model (CWE-915).
 
-    The stranger is an administrator then, or has taken somebody's account over. Fix: remove the field from
-    USER_EDITABLE_FIELDS or from your serializer, give your serializer's Meta neither unknown = INCLUDE nor all
-    columns, and name in a constructor or @post_load what it takes. A field that strangers may set on purpose belongs
-    in the ini option registration_open_fields.
+    The stranger becomes an administrator, or takes over somebody's account. Fix: remove the field from
+    USER_EDITABLE_FIELDS or from your serializer. Give your serializer's Meta neither unknown = INCLUDE nor all
+    columns, and let constructors and @post_load take values by name. If strangers may set the field on purpose, add
+    it to the ini option registration_open_fields.
     """
     target = registration_target
     with target.app.app_context():
-        offered = target.registration.serializers.register().load_fields
+        offered = target.state.serializers.register().load_fields
     names = {name for field_name, field in offered.items() for name in (field_name, field.attribute, field.data_key)}
     rights = set(Settings.user_hidden_fields) - target.open_fields
-    target.expect(not rights & names, f"Registration offers a stranger to set {sorted(rights & names, key=str)}.")
+    target.expect(not rights & names, f"Registration lets a stranger set {sorted(rights & names, key=str)}.")
     victim = target.sign_up()
     before = target.row(victim) or {}
     written, broken = [], []
@@ -56,7 +56,7 @@ def test_a_stranger_writes_no_column_that_registration_does_not_offer(registrati
         if str(value) in {str(stored), str(getattr(stored, "name", None)), str(getattr(stored, "value", None))}:
             written.append(name)
     target.expect(not written, f"A stranger's extra fields were stored: {written}.")
-    target.expect(not broken, f"A stranger's extra fields made server errors: {broken}.")
+    target.expect(not broken, f"A stranger's extra fields caused server errors: {broken}.")
     target.expect(target.row(victim) == before, "A stranger's sign-up changed an account that was there before.")
 
 
@@ -73,15 +73,14 @@ def _extra_values(target: Target, row: dict[str, object], offered: set[str | Non
 
 
 def test_a_password_is_stored_as_a_salted_hash_and_never_shown(registration_target: Target) -> None:
-    """A stolen table or a logged answer must not open accounts (OWASP, Password Storage Cheat Sheet).
+    """A stolen table or a logged answer must not let anybody into an account (OWASP, Password Storage Cheat Sheet).
 
     Fix: let PASSWORD_HASHER, set_password() or your property make a slow, salted hash, as werkzeug's
-    generate_password_hash does, and take password columns out of REGISTER_OUTPUT_SERIALIZER_CLASS.
+    generate_password_hash does, and remove password columns from REGISTER_OUTPUT_SERIALIZER_CLASS.
     """
     target = registration_target
-    password, bodies = new_password(), [target.body(), target.body()]
-    for body in bodies:
-        body.update({name: password for name in PASSWORDS if name in body})
+    password = new_password()
+    bodies = [with_password(target.body(), password) for _ in range(2)]
     second = target.sign_up(bodies[1])
     answer = target.account_request(bodies[0])()
     rows = [target.row(address) or {} for address in (stored_address(bodies[0], target.email_name), second)]
@@ -90,16 +89,16 @@ def test_a_password_is_stored_as_a_salted_hash_and_never_shown(registration_targ
     target.expect(not shown, "The answer to a sign-up shows the password or its hash.")
     plain = [name for name, value in rows[0].items() if password in str(value)]
     target.expect(not plain, f"The password is stored as it is, in {plain}.")
-    target.expect(
-        not set(hashes[0]) & set(hashes[1]), "Two accounts with one password have the same hash: it has no salt."
-    )
+    salted = not set(hashes[0]) & set(hashes[1])
+    target.expect(salted, "Two accounts with the same password have the same hash: it has no salt.")
 
 
 def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_target: Target) -> None:
-    """A session or token in the answer to a sign-up: who signs up with a victim's address is inside before its owner.
+    """The answer to a sign-up has a session or token: whoever signs up with a victim's address is logged in first.
 
-    That session stays valid when the owner verifies (pre-hijacking, Sudhodanan and Paverd 2022). Fix: do not log in in
-    user_registered or in an output serializer; log in with REGISTER_VERIFICATION_AUTO_LOGIN, or after it.
+    That session stays valid when the victim verifies the address (pre-hijacking, Sudhodanan and Paverd 2022). Fix: do
+    not log in from receivers of user_registered or output serializers; use REGISTER_VERIFICATION_AUTO_LOGIN, or log in
+    after the verification.
     """
     target = registration_target
     target.need_verification()
@@ -108,7 +107,7 @@ def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_t
     target.post(REGISTER, {}, client)
     with client.session_transaction() as session:
         before = set(session)
-    answer = target.begin(target.body(), client)
+    answer = target.request_sign_up(target.body(), client)
     with client.session_transaction() as session:
         added = set(session) - before - {"_flashes"}
     target.expect(not added, f"After a sign-up the session of the stranger holds {sorted(added)}.")
@@ -117,9 +116,9 @@ def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_t
 
 
 def test_one_address_twice_at_once_makes_one_account(registration_target: Target) -> None:
-    """Sign-ups with the same data at the same time: code that looks first and writes then finds both free.
+    """Sign-ups with the same data at the same time: code that looks first and writes later finds the address free.
 
-    One of them ends as a 500, or both make an account (dj-rest-auth #552, django-allauth #1017). Fix: let a unique
+    One of them gets a 500, or each makes an account (dj-rest-auth #552, django-allauth #1017). Fix: let a unique
     constraint decide, and treat its IntegrityError as "taken", also in tables that you fill beside the account.
     """
     target = registration_target
@@ -134,11 +133,11 @@ def test_one_address_twice_at_once_makes_one_account(registration_target: Target
 
 
 def test_no_body_is_answered_with_a_server_error(registration_target: Target) -> None:
-    """Hostile bodies: NUL, surrogates, huge numbers, deep nesting, wrong types, text without end, invalid JSON.
+    """Hostile bodies: NUL, surrogates, huge numbers, deep nesting, wrong types, huge texts, invalid JSON.
 
-    A 5xx says that code of yours met what it did not expect: at best a flooded log, at worst a half-done request.
-    Fix: let hooks of your serializers (which run before the types are checked), your validators and your
-    before_request functions cope with missing fields, other types and bodies that are no object.
+    A 5xx means that your code met something unexpected: at best the log fills, at worst a request is left half done.
+    Fix: let your serializers' hooks (they run before the types are checked), your validators and your before_request
+    functions cope with missing fields, wrong types and bodies that are not objects.
     """
     target = registration_target
     wrong = []
@@ -146,7 +145,7 @@ def test_no_body_is_answered_with_a_server_error(registration_target: Target) ->
         for name, data in bodies_like(good):
             answer = target.post(path, data=data, content_type="application/json")
             if answer.status_code >= 500 or not answer.is_json:
-                wrong.append(f"{path} with {name}: {told(answer)[:80]}")
+                wrong.append(f"{path} with {name}: {summary(answer)[:80]}")
     target.expect(not wrong, "These bodies were not answered properly:\n  " + "\n  ".join(wrong[:8]))
 
 
@@ -161,12 +160,12 @@ def _good_bodies(target: Target) -> Iterator[tuple[str, Callable[[], dict[str, A
     yield REGISTER, target.body
     link = target.link(target.sign_up()) if target.model.flag else {}
     yield VERIFY, lambda: link
-    if target.registration.pending:
+    if target.state.pending:
         yield RESEND, lambda: target.email_body(new_address())
 
 
 def _fresh(target: Target, make: Callable[[str], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Return what makes bodies about an address, another one when a body before has made an account."""
+    """Return a function that makes bodies about an address, and about a new one once that has an account."""
     addresses = [target.start()]
 
     def body() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Request, Response, request
 from flask import session as cookie
-from marshmallow import EXCLUDE, INCLUDE, fields, post_load, pre_load
+from marshmallow import EXCLUDE, INCLUDE, fields, post_load
 from sqlalchemy import Boolean, String, delete
 from sqlalchemy.orm import mapped_column
 
@@ -23,8 +23,6 @@ from tests.support import models
 from tests.support.apps import Built
 
 from .catalogue import answer, found_by, pause, sent_by_client, session, set_flag, signs, subscribe_once, this_app
-
-# The flag
 
 
 @found_by("good_sign_up", "was verified right", on=user_registered)
@@ -48,12 +46,9 @@ def activation_sets_is_active(sender: object, user: Any, **_: object) -> None:
     session().commit()
 
 
-# What registration reads and shows
-
-
 @found_by(
     "writes_no_column",
-    "Registration offers a stranger to set",
+    "Registration lets a stranger set",
     {"USER_EDITABLE_FIELDS": ["username", "is_admin"]},
     model=models.privileged,
 )
@@ -61,12 +56,7 @@ def is_admin_is_listed_as_editable(app: Built) -> None:
     """A right is offered."""
 
 
-@found_by(
-    "writes_no_column",
-    "'is_admin', 'role'",
-    on="REGISTER_SERIALIZER_CLASS",
-    model=models.privileged,
-)
+@found_by("writes_no_column", "'is_admin', 'role'", on="REGISTER_SERIALIZER_CLASS", model=models.privileged)
 class TakesEverything(DefaultRegisterUserSerializer):
     class Meta:
         unknown = INCLUDE
@@ -115,16 +105,6 @@ def sign_up_logs_in(sender: object, user: Any, **_: object) -> None:
     cookie["user_id"] = user.id
 
 
-# Bodies
-
-
-@found_by("server_error", "register/ with an empty object", on="REGISTER_SERIALIZER_CLASS")
-class TrustsTheBody(DefaultRegisterUserSerializer):
-    @pre_load
-    def strip(self, data: Any, **_: object) -> Any:
-        return {**data, "email": data["email"].strip()}
-
-
 @found_by("server_error", "verify-registration/ with a list of objects", on="before_request")
 def language_is_looked_up_in_any_body() -> None:
     if request.is_json:
@@ -137,9 +117,6 @@ class LooksBeforeItWrites(DefaultRegisterUserSerializer):
     def subscribe(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
         subscribe_once(data["email"])
         return data
-
-
-# Links
 
 
 def verify_by_hand(address: Callable[[Any], str] = lambda user: str(user.email)) -> Any:
@@ -177,10 +154,9 @@ def view_checks_the_address_of_the_sign_up() -> Any:
 
 
 @found_by("used_again", "logs in: it gives ['user_id']", on="after_request")
-def every_good_link_logs_in(response: Response) -> Response:
+def every_good_link_logs_in(response: Response) -> None:
     if "signature" in sent_by_client() and response.status_code == 200:
         cookie["user_id"] = sent_by_client()["user_id"]
-    return response
 
 
 @found_by("key_that_was_dropped", "of a key that was dropped was answered 200", on="before_request")
@@ -197,32 +173,20 @@ def page_verifies_when_it_is_opened(app: Built) -> None:
         return "Thank you!"
 
 
-# Mail
-
-
-@found_by(
-    "mail_server_that_fails",
-    "while the mail server refuses was refused, and its account",
-    on="VERIFICATION_TEMPLATE_CONTEXT_BUILDER",
-)
+@found_by("mail_server_that_fails", "refuses was refused, and its account", on="VERIFICATION_TEMPLATE_CONTEXT_BUILDER")
 def context_builder_commits(request: object, user: object, context: dict[str, object]) -> dict[str, object]:
     session().commit()
     return context
 
 
-@found_by(
-    "sender_that_fails",
-    "when the sender failed was refused, and its account is stored",
-    on="REGISTER_VERIFICATION_EMAIL_SENDER",
-)
+@found_by("sender_that_fails", "refused, and its account is stored", on="REGISTER_VERIFICATION_EMAIL_SENDER")
 def sender_commits(request: object, user: object) -> None:
     session().commit()
 
 
 @found_by("mail_server_that_fails", "is down, a sign-up was answered 201", on="after_request")
-def failed_mail_is_a_success(response: Response) -> Response:
+def failed_mail_is_a_success(response: Response) -> None:
     response.status_code = 201 if response.status_code == 503 else response.status_code
-    return response
 
 
 @found_by(
@@ -231,18 +195,14 @@ def failed_mail_is_a_success(response: Response) -> Response:
     {"REGISTER_VERIFICATION_EMAIL_SENDER": lambda request, user: None},
     on="after_request",
 )
-def failed_sender_is_a_success(response: Response) -> Response:
-    return failed_mail_is_a_success(response)
-
-
-# Whose rows are deleted
+def failed_sender_is_a_success(response: Response) -> None:
+    failed_mail_is_a_success(response)
 
 
 @found_by("deletes_a_row", "Sign-ups and links have deleted rows of others: [('user'", on="after_request")
-def names_of_unverified_accounts_are_freed(response: Response) -> Response:
+def names_of_unverified_accounts_are_freed(response: Response) -> None:
     user, sent = this_app().User, sent_by_client()
     if response.status_code == 400 and "username" in sent:
         waiting = user.email_verified_at.is_(None) & (user.email != sent["email"])
         session().execute(delete(user).where(waiting, user.username == sent["username"]))
         session().commit()
-    return response

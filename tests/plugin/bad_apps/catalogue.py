@@ -15,7 +15,7 @@ from flask import current_app, request
 from sqlalchemy import text
 
 from flask_rest_registration import RegisterSigner
-from flask_rest_registration.state import current_registration
+from flask_rest_registration.state import current_state
 from flask_rest_registration.testing.attacks import MODULES
 from tests.support import models
 from tests.support.apps import Built, make_app
@@ -28,11 +28,10 @@ _NEEDS_PENDING: Final = {"REGISTER_EMAIL_FIRST", "REGISTER_VERIFICATION_RESEND_E
 
 @dataclass(frozen=True)
 class BadApp:
-    """An application with one mistake.
+    """An application with one mistake, made on a database of a given URL.
 
-    :param build: makes it on a database of the given URL.
     :param attack: the one that finds the mistake.
-    :param words: what its message says.
+    :param words: what its failure says.
     :param attacks: all that find it.
     """
 
@@ -80,6 +79,8 @@ def found_by(
                 views[_VIEW] = partial(mistake, views[_VIEW])
             elif on == "second chance":
                 views[_VIEW] = partial(_fall_back, views[_VIEW], mistake)
+            elif on == "after_request":
+                built.app.after_request(lambda response: mistake(response) or response)
             elif not more:
                 getattr(built.app, on)(mistake)
             return built
@@ -104,9 +105,6 @@ def _fall_back(original: Callable[[], Any], by_hand: Callable[[], Any]) -> Any:
         return by_hand()
 
 
-# What mistakes do
-
-
 def this_app() -> Built:
     built: Built = current_app.extensions["built"]
     return built
@@ -117,7 +115,6 @@ def session() -> Any:
 
 
 def sent_by_client() -> dict[str, Any]:
-    """Return the object that the running request sent, if it did."""
     sent = request.get_json(silent=True)
     return sent if isinstance(sent, dict) else {}
 
@@ -129,7 +126,7 @@ def answer(status: int, detail: str) -> tuple[dict[str, str], int]:
 def signs(account: object) -> bool:
     """Tell whether the link that was sent is one of this account or pending registration, however old."""
     sent = sent_by_client()
-    signer = RegisterSigner(current_registration(), account, timestamp=str(sent["timestamp"]))
+    signer = RegisterSigner(current_state(), account, timestamp=str(sent["timestamp"]))
     return signer.accepts(str(sent["signature"]))
 
 

@@ -52,7 +52,7 @@ def without_flask_mail(uri: str) -> Built:
 
 
 def send_nothing(request: object, recipient: object) -> None:
-    """Stand in for a sender of the application's own."""
+    """A sender of the application's own."""
 
 
 def log_in(request: object, user: object) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ from flask_rest_registration import (
 )
 from flask_rest_registration.mail.delivery import send_existing_account_email_notification
 from flask_rest_registration.signers import make_code
-from flask_rest_registration.state import current_registration
+from flask_rest_registration.state import current_state
 from tests.support import models
 from tests.support.apps import Built, fast_hasher
 
@@ -58,8 +59,7 @@ def change_row(**values: object) -> None:
 
 
 def code() -> str | None:
-    """Return its code."""
-    return make_code(current_registration(), row()) if row() else None
+    return make_code(current_state(), row()) if row() else None
 
 
 def is_sign_up() -> bool:
@@ -78,9 +78,6 @@ def complete_by_hand() -> Any:
     sent = sent_by_client()
     set_flag(add_user(row().email, username=sent["username"], password_hash=fast_hasher(sent["password"])))
     return answer(201, "verified")
-
-
-# What a stranger takes
 
 
 class KeepsThePassword(RegisterEmailSerializer):
@@ -113,7 +110,7 @@ def visitors_are_users() -> None:
         add_user(f"guest-{uuid.uuid4()}@shop.example")
 
 
-@found_by("neither_keeps_an_address", "sign-up the owner's link was answered 403", CODES, on="before_request")
+@found_by("neither_keeps_an_address", "sign-up the victim's link was answered 403", CODES, on="before_request")
 def addresses_asked_for_too_often_are_blocked() -> None:
     asked: Counter[str] = current_app.extensions.setdefault("asked", Counter())
     if is_sign_up():
@@ -122,15 +119,8 @@ def addresses_asked_for_too_often_are_blocked() -> None:
         abort(403)
 
 
-# What a stranger learns
-
-
-def send_link(request: Request | None, recipient: object) -> None:
-    send_register_verification_email_notification(request, recipient)
-
-
 SENDERS = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER")
-OWN_SENDER = {**CODES, SENDERS[0]: send_link}
+OWN_SENDER = {**CODES, SENDERS[0]: partial(send_register_verification_email_notification)}
 
 
 @found_by("asking_for_a_message", "statements: ", OWN_SENDER, on=SENDERS[1])
@@ -140,7 +130,7 @@ def notice_greets_by_name(request: Request | None, pending: Any) -> None:
     send_existing_account_email_notification(request, pending)
 
 
-@found_by("asking_for_a_message", "messages: 0, not 1", OWN_SENDER, on=SENDERS[1])
+@found_by("asking_for_a_message", "mails: 0, not 1", OWN_SENDER, on=SENDERS[1])
 def notice_is_not_sent(request: Request | None, pending: Any) -> None:
     """Whoever has an account gets no mail."""
 
@@ -162,7 +152,7 @@ class RefusesInTheField(DefaultRegisterUserSerializer):
     email = fields.Email(required=True, validate=refuse_taken)
 
 
-@found_by("wrong_code", "An address with an account is told from a free one by", CODES, on="REGISTER_SERIALIZER_CLASS")
+@found_by("wrong_code", "An address with an account differs from a free one in", CODES, on="REGISTER_SERIALIZER_CLASS")
 class RefusesInAMethod(DefaultRegisterUserSerializer):
     @validates("email")
     def check(self, email: str, **_: object) -> None:
@@ -170,25 +160,19 @@ class RefusesInAMethod(DefaultRegisterUserSerializer):
 
 
 @found_by("asking_for_a_message", "header X-Known: ['yes'], not None", RESEND, on="after_request")
-def resend_tells_support_who_it_was(response: Response) -> Response:
+def resend_tells_support_who_it_was(response: Response) -> None:
     known = session().scalar(select(this_app().User).filter_by(email=sent_by_client().get("email")))
     if known and request.path.endswith("/resend-verification/"):
         response.headers["X-Known"] = "yes"
-    return response
 
 
-@found_by("second_request", "messages: 1, not 0", CODES, on=user_registered)
+@found_by("second_request", "mails: 1, not 0", CODES, on=user_registered)
 def row_is_deleted_after_the_sign_up(sender: object, user: Any, **_: object) -> None:
     session().delete(row_of(user.email))
     session().commit()
 
 
-@found_by(
-    "many_requests_at_once",
-    "requests at once for one address were answered",
-    CODES,
-    on="REGISTER_EMAIL_SERIALIZER_CLASS",
-)
+@found_by("many_requests_at_once", "for one address were answered", CODES, on="REGISTER_EMAIL_SERIALIZER_CLASS")
 class NoteOfAskedAddresses(RegisterEmailSerializer):
     @post_load
     def subscribe(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -197,34 +181,21 @@ class NoteOfAskedAddresses(RegisterEmailSerializer):
 
 
 @found_by("wrong_code", "header X-Guesses-Left: ", CODES, on="after_request")
-def guesses_are_counted_down(response: Response) -> Response:
+def guesses_are_counted_down(response: Response) -> None:
     if "code" in sent_by_client() and row():
         response.headers["X-Guesses-Left"] = str(5 - row().code_attempts)
-    return response
 
 
-# What a stranger sends
-
-
-@found_by(
-    "no_mailbox",
-    "Message 3 in a row to one address was sent 119 seconds after the one before",
-    CODES,
-    on="before_request",
-)
+@found_by("no_mailbox", "Mail 3 in a row to one address was sent 119 seconds after", CODES, on="before_request")
 def cooldown_does_not_double() -> None:
     if is_sign_up() and row():
         change_row(next_mail_at=row().sent_at + 60)
 
 
-@found_by("mail_server_that_fails", "no message can be asked for until its cooldown", CODES, on="after_request")
-def mail_server_is_spared_after_a_failure(response: Response) -> Response:
+@found_by("mail_server_that_fails", "no mail can be asked for until its cooldown ends", CODES, on="after_request")
+def mail_server_is_spared_after_a_failure(response: Response) -> None:
     if response.status_code == 503:
         change_row(next_mail_at=clock.now() + 60)
-    return response
-
-
-# Whose rows are deleted
 
 
 def with_carts(db: Any) -> type[Any]:
@@ -237,7 +208,7 @@ def with_carts(db: Any) -> type[Any]:
 
 def fill_cart_and_send(request: Request | None, pending: Any) -> None:
     session().execute(insert(this_app().User.cart).values(pending_id=pending.id))
-    send_link(request, pending)
+    send_register_verification_email_notification(request, pending)
 
 
 @found_by(
@@ -250,21 +221,16 @@ def carts_refer_to_pending_registrations(app: Built) -> None:
     app.enforce_foreign_keys()
 
 
-# Codes
-
-
 @found_by("guessed_five_times", "guesses of one code were compared", CODES, on="after_request")
-def whoever_asks_again_may_guess_again(response: Response) -> Response:
+def whoever_asks_again_may_guess_again(response: Response) -> None:
     if is_sign_up():
         change_row(code_attempts=0)
-    return response
 
 
 @found_by("no_guess_back", "guesses of one code were compared", CODES, on="after_request")
-def failed_message_is_made_up_for(response: Response) -> Response:
+def failed_mail_is_made_up_for(response: Response) -> None:
     if response.status_code == 503:
         change_row(code_attempts=0)
-    return response
 
 
 @found_by("guesses_at_once", "After eight wrong guesses at once the true code", CODES, on="view")
@@ -284,18 +250,14 @@ def support_has_a_code() -> Any:
 
 
 @found_by("uses_a_code_up", "After six wrong codes the link of the same mail", CODES, on="after_request")
-def fifth_wrong_code_ends_the_sign_up(response: Response) -> Response:
+def fifth_wrong_code_ends_the_sign_up(response: Response) -> None:
     if "code" in sent_by_client() and row().code_attempts == 5:
         change_row(id=uuid.uuid4())
-    return response
 
 
 @found_by("old_code", "A code that is too old was answered 201", CODES, on="second chance")
 def codes_do_not_age() -> Any:
     return complete_by_hand() if sent_by_client().get("code") == code() else answer(400, "invalid")
-
-
-# Links
 
 
 @found_by("one_purpose", "of an account's kind was accepted for a pending registration", CODES, on="second chance")

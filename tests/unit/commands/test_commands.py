@@ -33,9 +33,6 @@ def run(built: Built, *arguments: str) -> Result:
     return outcome
 
 
-# settings
-
-
 def shown(built: Built) -> dict[str, tuple[str, str]]:
     """Return value and origin of each setting that the command shows."""
     outcome = run(built, "settings")
@@ -66,15 +63,10 @@ def test_the_defaults_are_as_the_contract_says(build: Builder) -> None:
 
 def test_each_value_says_where_it_came_from(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASK_REST_REGISTRATION_VERIFICATION_EMAIL_TIMEOUT", "5")
-    built = build(
-        registration={"URL_PREFIX": "/nested", "USER_EMAIL_FIELD": "email", "REGISTER_VERIFICATION_ONE_TIME_USE": True},
-        config={
-            "REST_REGISTRATION_URL_PREFIX": "/flat",
-            "REST_REGISTRATION_REGISTER_VERIFICATION_PERIOD": 3600,
-            "REST_REGISTRATION_USER_EMAIL_FIELD": None,
-        },
-        before_init=lambda app: app.config.from_prefixed_env(),
-    )
+    nested = {"URL_PREFIX": "/nested", "USER_EMAIL_FIELD": "email", "REGISTER_VERIFICATION_ONE_TIME_USE": True}
+    flat = {"URL_PREFIX": "/flat", "REGISTER_VERIFICATION_PERIOD": 3600, "USER_EMAIL_FIELD": None}
+    config = {f"REST_REGISTRATION_{name}": value for name, value in flat.items()}
+    built = build(registration=nested, config=config, before_init=lambda app: app.config.from_prefixed_env())
     # What is in force counts, and not what the configuration says by now.
     built.app.config["REST_REGISTRATION_REGISTER_FLOW_ENABLED"] = False
     found = shown(built)
@@ -138,14 +130,9 @@ class Peppered:
 def test_no_secret_is_shown(build: Builder) -> None:
     secret = "hunter2-hunter2"
     keys = {"SECRET_KEY": secret, "SECRET_KEY_FALLBACKS": [secret], "MAIL_USERNAME": secret, "MAIL_PASSWORD": secret}
-    built = build(
-        registration={
-            "PASSWORD_HASHER": functools.partial(Peppered, secret),
-            "LOGIN_HANDLER": Peppered(secret),
-            "REGISTER_VERIFICATION_URL": f"https://me:{secret}@frontend.example/verify/?plan=free",
-        },
-        config=keys,
-    )
+    url = f"https://me:{secret}@frontend.example/verify/?plan=free"
+    functions = {"PASSWORD_HASHER": functools.partial(Peppered, secret), "LOGIN_HANDLER": Peppered(secret)}
+    built = build(registration={**functions, "REGISTER_VERIFICATION_URL": url}, config=keys)
     assert secret not in run(built, "settings").output
     found = shown(built)
     assert {found[name] for name in keys} == {("*****", "app.config")}
@@ -153,9 +140,6 @@ def test_no_secret_is_shown(build: Builder) -> None:
     assert found["PASSWORD_HASHER"][0] == f"partial of {__name__}.Peppered"
     assert found["LOGIN_HANDLER"][0] == f"an object of {__name__}.Peppered"
     assert found["REGISTER_VERIFICATION_URL"][0] == "'https://*****@frontend.example/verify/?plan=free'"
-
-
-# openapi
 
 
 class SignUp(DefaultRegisterUserSerializer):
@@ -203,9 +187,6 @@ def test_a_document_that_cannot_be_made_or_written_is_an_error(
         assert lacking(outcome.output, "Error: ", *words) == []
 
 
-# send-test-mail
-
-
 ADDRESS = "me@elsewhere.example"
 LOG_IN = {"MAIL_USERNAME": "app-user", "MAIL_PASSWORD": "of-smtp"}
 
@@ -214,12 +195,10 @@ LOG_IN = {"MAIL_USERNAME": "app-user", "MAIL_PASSWORD": "of-smtp"}
 @pytest.mark.parametrize("security", [None, "starttls", "tls"])
 def test_a_test_mail_uses_the_apps_server_log_in_and_senders(build: Builder, security: Any) -> None:
     tls = {"MAIL_USE_TLS": security == "starttls", "MAIL_USE_SSL": security == "tls"}
-    senders = {
-        "VERIFICATION_FROM_EMAIL": ("Shop, Ltd", "shop@app.example"),
-        "VERIFICATION_REPLY_TO_EMAIL": "help@app.example",
-    }
+    senders = {"FROM": ("Shop, Ltd", "shop@app.example"), "REPLY_TO": "help@app.example"}
+    settings = {f"VERIFICATION_{name}_EMAIL": sender for name, sender in senders.items()}
     with RecordingServer(security=security, login=("app-user", "of-smtp")) as server:
-        built = build(mail=server, config={**LOG_IN, **tls}, registration=senders)
+        built = build(mail=server, config={**LOG_IN, **tls}, registration=settings)
         outcome = run(built, "send-test-mail", ADDRESS)
         assert (outcome.exit_code, outcome.output) == (0, f"The mail server has accepted the mail to {ADDRESS}.\n")
         message = server.message
@@ -250,7 +229,6 @@ def failed_at(built: Built, step: str) -> str:
         ({"mail_reply": "553 not yours"}, {}, "sender", ["553", "VERIFICATION_FROM_EMAIL"]),
         ({"login": ("app-user", "x")}, {}, "sender", ["530", "MAIL_DEFAULT_SENDER", "MAIL_USERNAME"]),
         ({"rcpt_reply": "550 relaying denied"}, {}, "recipient", ["550", "the address"]),
-        ({"rcpt_reply": "451 later"}, {}, "recipient", ["451"]),
         ({"text_reply": "554 looks like spam"}, {}, "text", ["554", "log"]),
     ],
 )
@@ -291,37 +269,30 @@ def test_a_server_that_is_not_there_is_told_by_its_step(build: Builder, monkeypa
     printed = failed_at(build(config={"MAIL_SERVER": "no-such-host.invalid"}), "connecting")
     assert lacking(printed, "'no-such-host.invalid'", "name was not found") == []
     connect = Mock(side_effect=ConnectionRefusedError)
-    monkeypatch.setattr("flask_rest_registration.mail.smtp.connect", connect)
+    monkeypatch.setattr("flask_rest_registration.mail.delivery.connect", connect)
     assert "port 25," in failed_at(build(config={"MAIL_PORT": None}), "connecting")
     assert connect.call_args.args[1] == 25
 
 
-@pytest.mark.parametrize("address", ["nobody", "a@b.example, c@d.example", "Ann <a@b.example>", "a@b.example\nBcc: x"])
-def test_what_is_no_single_address_is_refused(build: Builder, smtp: RecordingServer, address: str) -> None:
-    outcome = run(build(), "send-test-mail", address)
-    assert outcome.exit_code == 2
-    assert "not exactly one" in outcome.output or "ADDRESS" in outcome.output
-    assert smtp.conversations == []
-
-
-def test_a_mail_that_the_app_cannot_send_is_an_error(build: Builder, smtp: RecordingServer) -> None:
-    for options, words in (
-        ({"mail": None}, ["MAIL_SUPPRESS_SEND is true", "set it to False"]),
-        ({"config": {"MAIL_DEFAULT_SENDER": None}}, ["MAIL_DEFAULT_SENDER", "VERIFICATION_FROM_EMAIL"]),
-        ({"registration": {"USER_MODEL": "no_such_module.User"}}, ["USER_MODEL", "no_such_module"]),
-    ):
-        outcome = run(build(**options), "send-test-mail", ADDRESS)
-        assert outcome.exit_code == 1
+def test_what_is_no_single_address_or_cannot_be_sent_is_an_error(build: Builder, smtp: RecordingServer) -> None:
+    cases: list[tuple[str, dict[str, Any], int, list[str]]] = [
+        *(
+            (text, {}, 2, ["ADDRESS"])
+            for text in ("nobody", "a@b.example, c@d.example", "Ann <a@b.example>", "a@b.c\nB")
+        ),
+        (ADDRESS, {"mail": None}, 1, ["MAIL_SUPPRESS_SEND is true", "Fix: set it to False"]),
+        (ADDRESS, {"config": {"MAIL_DEFAULT_SENDER": None}}, 1, ["MAIL_DEFAULT_SENDER", "VERIFICATION_FROM_EMAIL"]),
+        (ADDRESS, {"registration": {"USER_MODEL": "no_such_module.User"}}, 1, ["USER_MODEL", "no_such_module"]),
+    ]
+    for address, options, code, words in cases:
+        outcome = run(build(**options), "send-test-mail", address)
+        assert outcome.exit_code == code
         assert lacking(outcome.output, "Error: ", *words) == []
     assert smtp.conversations == []
 
 
-def own_sender(request: object, user: object) -> None:
-    """A sender that has its own way."""
-
-
 @pytest.mark.parametrize(
-    "settings", [{}, {"REGISTER_VERIFICATION_EMAIL_SENDER": own_sender}, {"REGISTER_VERIFICATION_ENABLED": False}]
+    "settings", [{}, {"REGISTER_VERIFICATION_EMAIL_SENDER": Mock()}, {"REGISTER_VERIFICATION_ENABLED": False}]
 )
 def test_it_says_so_where_verification_mails_take_another_way(
     build: Builder, smtp: RecordingServer, settings: dict[str, object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from flask_rest_registration.contrib.hibp import PwnedPasswordValidator, validat
 from tests.support.answers import field_errors
 from tests.support.apps import PASSWORD, Builder
 from tests.support.hibp_server import Framing, RangeServer, http, range_of, sha1
-from tests.support.mail_servers import RecordingServer, Silence
+from tests.support.mail_servers import CERTIFICATE, RecordingServer, Silence
 
 REFUSAL = "This password is known from a data breach, so attackers try it early. Choose another one."
 CUT_OFF = "the answer is too long or was cut off"
@@ -24,18 +24,18 @@ DIGEST = sha1(PASSWORD)
 SUFFIX = DIGEST[5:].encode()
 HIT, MISS = SUFFIX + b":12", b"0" * 35 + b":1"
 RANGE = range_of(DIGEST[:5], {DIGEST: 12})
+FRAMINGS: tuple[Framing, ...] = ("length", "chunked", "close")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 #: Far more than a loopback connection takes, for the tests that are not about time.
 AMPLE = 30.0
 SHORT = 0.2
-
-
 Log = pytest.LogCaptureFixture
+Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
-def log(caplog: Log) -> Iterator[pytest.LogCaptureFixture]:
+def log(caplog: Log) -> Iterator[Log]:
     """Keep the log of every test, and demand at its end that nothing in it tells of the password."""
     caplog.set_level(logging.DEBUG)
     yield caplog
@@ -67,10 +67,7 @@ def is_refused(server: RangeServer, password: str = PASSWORD, *, url: str = "", 
     return False
 
 
-# What is refused
-
-
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("framing", FRAMINGS)
 def test_a_password_from_a_breach_is_refused_with_a_sentence_that_says_why(framing: Framing, log: Log) -> None:
     with RangeServer({PASSWORD: 1, "in the range as padding": 0}, framing=framing) as server:
         assert is_refused(server)
@@ -106,12 +103,12 @@ def test_a_password_is_looked_up_exactly_as_sent_in_utf_8(password: str, log: Lo
     assert reasons(log) == []
 
 
-# What leaves the machine
-
-
-def test_only_five_characters_of_the_hash_leave_the_machine() -> None:
-    with RangeServer() as server:
+def test_only_five_characters_of_the_hash_leave_the_machine_and_by_no_proxy(monkeypatch: Patch) -> None:
+    with RangeServer() as proxy, RangeServer() as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         PwnedPasswordValidator(url=server.url, timeout=AMPLE)(PASSWORD, {"email": "ann@example.com"})
+    assert proxy.requests == []
     (request,) = server.requests
     assert request.startswith(f"GET /range/{DIGEST[:5]} HTTP/1.1\r\n".encode())
     assert dict(server.headers()) == {
@@ -128,17 +125,6 @@ def test_a_mirror_may_have_any_path_with_or_without_the_trailing_slash(path: str
     with RangeServer(answer=http(HIT)) as server:
         assert is_refused(server, url=f"http://127.0.0.1:{server.port}{path}")
     assert server.requests[0].startswith(f"GET {asked}{DIGEST[:5]} ".encode())
-
-
-def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with RangeServer() as proxy, RangeServer({PASSWORD: 1}) as server:
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert is_refused(server)
-    assert proxy.requests == []
-
-
-# Whatever goes wrong, the password passes and one warning says why
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
@@ -164,8 +150,6 @@ NO_RANGES = (
     DIGEST.encode() + b":12",
     b"\x1f\x8b\x08\x00\xff\xfe\x00" + bytes(range(256)),
 )
-TOO_LONG = b"\r\n".join([HIT, *[MISS] * 20_000])
-FRAMINGS: tuple[Framing, ...] = ("length", "chunked", "close")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +157,7 @@ FRAMINGS: tuple[Framing, ...] = ("length", "chunked", "close")
     [
         *[(http(HIT, status=f"{status} No"), f"the status is {status}") for status in (204, 404, 429, 503)],
         *[(http(body), "the answer is not a list of hashes and counts") for body in NO_RANGES],
-        *[(http(TOO_LONG, framing=framing), CUT_OFF) for framing in FRAMINGS],
+        *[(http(b"\r\n".join([HIT, *[MISS] * 20_000]), framing=framing), CUT_OFF) for framing in FRAMINGS],
         (http(RANGE)[:-20], CUT_OFF),
         (http(RANGE).partition(HIT)[0] + HIT, CUT_OFF),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 38\r\n\r\n", CUT_OFF),
@@ -197,7 +181,7 @@ def test_an_answer_that_is_no_range_lets_the_password_pass_and_is_logged(answer:
 
 def test_an_answer_of_half_a_mebibyte_is_just_not_too_long() -> None:
     count, missing = divmod(2**19 - len(HIT), len(b"\r\n" + MISS))
-    # As many digits more as bytes are missing.
+    # A digit more for each missing byte.
     body = b"\r\n".join([HIT, *[MISS + b"1"] * missing, *[MISS] * (count - missing)])
     assert len(body) == 2**19
     with RangeServer(answer=http(body)) as server:
@@ -239,46 +223,29 @@ def test_a_server_that_stops_or_drips_is_left_when_the_time_is_over(answer: byte
     assert reasons(log) == ["TimeoutError"] * 3
 
 
-# TLS
+def lead(monkeypatch: Patch, server: RangeServer) -> list[tuple[object, object]]:
+    """Let every host name and port lead to a server, and return the list of what is looked up."""
+    look_up = socket.getaddrinfo
+    asked: list[tuple[object, object]] = []
+
+    def look_up_loopback(host: str, port: int, *args: Any, **kwargs: Any) -> object:
+        if host == "127.0.0.1":
+            return look_up(host, port, *args, **kwargs)
+        asked.append((host, port))
+        return look_up("127.0.0.1", server.port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_loopback)
+    return asked
 
 
-def test_a_certificate_that_nobody_vouches_for_lets_the_password_pass_and_is_logged(log: Log) -> None:
+def test_a_certificate_without_trust_or_of_another_name_lets_the_password_pass(monkeypatch: Patch, log: Log) -> None:
     with RangeServer({PASSWORD: 1}, tls=True) as server:
         assert not is_refused(server)
-    assert reasons(log) == ["SSLCertVerificationError"]
-    assert server.requests == []
-
-
-Lead = Callable[[RangeServer], list[tuple[object, object]]]
-
-
-@pytest.fixture
-def lead(monkeypatch: pytest.MonkeyPatch) -> Lead:
-    """Lets every host name and port lead to a server; returns the list of what is looked up."""
-    look_up = socket.getaddrinfo
-
-    def lead_to(server: RangeServer) -> list[tuple[object, object]]:
-        asked: list[tuple[object, object]] = []
-
-        def look_up_loopback(host: str, port: int, *args: Any, **kwargs: Any) -> object:
-            if host == "127.0.0.1":
-                return look_up(host, port, *args, **kwargs)
-            asked.append((host, port))
-            return look_up("127.0.0.1", server.port, *args, **kwargs)
-
-        monkeypatch.setattr(socket, "getaddrinfo", look_up_loopback)
-        return asked
-
-    return lead_to
-
-
-@pytest.mark.usefixtures("trusted_certificate")
-def test_a_trusted_certificate_of_another_name_is_none(lead: Lead, log: Log) -> None:
-    with RangeServer({PASSWORD: 1}, tls=True) as server:
-        asked = lead(server)
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        asked = lead(monkeypatch, server)
         assert not is_refused(server, url="https://mirror.example/range/")
     assert asked == [("mirror.example", 443)]
-    assert reasons(log) == ["SSLCertVerificationError"]
+    assert reasons(log) == ["SSLCertVerificationError"] * 2
     assert server.requests == []
 
 
@@ -293,15 +260,12 @@ def test_a_trusted_certificate_of_another_name_is_none(lead: Lead, log: Log) -> 
         ("http://[::1]/range/", 80),
     ],
 )
-def test_the_port_is_the_schemes_own_unless_the_url_names_another(lead: Lead, url: str, port: int) -> None:
+def test_the_port_is_the_schemes_own_unless_the_url_names_another(monkeypatch: Patch, url: str, port: int) -> None:
     with RangeServer({PASSWORD: 1}, tls=url.startswith("https")) as server:
-        asked = lead(server)
+        asked = lead(monkeypatch, server)
         assert is_refused(server, url=url)
     assert [found for _, found in asked] == [port]
     assert server.headers()["Host"] == url.split("/")[2]
-
-
-# In an application
 
 
 def test_a_registration_with_a_password_from_a_breach_is_refused_at_the_password(build: Builder, log: Log) -> None:
@@ -317,17 +281,14 @@ def test_a_registration_with_a_password_from_a_breach_is_refused_at_the_password
 
 
 @pytest.mark.parametrize("given", ["flask_rest_registration.contrib.hibp.validate_not_pwned", validate_not_pwned])
-def test_the_object_and_its_dotted_path_in_the_settings_ask_the_real_service(
-    build: Builder, lead: Lead, log: Log, given: object
+def test_object_and_dotted_path_ask_the_real_service(
+    build: Builder, monkeypatch: Patch, log: Log, given: object
 ) -> None:
     with RangeServer({PASSWORD: 7}, tls=True) as server:
-        asked = lead(server)
+        asked = lead(monkeypatch, server)
         assert build(registration={"PASSWORD_VALIDATORS": [given]}).register().status_code == 201
     assert asked == [("api.pwnedpasswords.com", 443)]
     assert reasons(log) == ["SSLCertVerificationError"]  # ours is another server
-
-
-# How it is made
 
 
 @pytest.mark.parametrize(
@@ -353,11 +314,8 @@ def test_a_url_that_cannot_be_asked_is_refused_at_once(url: str) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 60.1, float("nan"), float("inf")])
-def test_a_time_out_is_more_than_zero_and_at_most_a_minute(timeout: float) -> None:
+def test_a_time_out_is_two_seconds_or_another_of_more_than_zero_and_at_most_60(timeout: float) -> None:
     with pytest.raises(ValueError, match="seconds"):
         PwnedPasswordValidator(timeout=timeout)
     PwnedPasswordValidator(timeout=60)
-
-
-def test_the_time_for_the_whole_is_two_seconds_unless_chosen() -> None:
     assert inspect.signature(PwnedPasswordValidator).parameters["timeout"].default == 2.0

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import fields
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_rest_registration import ConfigurationError, DefaultRegisterUserSerializer, PendingRegistrationMixin
 from tests.support import models
@@ -28,7 +28,6 @@ from tests.support.statements import recorded
 NAMED = "REST_REGISTRATION_PENDING_REGISTRATION_MODEL"
 MIXIN = "(PendingRegistrationMixin, db.Model)"
 NO_FAULT = "0 errors, 0 warnings\n"
-FLAGS = ("email_verified_at", "confirmed_at", "is_verified", "email_verified", "is_active")
 
 Declare = Callable[[SQLAlchemy], Any]
 Settings = dict[str, object]
@@ -41,11 +40,7 @@ def pending(name: str = "Waiting", **attributes: Any) -> Declare:
     return lambda db: type(name, (PendingRegistrationMixin, db.Model), attributes)
 
 
-def region(**options: Any) -> Any:
-    return mapped_column(sa.String(20), nullable=False, **options)
-
-
-def address(**options: Any) -> Any:
+def text(**options: Any) -> Any:
     return mapped_column(sa.String(254), nullable=False, **options)
 
 
@@ -99,18 +94,9 @@ def works(built: Built, smtp: RecordingServer, **changes: object) -> None:
     assert answer.status_code == 201, answer.text
 
 
-# How it is found
-
-
 def below_an_abstract_class(db: SQLAlchemy) -> object:
-    class Abstract(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
-        __abstract__ = True
-        note: Mapped[str | None] = mapped_column(sa.String(20))
-
-    class Waiting(Abstract):
-        pass
-
-    return Waiting
+    base = pending("Abstract", __abstract__=True, note=mapped_column(sa.String(20)))(db)
+    return type("Waiting", (base,), {})
 
 
 def refuse(self: object, invited_by: str) -> None:
@@ -123,7 +109,7 @@ def refuse(self: object, invited_by: str) -> None:
         pending("AskedFor"),
         below_an_abstract_class,
         pending(__init__=refuse),
-        pending(email=address(unique=True, index=True)),
+        pending(email=text(unique=True, index=True)),
     ],
     ids=["any name", "abstract class", "constructor", "unique index"],
 )
@@ -180,12 +166,9 @@ def test_a_class_that_is_no_such_model_is_refused_with_the_fix(build: Builder, c
 
 def test_while_nothing_needs_the_model_nobody_looks_for_it(build: Builder) -> None:
     for config in ({}, {NAMED: "no_such_module.Waiting"}):
-        built = build(beside(pending("One"), pending("Unfit", region=region())), config=config)
+        built = build(beside(pending("One"), pending("Unfit", region=text())), config=config)
         assert built.command("check").output == NO_FAULT
         assert built.register(email=f"ann{len(config)}@example.com").status_code == 201
-
-
-# Its columns
 
 
 def test_the_table_has_these_columns_and_no_others(build: Builder) -> None:
@@ -221,9 +204,9 @@ def test_nullable_columns_and_defaults_are_left_alone(build: Builder, smtp: Reco
 
     columns = {
         "nullable": mapped_column(sa.String(20)),
-        "usual": region(default="web"),
+        "usual": text(default="web"),
         "callable": mapped_column(sa.DateTime, nullable=False, default=lambda: at(0)),
-        "server": region(server_default="web"),
+        "server": text(server_default="web"),
     }
     seen: list[tuple[object, ...]] = []
     settings = {**EMAIL_FIRST, "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": context}
@@ -241,17 +224,13 @@ def filled_by_the_mapper(role: str) -> Declare:
     return pending(region=filled, __mapper_args__={role: filled, "polymorphic_identity": 7})
 
 
-def fill(self: Any, **values: Any) -> None:
-    self.region = "north"
-
-
 @pytest.mark.parametrize(
     "declare",
     [
         pending(region=mapped_column("the region", sa.String(20), nullable=False)),
         filled_by_the_mapper("version_id_col"),
         filled_by_the_mapper("polymorphic_on"),
-        pending(__init__=fill, region=region()),
+        pending(__init__=models.filled_with(region="north"), region=text()),
     ],
     ids=["by nobody", "version counter", "discriminator", "constructor"],
 )
@@ -260,44 +239,21 @@ def test_a_column_that_must_have_a_value_and_no_default_is_refused(build: Builde
     refused_for(built, "A row of Waiting", "without region", "make the column nullable", "a default")
 
 
-# What is refused of the table
+MANY = sa.text("mails > 1")
+PARTIAL = sa.Index("ux_waiting", "email", unique=True, sqlite_where=MANY, postgresql_where=MANY)
+NOT_UNIQUE = [sa.UniqueConstraint("email", "mails"), PARTIAL, sa.Index("ix_waiting", "email")]
 
 
-def partial_index(db: SQLAlchemy) -> object:
-    class Waiting(PendingRegistrationMixin, db.Model):  # type: ignore[misc,name-defined]
-        email: Mapped[str] = mapped_column(sa.String(254))
-
-        @declared_attr.directive
-        @classmethod
-        def __table_args__(cls) -> tuple[sa.Index]:
-            only = sa.text("mails > 1")
-            return (sa.Index("ux_waiting", "email", unique=True, sqlite_where=only, postgresql_where=only),)
-
-    return Waiting
-
-
-@pytest.mark.parametrize(
-    "declare",
-    [
-        pending(email=address(), __table_args__=(sa.UniqueConstraint("email", "mails"),)),
-        partial_index,
-        pending(email=address(index=True)),
-    ],
-    ids=["composite", "partial", "index"],
-)
-def test_an_address_that_is_not_unique_is_refused_with_the_fix(build: Builder, declare: Declare) -> None:
-    built = build(beside(declare), registration=WITH_RESEND)
+@pytest.mark.parametrize("index", NOT_UNIQUE, ids=["composite", "partial", "index"])
+def test_an_address_that_is_not_unique_is_refused_with_the_fix(build: Builder, index: Any) -> None:
+    built = build(beside(pending(email=text(), __table_args__=(index,))), registration=WITH_RESEND)
     refused_for(built, "Waiting.email is not unique", "as the mixin declares it", "unique=True")
 
 
-@pytest.mark.parametrize(
-    "model",
-    [beside(pending(), users=models.other_bind), beside(pending(__bind_key__="accounts"))],
-    ids=["users on a bind", "pending registrations on a bind"],
-)
-def test_a_table_in_another_database_than_the_users_is_refused(build: Builder, model: models.Model) -> None:
-    built = build(model, registration=WITH_RESEND)
-    refused_for(built, "Waiting is in another database than User", "the __bind_key__ of User")
+def test_a_table_in_another_database_than_the_users_is_refused(build: Builder) -> None:
+    for model in (beside(pending(), users=models.other_bind), beside(pending(__bind_key__="accounts"))):
+        built = build(model, registration=WITH_RESEND)
+        refused_for(built, "Waiting is in another database than User", "the __bind_key__ of User")
 
 
 def test_a_table_in_joined_inheritance_is_refused(build: Builder) -> None:
@@ -323,20 +279,17 @@ def with_flag(name: str) -> models.Model:
 
 
 def test_all_that_is_wrong_is_in_one_message(build: Builder) -> None:
-    declared = pending(email=address(), region=region(), campaign=region(), __bind_key__="accounts")
+    declared = pending(email=text(), region=text(), campaign=text(), __bind_key__="accounts")
     of_table = ["without region", "without campaign", "Waiting.email is not unique", "in another database"]
     for model, words in (
         (beside(declared), of_table),
-        (beside(pending(region=region()), users=with_flag("is_active")), ["User.is_active", "without region"]),
+        (beside(pending(region=text()), users=with_flag("is_active")), ["User.is_active", "without region"]),
         (with_flag("is_active"), ["User.is_active", "no model of pending registrations"]),
     ):
         found = faults_of(build(model, registration=WITH_RESEND))
         named = [[word for word in words if word in fault] for fault in found]
         assert sorted(named) == sorted([word] for word in words)
         assert all("Fix: " in fault for fault in found)
-
-
-# Flags that lock people out
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
@@ -358,8 +311,7 @@ def test_e_mail_first_allows_such_a_flag_and_does_not_warn(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-# Fields of accounts that are called like those of links and codes
-
+#: What links and codes are sent in.
 NAMES = ("user_id", "timestamp", "signature", "code")
 
 
@@ -396,9 +348,6 @@ def test_with_the_account_at_sign_up_such_names_are_the_applications_own(build: 
     assert built.row()["code"] == "mine"
 
 
-# Every kind of user model
-
-
 @both_ways
 @pytest.mark.parametrize("name", models.ALL)
 def test_every_kind_of_user_model_works(build: Builder, smtp: RecordingServer, name: str, settings: Settings) -> None:
@@ -415,4 +364,4 @@ def test_every_kind_of_user_model_works(build: Builder, smtp: RecordingServer, n
         assert [mail["To"] for mail in smtp.messages] == [ANN, ANN]
     row = built.row()
     assert (row[built.email_field], built.pending_row()["email"]) == (ANN, ANN)
-    assert [flag for flag in FLAGS if row.get(flag)], row
+    assert [flag for flag in models.FLAGS if row.get(flag)], row

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, foreign, mapped_column, relationship, validates
+from sqlalchemy.orm import Mapped, MappedAsDataclass, foreign, mapped_column, relationship, validates
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 from werkzeug.security import check_password_hash
 
-from flask_rest_registration import ConfigurationError, RestRegistration, user_activated, user_registered
+from flask_rest_registration import ConfigurationError, user_activated, user_registered
 from tests.support import models
 from tests.support.answers import field_errors
-from tests.support.apps import PASSWORD, Builder, Built, make_app
+from tests.support.apps import PASSWORD, Builder, Built
 from tests.support.clock import Clock, at
 from tests.support.databases import USERS
 from tests.support.links import changed, link_in, values_of
@@ -29,12 +29,6 @@ from tests.support.statements import recorded
 
 pytestmark = pytest.mark.database
 
-FLAGS = {
-    "classic_columns": "is_verified",
-    "boolean_flag": "email_verified",
-    "datetime_flag_with_zone": "confirmed_at",
-    "is_active_flag": "is_active",
-}
 HASHES = {"password_column": "password", "password_hybrid_over_underscore": "_password"}
 
 
@@ -57,15 +51,12 @@ def verified_row(built: Built, smtp: RecordingServer) -> dict[str, Any]:
     return built.row()
 
 
-# Every model registers, gets its mail and is verified
-
-
 @pytest.mark.parametrize("name", models.ALL)
 def test_a_model_needs_no_adapter_to_register_get_its_mail_and_be_verified(
     build: Builder, smtp: RecordingServer, clock: Clock, name: str
 ) -> None:
     built = build(models.ALL[name])
-    flag, hash_column = FLAGS.get(name, "email_verified_at"), HASHES.get(name, "password_hash")
+    flag = next(each for each in models.FLAGS if hasattr(built.User, each))
     signals: list[tuple[object, bool, bool]] = []
 
     def remember(sender: object, user: Any, **extra: object) -> None:
@@ -78,7 +69,7 @@ def test_a_model_needs_no_adapter_to_register_get_its_mail_and_be_verified(
         row = built.row()
         assert not row[flag]
         assert row[built.email_field] == "ann@example.com"
-        assert check_password_hash(row[hash_column], PASSWORD)
+        assert check_password_hash(row[HASHES.get(name, "password_hash")], PASSWORD)
         assert smtp.envelopes[0].recipients == ["ann@example.com"]
 
         others = {"username": "bob"} if "username" in row else {}
@@ -91,12 +82,7 @@ def test_a_model_needs_no_adapter_to_register_get_its_mail_and_be_verified(
     assert signals == [(built.User, True, False), (built.User, True, True)]
 
 
-# What registration cannot do without
-
-
 class WithoutPythonType(UserDefinedType[Any]):
-    """A type that does not say what its values are in Python."""
-
     @property
     def python_type(self) -> type[Any]:
         raise NotImplementedError
@@ -110,42 +96,37 @@ def with_flag(kind: Any, **options: Any) -> models.Model:
 
 
 def with_index(*columns: str, **options: Any) -> models.Model:
-    """Declare an address that has no unique constraint, but an index."""
-    index = sa.Index("ix", *columns, **options)
-    return declared(email=text(), team=text(9), __table_args__=(index,))
-
-
-def with_user_mixin(db: SQLAlchemy) -> type[Any]:
-    class User(UserMixin, db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        email: Mapped[str] = mapped_column(unique=True)
-        password_hash: Mapped[str]
-
-    return User
-
-
-def without_user(db: SQLAlchemy) -> type[Any]:
-    return type("Account", (db.Model,), {"id": mapped_column(sa.Integer, primary_key=True)})
+    return declared(email=text(), team=text(9), __table_args__=(sa.Index("ix", *columns, **options),))
 
 
 def demand_tenant(self: Any, tenant: object, **values: Any) -> None:
     super(type(self), self).__init__(**values)
 
 
+def setting(attribute: str, value: str) -> Callable[..., None]:
+    """Make a method that sets an attribute, whatever the password is."""
+    return lambda self, password: setattr(self, attribute, value)
+
+
 PARTLY = sa.text("team IS NULL")
 NOT_UNIQUE = "User.email | not unique | unique=True"
 NO_FLAG = "User.email_verified_at | Boolean | nullable"
 NO_COLUMN = "User.is_active | no column | property | flask_login.mixins.UserMixin"
+NOT_NULL = f"{NO_FLAG} | NOT NULL"
 FLAG, LINK_ID = "USER_VERIFICATION_FLAG_FIELD", "USER_VERIFICATION_ID_FIELD"
-
+NO_USER = "USER_MODEL | User"
 NO_CLASS = "USER_MODEL | Plain | not a mapped class | db.Model"
 NO_PLACE = "password_hash | set_password() | USER_PASSWORD_FIELD"
 ALL_OF_IT = "unique=True | set_password() | email_verified_at"
 INIT = "User(...) | tenant | default | REGISTER_SERIALIZER_CLASS"
+SET_LONG = setting("password_hash", "x" * 162)
+WERKZEUG: dict[str, object] = {"PASSWORD_HASHER": None}
+OWN_HASHER: dict[str, object] = {"PASSWORD_HASHER": lambda password: "h" * 32}
+TOO_SHORT = "128 | 162 | String(255) | User.password_hash"
 
 #: By what is wrong: the model, the settings, and what the message names, between bars.
 FAULTS: dict[str, tuple[models.Model, dict[str, object], str]] = {
-    "no class named User": (without_user, {"USER_MODEL": None}, "USER_MODEL | User"),
+    "no class named User": (lambda db: type("Account", (models.Usual, db.Model), {}), {"USER_MODEL": None}, NO_USER),
     "a class that is not mapped": (models.typed, {"USER_MODEL": type("Plain", (), {"email": ""})}, NO_CLASS),
     "an address that is not unique": (declared(email=text()), {}, NOT_UNIQUE),
     "an address with a plain index": (with_index("email"), {}, NOT_UNIQUE),
@@ -157,22 +138,30 @@ FAULTS: dict[str, tuple[models.Model, dict[str, object], str]] = {
     "no flag": (declared(email_verified_at=None), {}, f"User | email_verified_at | {FLAG}"),
     "no such flag": (declared(), {FLAG: "ok"}, f"{FLAG} | 'ok'"),
     "none of them": (declared(email=text(), password_hash=None, email_verified_at=None), {}, ALL_OF_IT),
-    "a time that is NOT NULL": (with_flag(sa.DateTime, nullable=False), {}, f"{NO_FLAG} | NOT NULL"),
-    "a time with a default": (
-        with_flag(sa.DateTime, nullable=False, default=sa.func.now()),
-        {},
-        f"{NO_FLAG} | NOT NULL",
-    ),
+    "a time that is NOT NULL": (with_flag(sa.DateTime, nullable=False), {}, NOT_NULL),
+    "a time with a default": (with_flag(sa.DateTime, nullable=False, default=sa.func.now()), {}, NOT_NULL),
     "a flag of text": (with_flag(sa.String(5)), {}, f"{NO_FLAG} | String"),
-    "a flag of bytes": (with_flag(sa.LargeBinary), {}, f"{NO_FLAG} | LargeBinary"),
     "a flag of an unknown type": (with_flag(WithoutPythonType), {}, f"{NO_FLAG} | WithoutPythonType"),
-    "a property for a flag": (with_user_mixin, {}, NO_COLUMN),
-    "a property that is chosen for a flag": (with_user_mixin, {FLAG: "is_active"}, NO_COLUMN),
+    "a property for a flag": (declared(UserMixin, email_verified_at=None), {}, NO_COLUMN),
+    "a property that is chosen for a flag": (declared(UserMixin), {FLAG: "is_active"}, NO_COLUMN),
     "a key of two columns": (declared(team=text(primary_key=True)), {}, f"2 columns | {LINK_ID}"),
     "a key of bytes": (declared(id=sa.Column(sa.LargeBinary, primary_key=True)), {}, f"User.id | {LINK_ID}"),
     "no such link id": (declared(), {LINK_ID: "uid"}, f"{LINK_ID} | 'uid'"),
     "a link id that is not unique": (declared(uid=text()), {LINK_ID: "uid"}, f"{LINK_ID} | 'uid' | unique=True"),
     "a constructor that demands what nobody sends": (declared(__init__=demand_tenant), {}, INIT),
+    "room for the hash": (declared(password_hash=text(128)), WERKZEUG, TOO_SHORT),
+    "room for one's own hash": (declared(password_hash=text(31)), OWN_HASHER, "User.password_hash | 31 | 32"),
+    "room behind a method": (declared(password_hash=text(128), set_password=SET_LONG), WERKZEUG, TOO_SHORT),
+    "room behind a property": (
+        declared(password_hash=text(128), password=property(None, SET_LONG)),
+        WERKZEUG,
+        TOO_SHORT,
+    ),
+    "room in a column of another name": (
+        declared(password_hash=None, _pw=mapped_column("password_hash", sa.String(128))),
+        {**WERKZEUG, "USER_PASSWORD_FIELD": "_pw"},
+        "128 | 162 | String(255) | User._pw",
+    ),
 }
 
 
@@ -183,12 +172,9 @@ def test_what_a_model_lacks_is_told_on_first_use_with_the_fix(build: Builder, na
 
 
 def test_a_composite_key_needs_a_unique_column_for_the_link(build: Builder, smtp: RecordingServer) -> None:
-    model = declared(
-        id=text(9, primary_key=True, default="k"),
-        tenant=text(9, primary_key=True, default="t"),
-        public_id=text(9, unique=True, default="p-1"),
-    )
-    built = build(model, registration={"USER_VERIFICATION_ID_FIELD": "public_id"})
+    key = {"id": text(9, primary_key=True, default="k"), "tenant": text(9, primary_key=True, default="t")}
+    model = declared(**key, public_id=text(9, unique=True, default="p-1"))
+    built = build(model, registration={LINK_ID: "public_id"})
     assert built.register().get_json() == {"id": "k", "tenant": "t", "email": "ann@example.com"}
     link = values_of(link_in(smtp.message))
     assert link["user_id"] == "p-1"
@@ -196,16 +182,9 @@ def test_a_composite_key_needs_a_unique_column_for_the_link(build: Builder, smtp
     assert built.row()["email_verified_at"] is not None
 
 
-# The flag
-
-
 def test_without_verification_no_flag_is_needed(build: Builder) -> None:
     built = build(declared(email_verified_at=None), registration={"REGISTER_VERIFICATION_ENABLED": False})
     assert built.register().status_code == 201
-
-
-def set_flag(self: Any, **values: Any) -> None:
-    super(type(self), self).__init__(**values, email_verified=True)
 
 
 @pytest.mark.parametrize(
@@ -216,29 +195,22 @@ def set_flag(self: Any, **values: Any) -> None:
         {"email_verified": sa.Column(sa.Boolean, default=True)},
         {"email_verified": sa.Column(sa.Boolean, server_default=sa.true())},
         {"email_verified": sa.Column(sa.Boolean, nullable=True)},
-        {"email_verified": sa.Column(sa.Boolean), "__init__": set_flag},
+        {"email_verified": sa.Column(sa.Boolean), "__init__": models.filled_with(email_verified=True)},
     ],
 )
-def test_the_flag_is_cleared_whatever_says_it_is_set(build: Builder, smtp: RecordingServer, flag: Any) -> None:
+def test_a_flag_is_cleared_whatever_sets_it_and_null_means_not_verified(
+    build: Builder, smtp: RecordingServer, flag: Any
+) -> None:
     built = build(declared(**{"email_verified_at": None, **flag}))
     name = next(iter(flag))
     assert built.register().status_code == 201
     assert not built.row()[name]
+    built.execute_outside(f"UPDATE {USERS} SET {name} = NULL")
     assert built.verify(link_in(smtp.message)).status_code == 200
     assert built.row()[name]
 
 
-def test_a_boolean_flag_that_is_null_means_not_verified(build: Builder, smtp: RecordingServer) -> None:
-    built = build(declared(email_verified_at=None, email_verified=sa.Column(sa.Boolean)))
-    built.register()
-    built.execute_outside(f"UPDATE {USERS} SET email_verified = NULL")
-    assert built.verify(link_in(smtp.message)).status_code == 200
-    assert built.row()["email_verified"] is True
-
-
 class UtcDateTime(TypeDecorator[datetime]):
-    """As many applications have it: keeps and demands times with a zone."""
-
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
@@ -248,8 +220,6 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class TextDateTime(TypeDecorator[datetime]):
-    """A time as text, which knows of no time zones."""
-
     impl = sa.String(40)
     cache_ok = True
     python_type = datetime
@@ -284,9 +254,6 @@ def test_a_flag_that_also_locks_people_out_is_warned_of_once(
     assert lacking(warnings[0], f"User.{name}", "lock", "email_verified_at") == []
 
 
-# Types of the application's own
-
-
 class Guid(TypeDecorator[uuid.UUID]):
     """A UUID kept as 32 hexadecimal digits, as SQLAlchemy's manual shows it."""
 
@@ -301,8 +268,6 @@ class Guid(TypeDecorator[uuid.UUID]):
 
 
 class Trimmed(TypeDecorator[str]):
-    """Text without blanks around it."""
-
     impl = sa.String(20)
     cache_ok = True
 
@@ -325,9 +290,6 @@ def test_keys_and_texts_of_the_applications_own_types_work(build: Builder, smtp:
     assert built.row()["email_verified_at"] is not None
 
 
-# Finding the model
-
-
 def two_users(db: SQLAlchemy) -> type[Any]:
     def declare(table: str, bind: str | None) -> type[Any]:
         place = {"__module__": __name__, "__qualname__": f"User_of_{table}"}
@@ -348,18 +310,14 @@ def test_of_two_classes_named_user_one_has_to_be_chosen(build: Builder, monkeypa
     assert len(built.rows()) == 1
 
 
-def with_a_broken_neighbour(db: SQLAlchemy) -> type[Any]:
-    class Order(db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True)
-        customer: Mapped[Any] = relationship("NoSuchModel")
-
-    user = models.typed(db)
-    user.neighbour = Order  # SQLAlchemy itself holds classes weakly
-    return user
-
-
 def test_a_broken_relationship_of_another_model_does_not_surface_in_the_check(build: Builder) -> None:
-    broken = build(with_a_broken_neighbour)
+    def model(db: SQLAlchemy) -> type[Any]:
+        key = mapped_column(sa.Integer, primary_key=True)
+        user = models.typed(db)
+        user.neighbour = type("Order", (db.Model,), {"id": key, "customer": relationship("NoSuchModel")})
+        return user
+
+    broken = build(model)
     # Neither is it the fault of another app in the process.
     assert build().command("check").output == "0 errors, 0 warnings\n"
     broken.registration.register_schema(broken.app)
@@ -371,88 +329,42 @@ def test_a_broken_relationship_of_another_model_does_not_surface_in_the_check(bu
 
 
 def test_a_model_may_refer_to_one_of_another_declarative_base(build: Builder) -> None:
-    class Base(DeclarativeBase):
-        pass
-
-    class Team(Base):
-        __tablename__ = "team"
-        id: Mapped[int] = mapped_column(primary_key=True)
+    key = mapped_column(sa.Integer, primary_key=True)
+    team: Any = type("Team", (models.typed_db().Model,), {"id": key})
 
     def model(db: SQLAlchemy) -> type[Any]:
         user = models.typed(db)
-        user.team = relationship(Team, primaryjoin=lambda: foreign(user.id) == Team.id, viewonly=True)
+        user.team = relationship(team, primaryjoin=lambda: foreign(user.id) == team.id, viewonly=True)
         return user
 
     assert build(model).command("check").output == "0 errors, 0 warnings\n"
 
 
-def test_a_model_that_is_declared_after_init_app_is_found() -> None:
-    extension = RestRegistration()
-    built = make_app(extension=extension, tables=False)
-    other = make_app(models.minimal, extension=extension)
-    assert extension.register_schema(built.app).fields.keys() == {"email", "username", "password", "password_confirm"}
-    assert extension.register_schema(other.app).fields.keys() == {"email", "password", "password_confirm"}
-
-
 def test_a_foreign_key_and_what_the_mapper_or_the_database_fills_need_no_input(build: Builder) -> None:
     version = sa.Column("version", sa.Integer, nullable=False)
-    model = declared(
-        __mapper_args__={"version_id_col": version},
-        version=version,
-        shouted=sa.Column(sa.String(254), sa.Computed("upper(email)", persisted=True), nullable=False),
-        inviter_id=sa.Column(sa.ForeignKey("user.id")),
+    built = build(
+        declared(
+            __mapper_args__={"version_id_col": version},
+            version=version,
+            shouted=sa.Column(sa.String(254), sa.Computed("upper(email)", persisted=True), nullable=False),
+            inviter_id=sa.Column(sa.ForeignKey("user.id")),
+        )
     )
-    built = build(model)
     assert built.register().get_json() == {"id": 1, "email": "ann@example.com"}
     assert (built.row()["shouted"], built.row()["version"]) == ("ANN@EXAMPLE.COM", 1)
 
 
-# Where the hash goes
-
-
-def set_long_hash(self: Any, password: str) -> None:
-    self.password_hash = "x" * 162
-
-
-TOO_SHORT: dict[str, dict[str, Any]] = {
-    "column": {},
-    "method": {"set_password": set_long_hash},
-    "property": {"password": property(None, set_long_hash)},
-    "other attribute": {"password_hash": None, "_pw": mapped_column("password_hash", sa.String(128))},
-}
-
-
-@pytest.mark.parametrize("kind", TOO_SHORT)
-def test_a_column_too_short_for_the_hash_is_refused_before_the_insert(build: Builder, kind: str) -> None:
-    columns = {"password_hash": text(128), **TOO_SHORT[kind]}
-    settings = {"USER_PASSWORD_FIELD": "_pw"} if "_pw" in columns else {}
-    message = fault(build(declared(**columns), registration={"PASSWORD_HASHER": None, **settings}))
-    name = "_pw" if "_pw" in columns else "password_hash"
-    assert lacking(message, f"User.{name}", "128", "162", "String(255)") == []
-
-
-@pytest.mark.parametrize("length", [162, 255, None])
-def test_a_column_that_holds_werkzeugs_hash_is_enough(build: Builder, length: int | None) -> None:
-    built = build(declared(password_hash=text(length)), registration={"PASSWORD_HASHER": None})
+@pytest.mark.parametrize(("hasher", "length"), [(WERKZEUG, 162), (WERKZEUG, None), (OWN_HASHER, 32)])
+def test_a_column_that_just_holds_the_hash_is_enough(build: Builder, hasher: Any, length: int | None) -> None:
+    built = build(declared(password_hash=text(length)), registration=hasher)
     assert built.register().status_code == 201
-
-
-def test_for_a_hasher_of_ones_own_its_own_hashs_length_counts(build: Builder) -> None:
-    settings = {"PASSWORD_HASHER": lambda password: "h" * 32}
-    assert build(declared(password_hash=text(32)), registration=settings).register().status_code == 201
-    message = fault(build(declared(password_hash=text(31)), registration=settings))
-    assert lacking(message, "User.password_hash", "31", "32") == []
-
-
-def note(place: str) -> Callable[..., None]:
-    return lambda self, password: setattr(self, "note", place)
 
 
 @pytest.mark.parametrize("first", range(4), ids=["method", "property", "password_hash", "password"])
 def test_the_places_of_a_password_are_tried_in_their_order(build: Builder, first: int) -> None:
     places: list[tuple[str, Any]] = [
-        ("set_password", note("method")),
-        ("password", property(None, note("property"))),
+        ("set_password", setting("note", "method")),
+        ("password", property(None, setting("note", "property"))),
         ("password_hash", text(200)),
         ("password", text(200)),
     ]
@@ -464,70 +376,51 @@ def test_the_places_of_a_password_are_tried_in_their_order(build: Builder, first
     assert built.row()["note"] == ["method", "property", None, None][first]
 
 
-def test_a_password_property_that_cannot_be_set_is_passed_over(build: Builder) -> None:
-    built = build(declared(password=property(lambda self: "secret")))
-    assert built.register().status_code == 201
-    assert check_password_hash(built.row()["password_hash"], PASSWORD)
-
-
-def test_a_password_behind_a_method_may_stand_in_a_column_of_any_name(build: Builder) -> None:
-    def set_password(self: Any, password: str) -> None:
-        self.secret = models.cheap_hash(password)
-
-    built = build(declared(password_hash=None, secret=text(200), set_password=set_password))
-    assert built.register().status_code == 201
-    assert check_password_hash(built.row()["secret"], PASSWORD)
-    assert "0 errors" in built.command("check").output
-
-
-# Constructors
-
-
-def required_in_init(db: SQLAlchemy) -> type[Any]:
-    """A dataclass model that demands in its constructor what registration fills afterwards."""
-
-    class User(MappedAsDataclass, db.Model, kw_only=True):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True, init=False)
-        email: Mapped[str] = mapped_column(unique=True)
-        username: Mapped[str]
-        nickname: Mapped[str | None]
-        password_hash: Mapped[str]
-        email_verified: Mapped[bool]
-
-    return User
-
-
-def hash_outside_init(db: SQLAlchemy) -> type[Any]:
-    """A dataclass model that keeps hash and flag out of its constructor."""
-
-    class User(MappedAsDataclass, db.Model):  # type: ignore[misc,name-defined]
-        id: Mapped[int] = mapped_column(primary_key=True, init=False)
-        email: Mapped[str] = mapped_column(unique=True)
-        username: Mapped[str]
-        password_hash: Mapped[str] = mapped_column(init=False)
-        email_verified: Mapped[bool] = mapped_column(init=False)
-
-    return User
-
-
-def by_position(self: Any, username: str, email: str, password_hash: str | None = None) -> None:
-    """A constructor of the application's own, called by position as in older tutorials."""
-    self.username, self.email = username, email
-
-
-def with_hash(self: Any, email: str, username: str, password_hash: str) -> None:
-    """A constructor that takes the password's hash and hands it on."""
-    self.email, self.username, self.password_hash = email, username, password_hash
+def set_secret(self: Any, password: str) -> None:
+    self.secret = models.cheap_hash(password)
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("column", "attributes"),
     [
-        required_in_init,
-        hash_outside_init,
-        *(declared(username=text(80, nullable=False), __init__=init) for init in (by_position, with_hash)),
+        ("password_hash", {"password": property(lambda self: "secret")}),
+        ("secret", {"password_hash": None, "secret": text(200), "set_password": set_secret}),
     ],
 )
+def test_a_property_without_a_setter_is_passed_over_and_a_method_fills_any_column(
+    build: Builder, column: str, attributes: dict[str, Any]
+) -> None:
+    built = build(declared(**attributes))
+    assert built.register().status_code == 201
+    assert check_password_hash(built.row()[column], PASSWORD)
+    assert "0 errors" in built.command("check").output
+
+
+def dataclass_model(*, init: bool) -> models.Model:
+    """Make a dataclass model whose constructor demands or does not know what registration fills afterwards."""
+
+    def model(db: SQLAlchemy) -> type[Any]:
+        class User(MappedAsDataclass, db.Model, kw_only=True):  # type: ignore[misc,name-defined]
+            id: Mapped[int] = mapped_column(primary_key=True, init=False)
+            email: Mapped[str] = mapped_column(unique=True)
+            username: Mapped[str]
+            nickname: Mapped[str | None] = mapped_column(init=init)
+            password_hash: Mapped[str] = mapped_column(init=init)
+            email_verified: Mapped[bool] = mapped_column(init=init)
+
+        return User
+
+    return model
+
+
+def drop_hash(self: Any, username: str, email: str, password_hash: str | None = None) -> None:
+    self.username, self.email = username, email
+
+
+OWN_INIT = declared(username=text(80, nullable=False), __init__=drop_hash)
+
+
+@pytest.mark.parametrize("model", [dataclass_model(init=True), dataclass_model(init=False), OWN_INIT])
 def test_a_model_is_made_by_its_own_constructor(build: Builder, smtp: RecordingServer, model: models.Model) -> None:
     built = build(model)
     assert built.register(username="ann").status_code == 201
@@ -537,9 +430,6 @@ def test_a_model_is_made_by_its_own_constructor(build: Builder, smtp: RecordingS
     assert check_password_hash(row["password_hash"], PASSWORD)
     assert built.verify(link_in(smtp.message)).status_code == 200
     assert built.row()[flag]
-
-
-# Other columns
 
 
 def test_receivers_read_a_column_anew_that_every_update_changes(build: Builder, smtp: RecordingServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import uuid
 from typing import Any
 
@@ -32,10 +31,6 @@ from tests.support.models import declared
 
 USUAL = {"email", "password", "password_confirm"}
 TAKEN = ["This value is already taken."]
-
-
-class Colour(enum.Enum):
-    RED = "red"
 
 
 def wide(db: SQLAlchemy) -> type[Any]:
@@ -75,13 +70,9 @@ def errors(built: Built, **changes: object) -> dict[str, list[str]]:
 
 
 def fault(built: Built) -> str:
-    """Return the message of the ConfigurationError on first use."""
     with pytest.raises(ConfigurationError) as caught:
         built.register()
     return str(caught.value)
-
-
-# What registration reads
 
 
 def test_registration_reads_the_plain_text_columns_that_a_row_cannot_be_made_without(build: Builder) -> None:
@@ -89,32 +80,18 @@ def test_registration_reads_the_plain_text_columns_that_a_row_cannot_be_made_wit
     assert names(built) == (USUAL | {"username", "motto"}, {"id", "email", "username", "motto"})
     for name in USUAL | {"username", "motto"}:
         assert name in errors(built, **{"motto": "Onwards", name: OMITTED})
-    others = (
-        "nickname",
-        "language",
-        "score",
-        "role",
-        "is_admin",
-        "id",
-        "email_verified_at",
-        "password_hash",
-        "no_such",
-    )
+    others = ("nickname", "language", "role", "is_admin", "id", "email_verified_at", "password_hash", "no_such")
     for name in others:
         assert errors(built, motto="Onwards", **{name: "1"}) == {name: ["Unknown field."]}
     shown = built.register(motto="Onwards").get_json()
     assert shown == {"id": 1, "email": "ann@example.com", "username": "ann", "motto": "Onwards"}
 
 
-@pytest.mark.parametrize("name", ["username", "motto"])
-def test_a_required_text_is_a_text_and_not_blank(build: Builder, name: str) -> None:
+def test_a_required_text_is_a_text_not_blank_and_no_longer_than_its_column(build: Builder) -> None:
     built = build(wide)
     for value in ("", " ", "\t\n", "\u00a0", "\u3000 ", None, 5, True, ["a"], {"a": "b"}):
-        assert list(errors(built, **{"motto": "Onwards", name: value})) == [name], repr(value)
-
-
-def test_a_text_is_no_longer_than_its_column(build: Builder) -> None:
-    built = build(wide)
+        for name in ("username", "motto"):
+            assert list(errors(built, **{"motto": "Onwards", name: value})) == [name], repr(value)
     assert list(errors(built, motto="m", username="u" * 21)) == ["username"]
     assert built.register(motto="m" * 5000, username="u" * 20).status_code == 201
 
@@ -163,12 +140,7 @@ def test_another_password_column_is_kept_out_by_user_hidden_fields() -> None:
     assert names(make_app(model, registration={"USER_HIDDEN_FIELDS": ["secret_digest"]})) == (USUAL, {"id", "email"})
 
 
-# Columns that a row cannot be made without
-
-
 def with_column(column: Any, *, init: Any = None) -> models.Model:
-    """Make a model with one more column, ``extra``."""
-
     def model(db: SQLAlchemy) -> type[Any]:
         team = type("Team", (db.Model,), {"name": mapped_column(sa.String(9), primary_key=True)})
         # SQLAlchemy itself holds classes weakly.
@@ -177,14 +149,9 @@ def with_column(column: Any, *, init: Any = None) -> models.Model:
     return model
 
 
-def fill_extra(self: Any, **values: Any) -> None:
-    super(type(self), self).__init__(extra=5, **values)
-
-
-OTHER_KINDS = [sa.Integer, sa.JSON, sa.Enum(Colour), sa.Enum("red", "blue"), sa.Boolean, sa.DateTime]
-
-
-@pytest.mark.parametrize("kind", [*((kind,) for kind in OTHER_KINDS), (sa.String(9), sa.ForeignKey("team.name"))])
+@pytest.mark.parametrize(
+    "kind", [(sa.Integer,), (sa.JSON,), (sa.Enum("red", "blue"),), (sa.String(9), sa.ForeignKey("team.name"))]
+)
 def test_another_column_that_a_row_cannot_be_made_without_is_refused_with_the_fixes(kind: tuple[Any, ...]) -> None:
     message = fault(make_app(with_column(sa.Column(*kind, nullable=False))))
     fixes = ("default", "USER_EDITABLE_FIELDS", "REGISTER_SERIALIZER_CLASS")
@@ -197,7 +164,7 @@ def test_another_column_that_a_row_cannot_be_made_without_is_refused_with_the_fi
         (declared(id=mapped_column(sa.String(36), primary_key=True)), ["id"], "without id, which registration does"),
         (declared(id=mapped_column(sa.String(36), primary_key=True)), [], "without id, which registration does"),
         (with_column(sa.Column(sa.String(9), nullable=False)), ["extra"], "without extra"),
-        (with_column(sa.Column(sa.Integer, nullable=False), init=fill_extra), [], "not in __init__"),
+        (with_column(sa.Column(sa.Integer, nullable=False), init=models.filled_with(extra=5)), [], "not in __init__"),
     ],
     ids=["a hidden key that nothing fills", "a key that nothing fills", "a hidden text", "a default in __init__"],
 )
@@ -226,20 +193,8 @@ def test_each_of_the_fixes_helps(build: Builder, options: dict[str, Any], settin
     assert built.row()["extra"] == 5
 
 
-# Values that a column cannot hold
-
-
 def listing_extra(build: Builder, kind: Any) -> Built:
     return build(declared(extra=sa.Column(kind)), registration={"USER_EDITABLE_FIELDS": ["extra"]})
-
-
-@pytest.mark.parametrize(("kind", "bits"), [(sa.SmallInteger, 16), (sa.Integer, 32), (sa.BigInteger, 64)])
-def test_a_listed_number_has_to_fit_its_column(build: Builder, kind: Any, bits: int) -> None:
-    built, least, most = listing_extra(build, kind), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    for number in (least - 1, most + 1):
-        assert list(errors(built, extra=number)) == ["extra"]
-    assert built.register(extra=most).status_code == 201
-    assert built.register(extra=least, email="bob@example.com").status_code == 201
 
 
 def test_a_uuid_whose_column_takes_text_is_read_and_stored(build: Builder) -> None:
@@ -250,24 +205,30 @@ def test_a_uuid_whose_column_takes_text_is_read_and_stored(build: Builder) -> No
 
 
 ZONED = sa.DateTime(timezone=True)
+#: Another time zone takes the first ones out of the calendar.
+TIMES = (
+    ["0001-01-01T00:00:00+14:00", "0001-01-02T23:59:59", "9999-12-31T23:59:59-12:00"],
+    ["0001-01-03T00:00:00+14:00", "9999-12-29T23:59:59-12:00", "9999-12-29T23:59:59.999999"],
+)
+#: The first ones have megabytes of digits.
+NUMBERS = ["1e1001", "-1e99999999", "1e-99999999"], ["1e9", "0"]
+
+
+def bounds(bits: int) -> tuple[list[int], list[int]]:
+    """Return the integers next to what so many bits hold, outside and inside."""
+    end = 2 ** (bits - 1)
+    return [-end - 1, end], [-end, end - 1]
 
 
 @pytest.mark.parametrize(
-    ("kind", "refused", "accepted"),
+    ("kind", "values"),
     [
-        (
-            ZONED,
-            ["0001-01-01T00:00:00+14:00", "0001-01-02T23:59:59", "9999-12-31T23:59:59-12:00"],
-            ["0001-01-03T00:00:00+14:00", "9999-12-29T23:59:59-12:00", "9999-12-29T23:59:59.999999"],
-        ),
-        (sa.Numeric, ["1e1001", "-1e99999999", "1e-99999999"], ["1e9", "0"]),
+        *((sa.SmallInteger, bounds(16)), (sa.Integer, bounds(32)), (sa.BigInteger, bounds(64))),
+        *((ZONED, TIMES), (sa.Numeric, NUMBERS)),
     ],
-    ids=["time", "number"],
 )
-def test_a_value_that_the_database_cannot_give_back_or_a_driver_not_write_is_refused(
-    build: Builder, kind: Any, refused: list[str], accepted: list[str]
-) -> None:
-    """A time that another time zone takes out of the calendar; a number of megabytes of digits."""
+def test_a_value_that_the_column_cannot_hold_or_give_back_is_refused(build: Builder, kind: Any, values: Any) -> None:
+    refused, accepted = values
     built = listing_extra(build, kind)
     for value in refused:
         assert list(errors(built, extra=value)) == ["extra"]
@@ -277,8 +238,6 @@ def test_a_value_that_the_database_cannot_give_back_or_a_driver_not_write_is_ref
 
 
 class Unknown(UserDefinedType[Any]):
-    """A type of which marshmallow-sqlalchemy knows nothing."""
-
     def get_col_spec(self, **_: object) -> str:
         return "TEXT"
 
@@ -295,13 +254,23 @@ def test_the_two_passwords_must_be_the_same(build: Builder, confirmed: object) -
     assert list(errors(build(), password_confirm=confirmed)) == ["password_confirm"]
 
 
-def test_without_password_confirm_it_is_an_unknown_field(build: Builder) -> None:
-    built = build(registration={"REGISTER_SERIALIZER_PASSWORD_CONFIRM": False})
+def with_meta(**options: object) -> dict[str, object]:
+    meta = type("Meta", (), options)
+    return {"REGISTER_SERIALIZER_CLASS": type("Shorter", (DefaultRegisterUserSerializer,), {"Meta": meta})}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"REGISTER_SERIALIZER_PASSWORD_CONFIRM": False},
+        with_meta(exclude=("password_confirm",)),
+        with_meta(fields=("email", "username", "password")),
+    ],
+)
+def test_without_password_confirm_it_is_an_unknown_field(build: Builder, settings: dict[str, object]) -> None:
+    built = build(registration=settings)
     assert errors(built) == {"password_confirm": ["Unknown field."]}
     assert built.register(password_confirm=OMITTED).status_code == 201
-
-
-# What is shown
 
 
 EVERY_SORT = {"username": "ann", "email_verified_at": None, "is_admin": False, "shout": "ANN", "badge": {"level": 3}}
@@ -315,12 +284,13 @@ def test_user_public_fields_show_just_what_they_list_properties_too(build: Build
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        (wide, "password_hash"),
-        (wide, "password"),
-        (wide, "no_such_field"),
-        (models.password_column, "password"),
-        (models.password_property, "password"),
-        (models.password_hybrid, "password_hash"),
+        *(
+            (wide, "password_hash"),
+            (wide, "password"),
+            (wide, "no_such_field"),
+            (models.password_hybrid, "password_hash"),
+        ),
+        *((models.password_column, "password"), (models.password_property, "password")),
         (models.password_hybrid_over_underscore, "_password"),
     ],
 )
@@ -361,12 +331,7 @@ def test_the_profiles_key_is_for_reading_only(build: Builder) -> None:
     assert uuid.UUID(built.register().get_json()["id"]) == built.row()["id"]
 
 
-# A serializer of one's own
-
-
 class WithTerms(DefaultRegisterUserSerializer):
-    """Adds a field, overrides another, and takes the first one out of what it gives."""
-
     class Meta:
         unknown = EXCLUDE
 
@@ -386,14 +351,6 @@ def test_a_subclass_adds_and_overrides_fields_and_keeps_its_meta(build: Builder)
     assert built.register(**good).status_code == 201
     assert built.row()["username"] == "annabel"
     assert field_errors(built.register(**good, email="bob@example.com")) == {"userName": TAKEN}
-
-
-@pytest.mark.parametrize("meta", [{"exclude": ("password_confirm",)}, {"fields": ("email", "username", "password")}])
-def test_a_subclass_may_leave_fields_out_by_its_meta(build: Builder, meta: dict[str, Any]) -> None:
-    cls = type("Shorter", (DefaultRegisterUserSerializer,), {"Meta": type("Meta", (), meta)})
-    built = build(registration={"REGISTER_SERIALIZER_CLASS": cls})
-    assert list(errors(built)) == ["password_confirm"]
-    assert built.register(password_confirm=OMITTED).status_code == 201
 
 
 class Shouting(DefaultUserProfileSerializer):
@@ -422,13 +379,6 @@ def test_a_class_of_the_applications_own_is_instantiated_for_each_request(build:
     assert len(made) == 3
 
 
-def test_the_default_serializers_are_instantiated_once_per_app() -> None:
-    first, second = make_app(), make_app()
-    for schema_of in (first.registration.register_schema, first.registration.profile_schema):
-        assert schema_of(first.app) is schema_of(first.app)
-    assert first.registration.register_schema(first.app) is not second.registration.register_schema(second.app)
-
-
 def test_one_class_serves_apps_of_different_models_and_is_left_as_it_is() -> None:
     apps = [make_app(model, registration={"REGISTER_SERIALIZER_CLASS": WithTerms}) for model in (wide, models.typed)]
     read = [names(built)[0] - USUAL for built in apps]
@@ -438,14 +388,17 @@ def test_one_class_serves_apps_of_different_models_and_is_left_as_it_is() -> Non
 
 
 @pytest.mark.parametrize("cls", [WithTerms, None])
-def test_the_schemas_of_an_app_that_is_not_current_are_its_own(cls: type[Schema] | None) -> None:
+def test_an_app_has_its_own_schemas_whatever_is_current_made_once_by_default(cls: type[Schema] | None) -> None:
     mine = make_app(wide, registration={"REGISTER_SERIALIZER_CLASS": cls})
     other = make_app(models.minimal)
     with other.app.app_context():
         schema = mine.registration.register_schema(mine.app)
         assert isinstance(schema, cls or DefaultRegisterUserSerializer)
         assert "motto" in schema.fields
-        assert "motto" in other.registration.profile_schema(mine.app).fields
+        assert cls or schema is mine.registration.register_schema(mine.app)
+        profile = other.registration.profile_schema(mine.app)
+        assert profile is mine.registration.profile_schema(mine.app)
+        assert "motto" in profile.fields
         assert "motto" not in mine.registration.register_schema(other.app).fields
 
 
@@ -460,9 +413,6 @@ def test_an_auto_schema_of_the_applications_own_reads_the_model(build: Builder) 
     built = build(registration={"REGISTER_SERIALIZER_CLASS": AutoSchema})
     assert list(errors(built)) == ["password_confirm"]
     assert built.register(password_confirm=OMITTED).status_code == 201
-
-
-# Text, normalised
 
 
 @pytest.mark.parametrize(
@@ -506,26 +456,21 @@ def test_only_a_text_of_2000_characters_or_fewer_is_normalised() -> None:
         field.deserialize("x" * 2001)
 
 
-# E-mail addresses
-
+KEPT = ("ann+tag@example.com", "a.n'n_o@example.com", "ann@straße.example", "ann@例え.example", "ann@σίσυφος.example")
 NORMALISED = [
-    ("ann@example.com", "ann@example.com"),
+    *((kept, kept) for kept in KEPT),
     ("ANN@Example.COM", "ann@example.com"),
-    ("ann+tag@example.com", "ann+tag@example.com"),
-    ("a.n'n_o@example.com", "a.n'n_o@example.com"),
     ("Ann@MÜNCHEN.example", "ann@münchen.example"),
     ("ann@xn--mnchen-3ya.example", "ann@münchen.example"),
-    ("ann@straße.example", "ann@straße.example"),
     ("ann@ｅxample.com", "ann@example.com"),
-    ("ann@例え.example", "ann@例え.example"),
     ("ann@İzmir.example", "ann@i\u0307zmir.example"),
     ("ann@ΣΊΣΥΦΟΣ.example", "ann@σίσυφοσ.example"),
-    ("ann@σίσυφος.example", "ann@σίσυφος.example"),
     # Of Cherokee, domains have what Python takes for capitals.
     ("Ann@\u13a0\u13f4.example", "ann@\u13a0\u13f4.example"),
 ]
 #: What registration answers with a field error.
-REFUSED = [
+REFUSED: list[Any] = [
+    *(None, 5, True, ["ann@example.com"], {"email": "ann@example.com"}, OMITTED),
     *("", " ", "ann", "@", "ann@", "@example.com", "ann@example", "ann@@example.com", "ann example.com"),
     *("ann@example.com ", " ann@example.com", "ann@example.com\n", "ann@exam ple.com", "ann\t@example.com"),
     # One field with two addresses sent mail to both (CVE-2022-35924).
@@ -557,8 +502,9 @@ def test_what_is_not_exactly_one_address_is_an_error_and_gets_no_mail(build: Bui
         found = errors(built, email=sent)
         assert list(found) == ["email"], sent
         assert "<script>" not in str(found)  # the message quotes nothing
-        with pytest.raises(ValueError, match=r"\S"):
-            normalize_email(sent)
+        if isinstance(sent, str):
+            with pytest.raises(ValueError, match=r"\S"):
+                normalize_email(sent)
     assert smtp.conversations == []
 
 
@@ -570,11 +516,6 @@ def test_a_text_longer_than_any_address_is_not_even_parsed() -> None:
             normalize_email("@".rjust(length, "a"))
     with pytest.raises(ValueError, match=rf"^(?!{ours}$)"):
         normalize_email("@".rjust(320, "a"))
-
-
-@pytest.mark.parametrize("value", [None, 5, True, ["ann@example.com"], {"email": "ann@example.com"}, OMITTED])
-def test_an_address_is_a_text(build: Builder, value: object) -> None:
-    assert list(errors(build(), email=value)) == ["email"]
 
 
 def test_two_spellings_of_one_address_are_one_account(build: Builder) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 from flask import Flask, Response, request
 
 from flask_rest_registration import clock, user_activated, user_registered
-
-from .apps import make_app
+from tests.support.apps import make_app
 
 _VARIABLE = "SERVED_APP"
 

@@ -25,17 +25,17 @@ from tests.support.clock import Clock
 from tests.support.concurrency import until
 from tests.support.database_servers import new_database, text_of
 from tests.support.databases import connect_first
-from tests.support.gunicorn import Gunicorn, gunicorn
 from tests.support.links import link_in, values_of
 from tests.support.mail_servers import RecordingServer, Silence, Step
-from tests.support.served_app import SharedClock, environment
 from tests.support.web import Answer, post
+from tools.gunicorn import Gunicorn, gunicorn
+from tools.served_app import SharedClock, environment
 
 pytestmark = pytest.mark.programs
 
 ACCOUNTS = int(os.environ.get("STORM_ACCOUNTS") or 40)
 SEED = int(os.environ.get("STORM_SEED") or 1)
-APP = "tests.support.served_app:create_app()"
+APP = "tools.served_app:create_app()"
 WORKERS = 4
 CLIENTS = 12
 COOLDOWN = 60
@@ -126,7 +126,7 @@ class Storm:
         self.killed = set(self._server.killed)
         lost = sum((account.registrations + account.verifications).count(None) for account in self.accounts)
         doubled = sum(count - 1 for count in self.mails.values())
-        print(  # noqa: T201
+        print(
             f"{ACCOUNTS} accounts, seed {SEED}: {len(self.killed)} workers killed, {lost} requests lost,"
             f" {doubled} mails more than accounts, {len(self.unsigned)} activations without a signal"
         )

@@ -1,0 +1,74 @@
+"""Verifying the address of an account by its link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flask import Request
+
+from .. import clock
+from ..exceptions import NotFound, SignatureExpired, SignatureInvalid
+from ..model.attributes import Flag
+from ..serializers.schemas import load_link
+from ..signals import user_activated
+from ..signers import RegisterSigner
+from ..state import AppState
+from ..translations.texts import gettext, gettext_noop
+from . import email_first
+from .after_commit import announce, log_in
+
+#: What a verification is answered.
+VERIFIED = gettext_noop("User verified successfully")
+
+
+def verify(state: AppState, read_json: Callable[[], Any], *, request: Request) -> tuple[Any, int]:
+    """Activate the account of a link, once; with REGISTER_EMAIL_FIRST, make the account of a pending registration.
+
+    :returns: the answer's body and status.
+    """
+    flag = state.model.flag
+    if flag is None or not state.settings.register_verification_enabled:
+        raise NotFound
+    with state.transactions.rolled_back_on_failure():
+        sent = read_json()
+        if state.settings.register_email_first and state.pending is not None:
+            shown = email_first.verify(state, state.pending, sent, flag=flag, request=request)
+            if shown is not email_first.NOT_PENDING:
+                return shown, 201
+        link = load_link(sent)
+        user, activated = state.transactions.retry_conflicts(partial(_activate, state, link, flag))
+    extra: Mapping[str, object] = {}
+    if activated:
+        announce(state, user_activated, user=user, request=request)
+        extra = log_in(state, request=request, user=user)
+    return {**extra, "detail": gettext(VERIFIED)}, 200
+
+
+def _activate(state: AppState, link: Mapping[str, str], flag: Flag) -> tuple[object, bool]:
+    """Find the account, check its link, set the flag: two transactions, of which the second decides.
+
+    In one transaction the UPDATE would fail on a stale snapshot, which no retry helps.
+    """
+    user = _account_behind(state, link)
+    state.transactions.commit()  # also where nothing is left to do: what the application has not flushed goes with it
+    if flag.is_set(user):
+        return user, False
+    if state.accounts.activate(user, flag, at=int(clock.now())):
+        return user, True
+    user = _account_behind(state, link)
+    if not flag.is_set(user):
+        raise SignatureInvalid
+    return user, False
+
+
+def _account_behind(state: AppState, link: Mapping[str, str]) -> object:
+    """Return the account that a true link names, in a transaction that is still open; an unknown one costs the same."""
+    user = state.accounts.find(link["user_id"])
+    signer = RegisterSigner(state, user, timestamp=link["timestamp"])
+    if not signer.accepts(link["signature"]) or user is None:
+        raise SignatureInvalid
+    if signer.has_expired():
+        raise SignatureExpired
+    return user
