@@ -294,7 +294,7 @@ ALL_AT_ONCE: list[tuple[dict[str, Any], list[str], int]] = [
         {"model": models.declared(email=Column(String(254)), password_hash=None, email_verified_at=None)},
         [
             "USER_EMAIL_FIELD is 'email', and User.email is not unique",
-            "has no column that says whether the address is verified. Fix: add email_verified_at = db.Column(db.DateTime)",
+            "says whether the address is verified. Fix: add email_verified_at = db.Column(db.DateTime)",
             "set_password()",
         ],
         0,
