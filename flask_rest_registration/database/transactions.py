@@ -78,10 +78,13 @@ class Transactions:
         """SQLAlchemy's name of the database that has the accounts."""
         return self.session.get_bind(self._mapper).dialect.name
 
-    def execute(self, statement: sa.Executable, parameters: Mapping[str, object] | None = None) -> sa.Result[Any]:
-        """Run a statement with its parameters."""
+    def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, object] | None = None, **options: object
+    ) -> sa.Result[Any]:
+        """Run a statement with its parameters and execution options."""
+        bind = {"mapper": self._mapper}
         with safe_errors():
-            return self.session.execute(statement, parameters, bind_arguments={"mapper": self._mapper})
+            return self.session.execute(statement, parameters, execution_options=options, bind_arguments=bind)
 
     def count_changed(self, statement: sa.Update | sa.Delete, **parameters: object) -> int:
         """Run an UPDATE or DELETE without committing; return the number of rows that it hit."""

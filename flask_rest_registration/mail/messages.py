@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Request, before_render_template, template_rendered
 from flask_mail import Message
+from jinja2 import Template
 
 from ..addresses import to_recipient
 from ..exceptions import ConfigurationError, RecipientRefused
@@ -132,19 +133,31 @@ def _render(state: AppState, templates: Templates, context: Mapping[str, object]
 
 
 def _render_templates(app: Flask, templates: Templates, context: Mapping[str, object]) -> dict[str, str]:
-    """Render as ``render_template`` does, with the application's context processors run once for all templates."""
+    """Render as ``render_template`` does, with context processors and Jinja's globals asked once for all templates."""
     complete = dict(context)
     app.update_template_context(complete)
+    complete = {**app.jinja_env.globals, **complete}
     parts = {}
     for name, path in templates.items():
         template = app.jinja_env.get_template(path)
         told: dict[str, Any] = {"_async_wrapper": app.ensure_sync, "template": template, "context": complete}
         before_render_template.send(app, **told)
-        parts[name] = template.render(complete)
+        parts[name] = _render_template(template, complete)
         template_rendered.send(app, **told)
         if name == "subject":  # is rendered first, and the HTML has it as its title
             parts[name] = complete["subject"] = " ".join(parts[name].split())
     return parts
+
+
+def _render_template(template: Template, context: dict[str, Any]) -> str:
+    """Do what ``Template.render`` does, with a context that has the globals already."""
+    environment = template.environment
+    if environment.is_async:  # as jinja_options may ask for
+        return template.render(context)
+    try:
+        return environment.concat(template.root_render_func(template.new_context(context, shared=True)))
+    except Exception:
+        environment.handle_exception()  # raises the same, its traceback with the template's own lines
 
 
 def compose(state: AppState, recipient: str, *, subject: str, body: str, html: str | None = None) -> Message:
