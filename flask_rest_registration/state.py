@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
@@ -22,15 +22,6 @@ from .settings.reading import resolve_settings, setting_origins
 
 #: The key of ``app.extensions``.
 EXTENSION_KEY = "rest_registration"
-
-
-class _Parts(NamedTuple):
-    settings: Settings
-    model: UserModel
-    serializers: Serializers
-    transactions: Transactions
-    accounts: Accounts
-    pending: PendingRegistrations | None
 
 
 class AppState:
@@ -65,7 +56,7 @@ class AppState:
 
         def __getattr__(self, name: str) -> Any:
             """Build all parts when the first of them is asked for; from then on they are plain attributes."""
-            if name not in _Parts._fields:
+            if name not in AppState.__annotations__:
                 raise AttributeError(name)
             return getattr(self.ready(), name)
 
@@ -73,11 +64,11 @@ class AppState:
         """Build all parts now, and not on first use; raise ``ConfigurationError`` for what the app lacks."""
         with self._lock:
             if not self._is_ready:
-                vars(self).update(self._build()._asdict())
+                self._build()
                 self._is_ready = True
         return self
 
-    def _build(self) -> _Parts:
+    def _build(self) -> None:
         db: SQLAlchemy | None = self.app.extensions.get("sqlalchemy")
         if db is None:
             raise ConfigurationError(
@@ -97,7 +88,8 @@ class AppState:
             pending = PendingRegistrations(transactions, pending_mapper, settings)
         for warning in model_warnings(settings, model):
             self.app.logger.warning(warning)
-        return _Parts(settings, model, serializers, transactions, accounts, pending)
+        self.settings, self.model, self.serializers = settings, model, serializers
+        self.transactions, self.accounts, self.pending = transactions, accounts, pending
 
 
 def _require_extensions(app: Flask, settings: Settings) -> None:
