@@ -112,14 +112,19 @@ class Accounts:
         if not self._transactions.commit_if_one_changes(update, **parameters, **{_FLAG: value}):
             return False
         set_committed_value(user, flag.name, value)
-        filled_anew = {
+        if self._filled_anew:
+            self._transactions.session.expire(user, self._filled_anew)
+        return True
+
+    @cached_property
+    def _filled_anew(self) -> set[str]:
+        """The attributes that the database or a column fills anew with the UPDATE."""
+        flag = cast(Flag, self._model.flag)
+        return {
             name
             for name, column in self._model.attributes.items()
             if column.table is flag.column.table and (column.onupdate is not None or column.server_onupdate is not None)
         } - {flag.name}
-        if filled_anew:
-            self._transactions.session.expire(user, filled_anew)
-        return True
 
     @cached_property
     def _update(self) -> tuple[sa.Update, Iterable[str]]:

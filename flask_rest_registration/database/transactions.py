@@ -21,7 +21,6 @@ Result = TypeVar("Result")
 
 #: How often a conflict is tried again.
 RETRIES = 3
-
 #: How often a statement is tried again whose row many requests write at once, such as the attempts with one code.
 HOT_ROW_RETRIES = 8
 

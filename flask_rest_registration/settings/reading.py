@@ -26,6 +26,9 @@ SECRETS = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "MAIL_USERNAME", "MAIL_PASSWORD
 _MAIL_SERVER = ("MAIL_SERVER", "MAIL_PORT", "MAIL_USE_TLS", "MAIL_USE_SSL")
 _FOREIGN = (*SECRETS, *_MAIL_SERVER, "MAIL_DEFAULT_SENDER", "MAIL_SUPPRESS_SEND")
 
+# What the contradictions ask of the objects behind paths; importing all defaults would slow every start.
+_ASKED_AT_ONCE = ("REGISTER_VERIFICATION_EMAIL_SENDER", "REGISTER_EXISTING_EMAIL_SENDER", "LOGIN_HANDLER")
+
 
 def read_settings(config: Mapping[str, object]) -> dict[str, object]:
     """Read and check the settings in ``app.config``, which is never written to; dotted paths stay text.
@@ -34,14 +37,15 @@ def read_settings(config: Mapping[str, object]) -> dict[str, object]:
     """
     given, faults = _read_given(config)
     values = {name: definition.default for name, definition in DEFINITIONS.items()}
-    imported = {name: _import_own_path(default) for name, default in values.items()}
+    imported = {name: _import_own_path(values[name]) for name in _ASKED_AT_ONCE}
     for name, value in given.items():
         try:
             values[name] = DEFINITIONS[name].metadata["parse"](value)
-            imported[name] = _import_own_path(values[name])
+            if name in imported:
+                imported[name] = _import_own_path(values[name])
         except ValueError as fault:
             faults.append(f"{CONFIG_KEY} setting {name} {fault}.")
-    faults += (f"{CONFIG_KEY} setting {fault}" for fault in find_contradictions(imported, given))
+    faults += (f"{CONFIG_KEY} setting {fault}" for fault in find_contradictions({**values, **imported}, given))
     if faults:
         raise ConfigurationError(*faults)
     return values
