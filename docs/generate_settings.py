@@ -20,6 +20,9 @@ dict. ``app.config.from_prefixed_env()`` reads ``FLASK_REST_REGISTRATION_<NAME>`
 ``false``, not ``False``. All are checked when ``init_app`` runs, and all faults are reported in one message.
 
 A class or a function is given as the object or as its dotted path. ``None`` means: not given.
+
+A function may be a coroutine function, which needs ``pip install 'flask[async]'``. What it returns is checked on use: a
+wrong type is a ``ConfigurationError`` that names the setting.
 """
 
 

@@ -89,4 +89,8 @@ def password_faults(
         except ValidationError as error:
             messages = error.messages
             faults += [str(text) for text in messages] if isinstance(messages, list) else [str(messages)]
+        except ValueError as error:
+            # Subclasses such as UnicodeEncodeError quote what they were given.
+            own_words = str(error) if type(error) is ValueError else ""
+            faults.append(own_words or gettext("This password cannot be used."))
     return faults

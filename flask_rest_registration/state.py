@@ -74,7 +74,7 @@ class AppState:
             raise ConfigurationError(
                 "Flask-SQLAlchemy is not initialised on this app. Fix: call SQLAlchemy(app) or db.init_app(app)."
             )
-        settings = resolve_settings(self.values)
+        settings = resolve_settings(self.app, self.values)
         _require_extensions(self.app, settings)
         model = inspect_user_model(db, settings)
         transactions = Transactions(db, model.mapper)

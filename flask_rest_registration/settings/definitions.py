@@ -58,9 +58,12 @@ def is_default(value: object, path: str) -> bool:
     return value is import_string(path)
 
 
-def _setting(parse: parsers.Parser, description: str, default: object = None) -> Any:
+def _setting(
+    parse: parsers.Parser, description: str, default: object = None, *, returns: tuple[type[Any], ...] = ()
+) -> Any:
+    """Define a setting; ``returns`` has the types that a hook may return, if anybody reads what it returns."""
     # Any: what dataclasses.field() is typed to return as well, whatever the annotation.
-    return dataclasses.field(default=default, metadata={"parse": parse, "help": description})
+    return dataclasses.field(default=default, metadata={"parse": parse, "help": description, "returns": returns})
 
 
 _switch = partial(_setting, parsers.switch)
@@ -169,6 +172,7 @@ class Settings:
         "`handler(request, user)` returning a dict that is merged into the answer (a token, say), or None; by"
         " default Flask-Login's `login_user`.",
         LOGIN_HANDLER,
+        returns=(Mapping, type(None)),
     )
     verification_from_email: parsers.MailAddress | None = _setting(
         parsers.address, "The sender of the mail: text or (name, address); by default MAIL_DEFAULT_SENDER."
@@ -185,33 +189,40 @@ class Settings:
         "`builder(signer) -> str`, from `signer.get_base_url()` and `signer.get_signed_data()`; by default a query"
         " string is appended.",
         f"{_PACKAGE}.signers.build_url",
+        returns=(str,),
     )
     verification_template_context_builder: _ContextBuilder | None = _function(
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
         " REGISTER_VERIFICATION_URL), `verification_url`, `valid_until`, `email_first`, `code`, `code_minutes`,"
-        " `translate`, `translate_number`, `language` and `direction`; the bodies' templates also get the `subject`."
+        " `translate`, `translate_number`, `language` and `direction`; the bodies' templates also get the `subject`.",
+        returns=(Mapping,),
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _function(
-        "`selector(request, user) -> dict`: template names by language or brand; by default those of the setting."
+        "`selector(request, user) -> dict`: template names by language or brand; by default those of the setting.",
+        returns=(Mapping,),
     )
     verification_locale_selector: Callable[[Request | None, object], str | None] | None = _function(
         "`selector(request, user) -> str | None`: the language of a mail, such as `user.locale`, where Flask-Babel is"
-        " initialised; by default, and for None or what is no locale, that of the request."
+        " initialised; by default, and for None or what is no locale, that of the request.",
+        returns=(str, type(None)),
     )
     verification_email_html_to_text_converter: Callable[[str], str] = _function(
         "`converter(html) -> str`, used when only an HTML template is given; the default keeps the links.",
         f"{_PACKAGE}.mail.html_to_text.html_to_text",
+        returns=(str,),
     )
     password_hasher: Callable[[str], str] = _function(
         "`hasher(password) -> str`, readable by the application's own log-in; by default werkzeug's scrypt at"
         " OWASP's minimum (N=2**15, r=8, p=3).",
         f"{_PACKAGE}.passwords.hash_password",
+        returns=(str, bytes),
     )
     password_validators: tuple[Callable[[str, Mapping[str, object]], object], ...] = _setting(
         parsers.functions_or_paths,
         "Each `validator(password, user_data)` raising marshmallow's ValidationError; `user_data` has the other"
         " loaded fields. By default 8 to 256 characters and a zxcvbn score of at least 3.",
         (f"{_PACKAGE}.passwords.validate_length", f"{_PACKAGE}.passwords.validate_strength"),
+        returns=(type(None),),
     )
 
     @property

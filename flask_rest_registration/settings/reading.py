@@ -7,8 +7,10 @@ import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from flask import Flask
 from marshmallow import Schema
 from werkzeug.utils import import_string
 
@@ -16,6 +18,7 @@ from ..exceptions import ConfigurationError
 from . import parsers
 from .contradictions import PENDING_SWITCHES, REMOVED, find_contradictions
 from .definitions import DEFINITIONS, Settings
+from .hooks import usable_hook
 
 #: The key of ``app.config`` that holds the dict of settings, and the prefix of the flat keys.
 CONFIG_KEY = "REST_REGISTRATION"
@@ -111,8 +114,8 @@ def _import(value: object, parse: parsers.Parser) -> object:
         raise ValueError(f"is {value!r}, but {fault}") from None
 
 
-def resolve_settings(values: Mapping[str, object]) -> Settings:
-    """Import what the settings that :func:`read_settings` returned name by dotted path.
+def resolve_settings(app: Flask, values: Mapping[str, object]) -> Settings:
+    """Import what the settings that :func:`read_settings` returned name by dotted path, and make the hooks usable.
 
     :raises ConfigurationError: naming all paths that lead nowhere.
     """
@@ -120,13 +123,17 @@ def resolve_settings(values: Mapping[str, object]) -> Settings:
     faults: list[str] = []
     for name, value in values.items():
         parse = DEFINITIONS[name].metadata["parse"]
+        usable = partial(usable_hook, app, name, returns=DEFINITIONS[name].metadata["returns"])
         try:
             if name == "PENDING_REGISTRATION_MODEL" and not any(values[switch] for switch in PENDING_SWITCHES):
                 pass  # nothing of pending registrations is imported unless something needs it
-            elif parse in {parsers.class_or_path, parsers.function_or_path}:
+            elif parse is parsers.class_or_path:
                 value = _import(value, parse)
+            elif parse is parsers.function_or_path and callable(found := _import(value, parse)):
+                value = usable(found)
             elif parse is parsers.functions_or_paths and isinstance(value, Sequence):
-                value = tuple(_import(item, parsers.function_or_path) for item in value)
+                imported = [_import(item, parsers.function_or_path) for item in value]
+                value = tuple(usable(each) for each in imported if callable(each))
             if name.endswith("SERIALIZER_CLASS") and not (inspect.isclass(value) and issubclass(value, Schema)):
                 raise ValueError(f"must be a subclass of marshmallow.Schema, not {parsers.with_type(value)}")
         except ValueError as fault:
