@@ -1,10 +1,11 @@
-# make run    the quickstart in a browser       make test          every test, and the coverage
+# make run    the quickstart in a browser       make test          the tests, on SQLite, PostgreSQL and MariaDB
 # make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
 # make lint   ruff, mypy and import-linter     make docs          the documentation, docs/_build/html/index.html
 # make clean  remove what these made
 #
 # make test-unit      the tests that mirror the rooms of the package
-# make test-sqlite    the first half of "make test"
+# make test-sqlite    the first half of "make test"; COVERAGE=--cov measures the coverage
+# make test-slow      the tests that start many processes or whole applications
 # make test-servers   the tests in which the database decides, on PostgreSQL and on MariaDB
 # make races          the races on every database, 50 rounds each
 # make bench          compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
@@ -36,10 +37,10 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 STORM_ACCOUNTS ?= 1000
 
 # How often each race is run.
-export TEST_ROUNDS ?= 5
+export TEST_ROUNDS ?= 3
 races: export TEST_ROUNDS = 50
 
-TARGETS := run spa test test-unit test-sqlite test-servers races browser-test fuzz storm soak conformance translations lint docs \
+TARGETS := run spa test test-unit test-sqlite test-servers test-slow races browser-test fuzz storm soak conformance translations lint docs \
   bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
@@ -57,11 +58,17 @@ test-unit: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/unit $(PARALLEL)
 
 test-sqlite: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(COVERAGE)
 
 test-servers: $(VENV)/installed-test
 	for server in $(SERVERS); do \
-	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m database $(PARALLEL) || exit 1; \
+	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m "database and not slow" $(PARALLEL) || exit 1; \
+	done
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	for server in $(SERVERS); do \
+	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m "database and slow" $(PARALLEL) || exit 1; \
 	done
 
 races: $(VENV)/installed-test

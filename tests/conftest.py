@@ -30,6 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_on(*databases): what these alone do, such as SQLite's lock of a file")
     config.addinivalue_line("markers", 'database: the database decides: "make test" runs it on every server')
+    config.addinivalue_line("markers", 'slow: takes seconds: "make test-slow" runs it, and "make test" does not')
     config.addinivalue_line("markers", "programs: starts programs of its own: one version of Python is enough")
     server = chosen_server()
     if server is not None and not hasattr(config, "workerinput") and (failure := server.failure()):

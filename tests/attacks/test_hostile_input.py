@@ -165,6 +165,7 @@ TOGETHER = [*((field,) for field in FIELDS[REGISTER]), ("password", "password_co
 PASSWORDS: list[object] = [PASSWORD + "\u0301", "\u200b" * 60, "ß" * 256, "\U0001f600" * 64, "a" * 300]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [*TOGETHER, ("code",), ("id", "sent_at")], ids=" and ".join)
 def test_no_value_of_an_accounts_field_makes_a_5xx_at_sign_up_or_beside_a_true_link(
     usual: Target, email_first: Target, fields: tuple[str, ...]

@@ -102,6 +102,7 @@ def test_every_page_begins_with_what_it_shows(page: Path) -> None:
     assert re.search(r"\bThis page shows\b", first), first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", STORIES, ids=lambda page: page.name)
 def test_every_file_and_every_command_of_a_page_works_as_it_is_shown(page: Path, tmp_path: Path) -> None:
     # A README has no captions: what it shows before any is saved as signup.py, says its text.

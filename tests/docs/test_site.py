@@ -15,7 +15,7 @@ from sphinx.search.en import SearchEnglish
 
 from tests.support.pages import DOCS
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
 #: What a newcomer types into the search field, by the page that answers it.
 SEARCHES = {

@@ -156,6 +156,7 @@ def test_a_server_that_misbehaves_leaves_nothing_stored_and_the_next_request_wor
     demand_success(built, smtp, action)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trusted_certificate")
 def test_servers_that_hang_are_left_in_time_and_the_next_request_works(
     build: Builder, smtp: RecordingServer, clock: Clock, caplog: pytest.LogCaptureFixture

@@ -168,6 +168,7 @@ WITHOUT_AIM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GOOD_APPS)
 def test_no_attack_succeeds_against_a_good_application(inside: Inside, group: str) -> None:
     inside.pytester.makeini("[pytest]\nregistration_open_fields = role\n")

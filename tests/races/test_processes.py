@@ -13,7 +13,7 @@ from tests.support.links import values_of
 from tests.support.processes import Answer, processes
 from tests.support.variants import VARIANTS, build_variant
 
-pytestmark = [pytest.mark.database, pytest.mark.programs]
+pytestmark = [pytest.mark.database, pytest.mark.programs, pytest.mark.slow]
 
 PROCESSES = 16
 #: docs/promises.rst has the outcome of a hundred.

@@ -45,16 +45,14 @@ def at_once(count: int, function: Callable[[int], T]) -> Outcome[T]:
 def until(
     condition: Callable[[], object],
     *,
-    pause: float = 0.01,
     otherwise: Callable[[], str] = lambda: "it did not happen",
 ) -> None:
     """Wait until a condition holds.
 
     :param condition: what is asked.
-    :param pause: the seconds between two questions.
     :param otherwise: says what went wrong.
     """
     give_up_at = time.monotonic() + _GIVE_UP_AFTER
     while not condition():
         assert time.monotonic() < give_up_at, otherwise()
-        time.sleep(pause)
+        time.sleep(0.01)

@@ -518,6 +518,7 @@ def test_a_worker_sends_link_code_and_notice_and_logs_nothing_of_them(
     assert [secret for secret in secrets if secret in worker.output] == []
 
 
+@pytest.mark.slow
 def test_a_worker_tries_again_and_tells_what_it_gives_up(queued: Queued, smtp: RecordingServer, tmp_path: Path) -> None:
     signals = tmp_path / "signals.txt"
     smtp.mail_reply = "451 later"
@@ -551,6 +552,7 @@ class StuckMail:
         smtp.text_reply, smtp.on_text = "451 not this time", wait
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["worker", "child"])
 def test_a_worker_that_is_killed_in_the_middle_of_a_send_leaves_the_mail_to_the_next(
     queued: Queued, smtp: RecordingServer, tmp_path: Path, killed: str
@@ -572,6 +574,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_send_leaves_the_mail_to_the_
     assert queued.built.verify({**link, **ACCOUNT}).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_broker_killed_and_started_again_loses_neither_mail_nor_worker(
     queueing: Queueing, smtp: RecordingServer, tmp_path: Path
 ) -> None:
