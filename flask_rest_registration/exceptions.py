@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from .translations.texts import gettext_noop
 
@@ -27,6 +28,15 @@ class ConfigurationError(RestRegistrationError):
         self.faults = faults
         lines = faults if len(faults) == 1 else [f"\n- {fault}" for fault in faults]
         super().__init__("".join(lines))
+
+
+@contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Note the faults of a ``ConfigurationError`` instead of raising it, and go on after the block."""
+    try:
+        yield
+    except ConfigurationError as error:
+        faults += error.faults
 
 
 class DatabaseFault(RestRegistrationError):

@@ -12,7 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 from .database.accounts import Accounts
 from .database.pending import PendingRegistrations
 from .database.transactions import Transactions
-from .exceptions import ConfigurationError
+from .exceptions import ConfigurationError, collecting
 from .model.inspection import inspect_user_model, locks_people_out, model_warnings, refuse_unfilled_key
 from .model.pending import CODE_FIELD, LINK_FIELDS, inspect_pending_model
 from .model.user_model import UserModel
@@ -75,17 +75,23 @@ class AppState:
                 "Flask-SQLAlchemy is not initialised on this app. Fix: call SQLAlchemy(app) or db.init_app(app)."
             )
         settings = resolve_settings(self.app, self.values)
-        _require_extensions(self.app, settings)
-        model = inspect_user_model(db, settings)
-        transactions = Transactions(db, model.mapper)
-        accounts = Accounts(transactions, model)
-        refuse_unfilled_key(model, dialect=transactions.dialect)
-        serializers = Serializers(settings, model)
-        pending = None
-        if settings.uses_pending_registrations:
-            faults = _faults_for_pending(settings, model, serializers)
-            pending_mapper = inspect_pending_model(db, settings, model, more_faults=faults)
-            pending = PendingRegistrations(transactions, pending_mapper, settings)
+        faults: list[str] = []  # what is wrong with parts that do not need each other is raised at once
+        with collecting(faults):
+            _require_extensions(self.app, settings)
+        with collecting(faults):
+            model = inspect_user_model(db, settings)
+            transactions = Transactions(db, model.mapper)
+            accounts = Accounts(transactions, model)
+            with collecting(faults):
+                refuse_unfilled_key(model, dialect=transactions.dialect)
+            serializers = Serializers(settings, model)
+            pending = None
+            if settings.uses_pending_registrations:
+                more_faults = _faults_for_pending(settings, model, serializers)
+                pending_mapper = inspect_pending_model(db, settings, model, more_faults=more_faults)
+                pending = PendingRegistrations(transactions, pending_mapper, settings)
+        if faults:
+            raise ConfigurationError(*faults)
         for warning in model_warnings(settings, model):
             self.app.logger.warning(warning)
         self.settings, self.model, self.serializers = settings, model, serializers
@@ -93,16 +99,19 @@ class AppState:
 
 
 def _require_extensions(app: Flask, settings: Settings) -> None:
+    faults = []
     if settings.register_verification_auto_login and settings.logs_in_by_default and not hasattr(app, "login_manager"):
-        raise ConfigurationError(
+        faults.append(
             "REGISTER_VERIFICATION_AUTO_LOGIN is True, which needs Flask-Login's LoginManager, and that is not"
             " initialised on this app. Fix: call LoginManager(app), or give a LOGIN_HANDLER."
         )
     if settings.verification_locale_selector is not None and "babel" not in app.extensions:
-        raise ConfigurationError(
+        faults.append(
             "VERIFICATION_LOCALE_SELECTOR is set, which needs Flask-Babel, and that is not initialised on this app."
             " Fix: call Babel(app) after pip install 'flask-rest-registration[babel]', or remove the setting."
         )
+    if faults:
+        raise ConfigurationError(*faults)
 
 
 def _faults_for_pending(settings: Settings, model: UserModel, serializers: Serializers) -> list[str]:

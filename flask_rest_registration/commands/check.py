@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import copy
+import html
 import ipaddress
+import re
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import cast
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
-from flask import Flask
-from jinja2 import BaseLoader, TemplateNotFound, TemplateSyntaxError, nodes
+import sqlalchemy as sa
+from flask import Flask, before_render_template
+from flask_mail import Message
+from jinja2 import BaseLoader, Template, TemplateNotFound, TemplateSyntaxError, nodes
 
-from ..exceptions import ConfigurationError
-from ..mail.messages import EXISTING_ACCOUNT_TEMPLATES, complete_templates, mail_state, sender_address
+from ..database.tables import tables_without_transactions, takes_for_one
+from ..exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable, collecting
+from ..mail.messages import (
+    EXISTING_ACCOUNT_TEMPLATES,
+    complete_templates,
+    mail_state,
+    sender_address,
+)
 from ..model.inspection import model_warnings
+from ..model.user_model import python_type
+from ..settings.parsers import Templates, parse_templates
+from ..settings.reading import resolve_settings
 from ..signers import secret_keys
 from ..state import AppState, app_state
 from ..workflows.sign_up import give_password
+from .samples import HookRaised, SampleMail, sample_account, sample_mails, sample_request
 
 # RFC 2104, section 3, asks for a key as long as the hash's output (SHA-256: 32 bytes); half of that is an error here.
 _SHORTEST_KEY = 16
 _SAMPLE_PASSWORD = "a sample password"  # noqa: S105  # hashed to measure the hash, never stored
+_LOOK_ALIKES = ("ann@gm\N{LATIN SMALL LETTER A WITH GRAVE}il.example", "ann@gmail.example")
 
 
 @dataclass
@@ -29,35 +48,54 @@ class Report:
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
 
 
 def check_app(app: Flask) -> Report:
-    """Import and build all that an app otherwise does on first use; ask neither database nor mail server."""
+    """Import, build and render all that an app otherwise does on first use.
+
+    Nothing is sent, and no mail server is asked. The database is asked by SELECTs that read no row of the application.
+    """
     report = Report()
+    logger = app.logger
+    was_disabled, logger.disabled = logger.disabled, True  # what the state logs is a warning of the report
     try:
-        state = app_state(app).ready()
-    except ConfigurationError as error:
-        report.errors += error.faults
-        return report
-    report.warnings += model_warnings(state.settings, state.model)
-    for check in (_check_keys, _check_values, _check_hash, _check_mail, _check_templates):
-        try:
-            check(state, report)
-        except ConfigurationError as error:
-            report.errors += error.faults
+        with collecting(report.errors):
+            _look_at(app_state(app), report)
+    finally:
+        logger.disabled = was_disabled
+    # What keeps several parts from being looked at is told by each.
+    report.errors, report.warnings = list(dict.fromkeys(report.errors)), list(dict.fromkeys(report.warnings))
     return report
 
 
+def _look_at(original: AppState, report: Report) -> None:
+    with collecting(report.errors):
+        original.ready()
+    # Where the model is at fault, settings, keys and mail server can be looked at all the same.
+    state = copy.copy(original)
+    with collecting(report.errors):
+        state.settings = resolve_settings(original.app, original.values)
+    checks = (_check_settings, _check_keys, _check_mail, _check_csrf, _check_model, _check_mails, _check_database)
+    for check in checks:
+        with collecting(report.errors):
+            check(state, report)
+
+
 def _check_keys(state: AppState, report: Report) -> None:
+    keys = secret_keys(state.app)
+    report.looked_at.append(f"keys: SECRET_KEY, {len(keys) - 1} in SECRET_KEY_FALLBACKS")
     report.errors += (
         f"SECRET_KEY (or one of SECRET_KEY_FALLBACKS) has {len(key)} characters: it can be guessed, and links forged"
         " with it. Fix: set it to the output of python -c 'import secrets; print(secrets.token_hex())'."
-        for key in secret_keys(state.app)
+        for key in keys
         if len(key) < _SHORTEST_KEY
     )
 
 
-def _check_values(state: AppState, report: Report) -> None:
+def _check_settings(state: AppState, report: Report) -> None:
+    given = sum(origin != "default" for origin in state.origins.values())
+    report.looked_at.append(f"settings: {given} given")
     if not state.settings.password_validators:
         report.warnings.append(
             "PASSWORD_VALIDATORS is empty: a stranger may choose the password 'a'. Fix: remove the setting or fill it."
@@ -70,23 +108,66 @@ def _check_values(state: AppState, report: Report) -> None:
         )
 
 
-def _check_hash(state: AppState, report: Report) -> None:
-    model = state.model
-    if model.hash_column is None:
+def _check_csrf(state: AppState, report: Report) -> None:
+    """Ask the function with which Flask-WTF's ``CSRFProtect`` looks at every request, in a sample request."""
+    for function in state.app.before_request_funcs.get(None, ()):
+        if getattr(function, "__module__", "") == "flask_wtf.csrf":
+            try:
+                with sample_request(state.app):
+                    function()
+            except Exception:  # also without a SECRET_KEY, which is an error by itself
+                report.warnings.append(
+                    "CSRFProtect refuses sign-ups that come without its token, as those of JSON clients do. Fix: call"
+                    " csrf.exempt(registration.blueprint), or have the front end send X-CSRFToken."
+                )
+
+
+def _check_model(state: AppState, report: Report) -> None:
+    model, column = state.model, state.model.hash_column
+    report.warnings += model_warnings(state.settings, model)
+    parts = [model.email.name, column.name if column else model.password.name]
+    parts += [f"flag {model.flag.name}"] if model.flag else []
+    report.looked_at.append(f"model: {model.name}({', '.join(parts)})")
+    if column is None:
         return
+    sample = sample_account(state)
+    vars(sample).pop(column.name, None)  # a method that stores the hash elsewhere leaves it empty
     try:
-        model.mapper.registry.configure(cascade=True)  # not all of the process, where another app's may be broken
-        user = model.mapper.class_manager.new_instance()  # without its constructor, whose arguments are not known here
-        give_password(model, state.settings, user, _SAMPLE_PASSWORD)
-        hashed = getattr(user, model.hash_column.name)
+        give_password(model, state.settings, sample, _SAMPLE_PASSWORD)
+        stored = _as_stored(state, column.column, getattr(sample, column.name))
+    except ConfigurationError:
+        raise
     except Exception as error:  # whatever the application's hasher or set_password() raises
         report.warnings.append(
             f"{model.password.name} raised {type(error).__name__} for a sample password, so that nobody knows whether"
-            f" {model.name}.{model.hash_column.name} can hold its hash. Fix: compare the column with a hash of yours."
+            f" {model.name}.{column.name} can hold its hash. Fix: compare the column with a hash of yours."
         )
         return
-    if model.longest_hash is not None and isinstance(hashed, str) and len(hashed) > model.longest_hash:
-        report.errors.append(model.hash_fault(hashed))
+    if stored is None:
+        return
+    where, kind = f"{model.name}.{column.name}", python_type(column.column)
+    if stored in (_SAMPLE_PASSWORD, _SAMPLE_PASSWORD.encode()):
+        report.errors.append(
+            f"{where} gets the password itself and no hash of it. Fix: let {model.password.name} hash it, or remove"
+            " what keeps PASSWORD_HASHER's result from being stored."
+        )
+    elif kind in {str, bytes} and isinstance(stored, str) != (kind is str):
+        report.errors.append(
+            f"{where} is a column of {'text' if kind is str else 'bytes'}, and the password's hash is of the type"
+            f" {type(stored).__name__}. Fix: make both of one type; bcrypt's bytes become text by .decode()."
+        )
+    elif model.longest_hash is not None and isinstance(stored, str) and len(stored) > model.longest_hash:
+        report.errors.append(model.hash_fault(stored))
+
+
+def _as_stored(state: AppState, column: sa.Column[Any], value: object) -> object:
+    """Return what a column's type makes of a value that is stored: a type of the application's may hash."""
+    if isinstance(column.type, sa.TypeDecorator):
+        with suppress(NotImplementedError):  # by a type that changes nothing
+            return column.type.process_bind_param(
+                value, state.transactions.session.get_bind(state.model.mapper).dialect
+            )
+    return value
 
 
 def _check_mail(state: AppState, report: Report) -> None:
@@ -111,15 +192,101 @@ def _check_mail(state: AppState, report: Report) -> None:
         )
 
 
-def _check_templates(state: AppState, report: Report) -> None:
-    settings = state.settings
-    if settings.renders_link:
+def _check_mails(state: AppState, report: Report) -> None:
+    settings, faults = state.settings, list[str]()
+    if settings.renders_link and settings.verification_templates_selector is None:
         chosen = complete_templates(settings.register_verification_email_templates)
-        report.errors += _template_faults("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, state.app)
+        faults += _template_faults("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, state.app)
     if settings.renders_notice:
         given = settings.register_existing_email_templates
         chosen = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
-        report.errors += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state.app)
+        faults += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state.app)
+    report.errors += faults
+    rendered: dict[str, None] = {}
+    for sample in sample_mails(state):
+        with collecting(report.errors):
+            if _check_sample(sample, report, app=state.app, are_whole=not faults):
+                rendered[sample.what] = None
+    report.looked_at.append(f"mails: {', '.join(rendered) or 'none is rendered by this package'}")
+
+
+def _check_sample(sample: SampleMail, report: Report, *, app: Flask, are_whole: bool) -> bool:
+    """Render a mail and look at it; tell whether it could be rendered.
+
+    :param are_whole: whether nothing was found wrong with the templates themselves.
+    """
+    names: list[str | None] = []
+
+    def note(_: Flask, *, template: Template, **__: object) -> None:
+        names.append(template.name)
+
+    try:
+        with before_render_template.connected_to(note, app):
+            mail = sample.render()
+    except ConfigurationError:
+        raise
+    except HookRaised as error:
+        report.warnings.append(
+            f"{error} for a sample account or request, so that the {sample.what} was not tried. Fix: if that is no"
+            " fault of the sample, correct it."
+        )
+        return False
+    except Exception as error:  # whatever templates raise
+        selected = _selected_templates(sample)
+        faults = [*_template_faults("VERIFICATION_TEMPLATES_SELECTOR", selected, app)] if selected else []
+        if are_whole:
+            report.errors += faults or [_fault_of_template(error, names[-1] if names else None)]
+        return False
+    report.errors += _faults_of_mail(sample, mail)
+    report.warnings += _doubtful_links(sample)
+    return True
+
+
+def _selected_templates(sample: SampleMail) -> Templates | None:
+    selected = sample.returned("verification_templates_selector")
+    return complete_templates(parse_templates(selected[-1])) if selected else None
+
+
+def _fault_of_template(error: Exception, name: str | None) -> str:
+    """Say which template raised an exception, and where."""
+    # Jinja puts its templates' own files and lines into tracebacks, with a mark among the globals.
+    frames = traceback.walk_tb(error.__traceback__)
+    places = [(line, frame.f_code.co_filename) for frame, line in frames if "__jinja_exception__" in frame.f_globals]
+    where = f", in line {places[-1][0]} of {places[-1][1]}" if places else ""
+    return (
+        f"The template {name!r} raised {type(error).__name__}{where}: {error}. Fix: correct that line, or give the"
+        " template what it asks for."
+    )
+
+
+def _faults_of_mail(sample: SampleMail, mail: Message) -> Iterator[str]:
+    """Say which body lacks what the mail is for."""
+    for _, link in sample.made_links:
+        if "://" not in link:
+            yield (
+                f"VERIFICATION_URL_BUILDER makes the link {link!r}, which is no absolute URL. Fix: begin it with"
+                " signer.get_base_url()."
+            )
+    bodies = {"text": mail.body or "", **({} if mail.html is None else {"HTML": html.unescape(mail.html)})}
+    for kind, body in bodies.items():
+        for name, texts in sample.required.items():
+            # People write a code in groups.
+            searched = re.sub(r"<[^>]*>|[\s-]", "", body) if name == "code" else body
+            if not any(text in searched for text in texts):
+                yield (
+                    f"The {kind} of the {sample.what} lacks the {'code' if name == 'code' else 'verification link'}."
+                    f" Fix: print {{{{ {name} }}}} in its template, as it is."
+                )
+
+
+def _doubtful_links(sample: SampleMail) -> Iterator[str]:
+    for signer, link in sample.made_links:
+        missing = [name for name, value in signer.get_signed_data().items() if value not in unquote(link)]
+        if missing:
+            yield (
+                f"VERIFICATION_URL_BUILDER makes links without {', '.join(missing)}. Fix: put all that"
+                " signer.get_signed_data() gives into them, unless your page finds it by other means."
+            )
 
 
 def _template_faults(setting: str, templates: Mapping[str, str], app: Flask) -> Iterator[str]:
@@ -149,6 +316,39 @@ def _referred_to(name: str, app: Flask) -> Iterator[str]:
         template = getattr(reference, "template", None)  # all four have it
         if isinstance(template, nodes.Const) and not getattr(reference, "ignore_missing", False):
             yield str(template.value)
+
+
+def _check_database(state: AppState, report: Report) -> None:
+    """Ask the database what models do not say."""
+    transactions, email = state.transactions, state.model.email
+    url = transactions.session.get_bind(state.model.mapper).engine.url
+    if transactions.dialect == "sqlite" and not Path(url.database or "").is_file():  # asking would make the file
+        report.looked_at.append("database: sqlite, whose file is not there yet")
+        return
+    mappers = [state.model.mapper, *([state.pending.mapper] if state.pending else ())]
+    tables = [table for mapper in mappers for table in mapper.tables if isinstance(table, sa.Table)]
+    try:
+        without = tables_without_transactions(transactions, tables)
+        if takes_for_one(transactions, email.column, *_LOOK_ALIKES):
+            report.warnings.append(
+                f"The collation of {state.model.name}.{email.name} takes {' and '.join(_LOOK_ALIKES)} for one address:"
+                " whoever has one keeps the owner of the other from signing up. Fix: give the column a collation that"
+                " tells accents apart, such as utf8mb4_bin, with a migration."
+            )
+        report.looked_at.append(f"database: {transactions.dialect}")
+    except (DatabaseFault, ServiceUnavailable) as error:
+        report.warnings.append(
+            f"The database could not be asked: {error}. Fix: let it be reached, and make its tables."
+        )
+
+    else:
+        report.warnings += (
+            f"The table {name} has no transactions: what fails half-way stays stored. Fix: ALTER TABLE {name} ENGINE ="
+            " InnoDB."
+            for name in without
+        )
+    finally:
+        transactions.rollback()
 
 
 def _is_loopback(host: str) -> bool:

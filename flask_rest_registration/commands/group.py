@@ -4,60 +4,64 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 from flask import Blueprint, current_app
+from flask.cli import AppGroup
 
 from ..exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable
 from ..state import app_state
 
 
+class _Group(AppGroup):
+    """Shows a ``ConfigurationError`` as a message, also one that keeps the app itself from being loaded."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise click.ClickException(str(error)) from None
+
+
+#: ``flask`` finds it by the package's entry point, so that it is there also for an app that cannot be loaded.
+commands = _Group("rest-registration", short_help="Sign-up with e-mail verification.")
+
+
 def add_commands(blueprint: Blueprint) -> None:
-    """Give a blueprint its commands, before an app registers it."""
-    blueprint.cli.short_help = "Sign-up with e-mail verification."
-    blueprint.cli.command("check")(_check)
-    blueprint.cli.command("purge")(_purge)
-    blueprint.cli.command("settings")(_settings)
-    blueprint.cli.command("openapi")(_openapi)
-    blueprint.cli.command("send-test-mail")(_send_test_mail)
+    """Give a blueprint the commands, before an app registers it: ``app.test_cli_runner()`` knows no entry points."""
+    blueprint.cli = commands
 
 
-@contextmanager
-def _configuration_errors_shown() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
-
-
+@commands.command("check")
 def _check() -> None:
-    """Check settings, user model, templates and mail settings.
+    """Check settings, keys, user model, mails and database.
 
-    Ends with 1 if there are errors; warnings alone end with 0.
+    Nothing is stored or sent. Ends with 1 if there are errors; warnings alone end with 0.
     """
     from .check import check_app
 
     report = check_app(current_app)
-    for warning in report.warnings:
-        click.secho(f"warning: {warning}", fg="yellow")
     for error in report.errors:
         click.secho(f"error: {error}", fg="red")
+    for warning in report.warnings:
+        click.secho(f"warning: {warning}", fg="yellow")
+    if not report.errors:
+        click.echo("\n- ".join(["Looked at:", *report.looked_at]))
     click.echo(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
     if report.errors:
         raise SystemExit(1)
 
 
+@commands.command("purge")
 @click.option("--dry-run", is_flag=True, help="Count them and delete nothing.")
 def _purge(dry_run: bool) -> None:
     """Delete the pending registrations whose next mail would start anew.
 
     No link of theirs works any more. Accounts are never touched. It is safe at any time, and need never be run.
     """
-    with _configuration_errors_shown():
-        state = app_state(current_app).ready()
+    state = app_state(current_app).ready()
     if (pending := state.pending) is None:
         raise click.ClickException(
             "This app has no pending registrations: neither REGISTER_EMAIL_FIRST nor"
@@ -81,6 +85,7 @@ def _purge(dry_run: bool) -> None:
     click.echo(f"{deleted} pending registrations deleted")
 
 
+@commands.command("settings")
 def _settings() -> None:
     """Show the settings in force and where each came from.
 
@@ -93,6 +98,7 @@ def _settings() -> None:
         click.echo(f"{name} = {value} ({origin})")
 
 
+@commands.command("openapi")
 @click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
 @click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="A file to write to.")
 def _openapi(form: str, output: TextIO) -> None:
@@ -103,11 +109,11 @@ def _openapi(form: str, output: TextIO) -> None:
         raise click.ClickException(
             f"apispec is missing ({error}). Fix: run pip install 'flask-rest-registration[openapi]'."
         ) from None
-    with _configuration_errors_shown():
-        document = openapi(current_app)
+    document = openapi(current_app)
     output.write(to_yaml(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
+@commands.command("send-test-mail")
 @click.argument("address")
 def _send_test_mail(address: str) -> None:
     """Send a mail to ADDRESS the way that verification mails take.
@@ -118,9 +124,8 @@ def _send_test_mail(address: str) -> None:
     from .send_test_mail import TestMailFailed, send_test_mail
 
     try:
-        with _configuration_errors_shown():
-            state = app_state(current_app).ready()
-            send_test_mail(state, address)
+        state = app_state(current_app).ready()
+        send_test_mail(state, address)
     except TestMailFailed as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:

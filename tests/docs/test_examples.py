@@ -47,7 +47,7 @@ def test_signing_up_and_verifying_as_the_readme_shows_it(tmp_path: Path, smtp: R
     program = "\n\n".join(texts(ROOT / "README.rst", "python"))
     write_program(tmp_path, program, {"MAIL_PORT=8025": f"MAIL_PORT={smtp.port}"})
     outcome = run_python("-m", "flask", *check.split(), folder=tmp_path)
-    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "0 errors, 0 warnings\n", "")
+    assert (outcome.returncode, outcome.stdout.splitlines()[-1:], outcome.stderr) == (0, ["0 errors, 0 warnings"], "")
     with serving("-m", "flask", "--app", "signup", "run", "--port", "0", folder=tmp_path) as url:
         for status, shown in ((201, created), (400, texts(ROOT / "README.rst", "json")[0])):
             answer = post(url + path, json.loads(body))

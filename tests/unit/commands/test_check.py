@@ -5,21 +5,37 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from flask import Flask
+from flask import Flask, Request
 from flask_sqlalchemy import SQLAlchemy
+from flask_wtf import CSRFProtect
 from jinja2 import DictLoader
 from marshmallow import Schema
-from sqlalchemy import BigInteger, Column, DateTime, Integer, SmallInteger, String
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    TypeDecorator,
+    event,
+    func,
+)
 
 from flask_rest_registration import ConfigurationError
+from flask_rest_registration.commands.check import check_app
 from tests.support import models
 from tests.support.apps import Builder, Built
-from tests.support.databases import ON_SQLITE
+from tests.support.databases import CHOSEN, ON_SQLITE, impatient
 from tests.support.mail_servers import RecordingServer
 from tests.support.messages import lacking
 from tests.support.statements import recorded
@@ -31,11 +47,13 @@ def check(built: Built) -> tuple[int, list[str], list[str]]:
     """Run the command; return its exit code, the errors and the warnings."""
     outcome = built.command("check")
     assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exception
-    *findings, summary = outcome.output.splitlines()
+    *lines, summary = outcome.output.splitlines()
     errors, warnings = (
-        [text.removeprefix(kind) for text in findings if text.startswith(kind)] for kind in ("error: ", "warning: ")
+        [text.removeprefix(kind) for text in lines if text.startswith(kind)] for kind in ("error: ", "warning: ")
     )
-    assert len(errors) + len(warnings) == len(findings)
+    findings = [*(f"error: {each}" for each in errors), *(f"warning: {each}" for each in warnings)]
+    assert lines[: len(findings)] == findings  # the errors first, and whatever else is told after them
+    assert lines[len(findings) :][:1] == ([] if errors else ["Looked at:"])
     assert summary == f"{len(errors)} errors, {len(warnings)} warnings"
     return outcome.exit_code, errors, warnings
 
@@ -59,12 +77,14 @@ EMAIL_FIRST: dict[str, object] = {"REGISTER_EMAIL_FIRST": True}
 RESEND: dict[str, object] = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
 LOGIN: dict[str, object] = {"MAIL_USERNAME": "app", "MAIL_PASSWORD": "of-smtp"}
 NOTICE_BODY = "rest_registration/register/existing_body.txt"
+ONLY_HTML: dict[str, object] = {LINK_TEMPLATES: {"html_body": "rest_registration/register/body.html"}}
+LINK = "{{ verification_url }}"
 TOKEN = "python -c 'import secrets; print(secrets.token_hex())'"
 
 
 def with_link_templates(**sources: str) -> dict[str, Any]:
-    """Make options of an app whose mail with the link has the body ``a.txt``; ``b="..."`` is ``b.txt``."""
-    named = {f"{name}.txt": source for name, source in sources.items()}
+    """Make options of an app whose mail has the body ``a.txt``, link included; ``b="..."`` is ``b.txt``."""
+    named = {f"{name}.txt": source for name, source in {**sources, "a": sources["a"] + LINK}.items()}
     return {"registration": {LINK_TEMPLATES: {"body": "a.txt"}}, "before_init": templates(named)}
 
 
@@ -77,17 +97,131 @@ def test_of_an_app_that_is_fine_it_finds_nothing(build: Builder, name: str) -> N
         assert check(built) == (0, [], []), settings
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("settings", [{"PASSWORD_HASHER": None}, EMAIL_FIRST, RESEND])
-def test_it_asks_neither_the_database_nor_the_mail_server(
+def test_it_asks_no_mail_server_and_the_database_by_selects_that_are_rolled_back(
     build: Builder, smtp: RecordingServer, settings: dict[str, object]
 ) -> None:
-    built = build(tables=False, pending=True, registration=settings)
+    built = build(pending=True, registration=settings)
     with recorded(built.engine) as statements:
-        assert check(built) == (0, [], [])
-    assert (statements.kinds, smtp.conversations) == ([], [])
+        assert check(built)[:2] == (0, [])
+    engines = len([built.User, *([built.Pending] if "PASSWORD_HASHER" not in settings else [])])
+    selects = ["SELECT"] * (1 + engines * (CHOSEN == "mariadb"))
+    assert statements.kinds == ["BEGIN", *selects, "ROLLBACK"]
+    with built.app.app_context():
+        check_app(built.app)
+        assert not built.db.session().in_transaction()
+    assert smtp.conversations == []
+    assert built.rows() == built.pending_rows() == []
+
+
+def lost_of(part: str) -> str:
+    """Return the words of the error about a body without the link."""
+    return f"The {part} of the verification mail lacks the verification link ... print {{{{ verification_url }}}}"
+
+
+def one_body(source: str, **settings: object) -> dict[str, Any]:
+    """Make options of an app whose mail has one body, a text."""
+    return {
+        "registration": {LINK_TEMPLATES: {"body": "a.txt"}, **settings},
+        "before_init": templates({"a.txt": source}),
+    }
+
+
+def both_bodies(text: str = LINK, markup: str = LINK, **settings: object) -> dict[str, Any]:
+    """Make options of an app whose mail has a text and HTML."""
+    registration = {LINK_TEMPLATES: {"body": "a.txt", "html_body": "a.html"}, **settings}
+    return {"registration": registration, "before_init": templates({"a.txt": text, "a.html": markup})}
+
+
+def with_codes(text: str) -> dict[str, Any]:
+    """Make options of an app with e-mail first and codes, whose mail has one body."""
+    return {"pending": True, **one_body(text, **EMAIL_FIRST, REGISTER_VERIFICATION_CODE_ENABLED=True)}
+
+
+def replacing(**changes: object) -> Callable[..., dict[str, object]]:
+    """Make a VERIFICATION_TEMPLATE_CONTEXT_BUILDER."""
+    return lambda request, user, context: {**context, **changes}
+
+
+def selecting(**names: str) -> Callable[..., dict[str, str]]:
+    """Make a VERIFICATION_TEMPLATES_SELECTOR."""
+    return lambda request, user: names
+
+
+class Untouched(TypeDecorator[str]):
+    """A type that changes nothing."""
+
+    impl, cache_ok = String(255), True
+
+
+class Reversing(TypeDecorator[str]):
+    """A type that "hashes" at the INSERT."""
+
+    impl, cache_ok = String(255), True
+
+    def process_bind_param(self, value: Any, dialect: object) -> str:
+        return f"hash of {value[::-1]}"
+
+
+def exempt(app: Flask) -> None:
+    CSRFProtect(app).exempt("flask_rest_registration.views._register")
+
+
+def needs_request(request: Request, user: object, context: dict[str, object]) -> dict[str, object]:
+    assert request.endpoint == "rest_registration.register"
+    return {**context, "host": request.host}
 
 
 FINE: dict[str, dict[str, Any]] = {
+    "a builder that needs a request": one_body(LINK, VERIFICATION_TEMPLATE_CONTEXT_BUILDER=needs_request),
+    "a template that needs a request": one_body(LINK + "{{ url_for('static', filename='logo.png', _external=True) }}"),
+    "a builder that replaces the link": one_body(
+        LINK, VERIFICATION_TEMPLATE_CONTEXT_BUILDER=replacing(verification_url="myapp://verify/1")
+    ),
+    "a link in an attribute of HTML": both_bodies(markup="<a href='{{ verification_url }}'>Verify</a>"),
+    "a code in two groups": with_codes(LINK + "{% if code %}{{ code[:3] }}-<b>{{ code[3:] }}</b>{% endif %}"),
+    "templates that ask for what each account has": {
+        **one_body(
+            LINK + "{{ user.name.title() }}{{ user.born.year }}{{ {'free': 1}[user.plan] + 1 }}{{ user.at.year }}"
+        ),
+        "model": models.declared(
+            name=Column(String(80), nullable=False),
+            born=Column(Date, nullable=False, default=date.today),
+            plan=Column(String(9), default="free"),
+            at=Column(DateTime, server_default=func.now()),
+        ),
+    },
+    "a type that hashes": {
+        "model": models.declared(
+            password_hash=Column(Reversing),
+            set_password=lambda self, password: setattr(self, "password_hash", password),
+        )
+    },
+    "a type of the application": {"model": models.declared(password_hash=Column(Untouched))},
+    "a hash of bytes in a column of bytes": {
+        "model": models.declared(
+            password_hash=Column(LargeBinary(255)),
+            set_password=lambda self, password: setattr(self, "password_hash", password[::-1].encode()),
+        )
+    },
+    "a method that stores the hash where nobody looks": {
+        "model": models.declared(
+            password_hash=None,
+            password=Column(String(254)),
+            set_password=lambda self, password: None,
+        )
+    },
+    "an app whose accounts need no verification": {
+        "model": models.declared(email_verified_at=None),
+        "registration": {"REGISTER_VERIFICATION_ENABLED": False},
+        "before_init": lambda app: app.before_request(lambda: None),
+    },
+    "CSRFProtect that exempts the endpoint": {"before_init": exempt},
+    **{
+        f"CSRFProtect with {name} switched off": {"before_init": CSRFProtect, "config": {name: False}}
+        for name in ("WTF_CSRF_ENABLED", "WTF_CSRF_CHECK_DEFAULT")
+    },
     "a secret key of 16 characters": {"config": {"SECRET_KEY": "k" * 16}},
     "a hash whose column is not known": {
         "model": models.declared(
@@ -110,7 +244,7 @@ FINE: dict[str, dict[str, Any]] = {
         for reference in (
             "{% include 'other.txt' ignore missing %}",
             "{% include ['other.txt', 'b.txt'] %}",
-            "{% include name_of_the_day %}",
+            "{% set name_of_the_day = 'b.txt' %}{% include name_of_the_day %}",
         )
     },
     **{
@@ -158,6 +292,99 @@ def set_password(self: Any, password: str) -> None:
 
 #: What an app is built with, and which parts the one error has.
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
+    "a misspelt link in the text": (both_bodies("{{ verification_ulr }}"), lost_of("text")),
+    "a misspelt link in the HTML": (both_bodies(markup="{{ verification_ulr }}"), lost_of("HTML")),
+    "an empty text": (one_body(""), lost_of("text")),
+    "a link that a filter changes": (one_body("{{ verification_url|upper }}"), lost_of("text")),
+    "a link that is cut off": (one_body("{{ verification_url|truncate(60) }}"), lost_of("text")),
+    "a link with HTML's escapes in the text": (one_body("{{ verification_url|escape }}"), lost_of("text")),
+    "a context without the link": (
+        one_body(LINK, VERIFICATION_TEMPLATE_CONTEXT_BUILDER=replacing(verification_url=None)),
+        lost_of("text"),
+    ),
+    "a converter that drops the link": (
+        {
+            "registration": {
+                LINK_TEMPLATES: {"html_body": "a.html"},
+                "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": lambda html: "Hello",
+            },
+            "before_init": templates({"a.html": LINK}),
+        },
+        lost_of("text"),
+    ),
+    "templates that a selector names, without the link": (
+        {
+            "registration": {"VERIFICATION_TEMPLATES_SELECTOR": selecting(body="a.txt")},
+            "before_init": templates({"a.txt": "Hello"}),
+        },
+        lost_of("text"),
+    ),
+    "a template that a selector names and that is not there": (
+        {"registration": {"VERIFICATION_TEMPLATES_SELECTOR": selecting(body="none.txt")}},
+        "VERIFICATION_TEMPLATES_SELECTOR ... 'none.txt' for 'body' was not found",
+    ),
+    "a link without a host": (
+        one_body(LINK, VERIFICATION_URL_BUILDER=lambda signer: f"/verify?{signer.get_signed_data()}"),
+        "VERIFICATION_URL_BUILDER makes the link ... /verify?{ ... no absolute URL ... signer.get_base_url()",
+    ),
+    "a misspelt code": (
+        with_codes(LINK + "{{ kode }}"),
+        "The text of the verification mail lacks the code ... print {{ code }}",
+    ),
+    "a mail that has the link only while it has a code": (
+        with_codes("{{ code }}{% if code %}" + LINK + "{% endif %}"),
+        lost_of("text"),
+    ),
+    "a mail that needs a code though the fourth in a row has none": (
+        with_codes(LINK + "\n{{ code[:3] }} {{ code[3:] }}"),
+        "The template 'a.txt' raised TypeError, in line 2 of ... 'NoneType' object is not subscriptable",
+    ),
+    "a template that asks for what is not there": (
+        one_body("Hello\n{{ user.profile.name }}" + LINK),
+        "The template 'a.txt' raised UndefinedError, in line 2 of ... no attribute 'profile'. Fix: correct that line",
+    ),
+    "a template of the notice that raises": (
+        {
+            "pending": True,
+            "registration": EMAIL_FIRST,
+            "before_init": templates({NOTICE_BODY: "{{ 1 // 0 }}"}),
+        },
+        f"The template '{NOTICE_BODY}' raised ZeroDivisionError, in line 1",
+    ),
+    "a template that calls what is not there": (
+        one_body("{{ nothing() }}" + LINK),
+        "The template 'a.txt' raised UndefinedError, in line 1 of ... 'nothing' is undefined",
+    ),
+    "a selector that gives no templates": (
+        {"registration": {"VERIFICATION_TEMPLATES_SELECTOR": selecting(boddy="a.txt")}},
+        "VERIFICATION_TEMPLATES_SELECTOR returned ... boddy",
+    ),
+    "a method that stores the password as it is": (
+        {"model": models.declared(set_password=lambda self, password: setattr(self, "password_hash", password))},
+        "User.password_hash gets the password itself ... let set_password hash it",
+    ),
+    "a hasher that hashes nothing": (
+        {"registration": {"PASSWORD_HASHER": str}},
+        "User.password_hash gets the password itself and no hash of it",
+    ),
+    "a hasher that returns nothing": ({"registration": {"PASSWORD_HASHER": lambda password: None}}, "PASSWORD_HASHER"),
+    "bytes for a column of text": (
+        {
+            "model": models.declared(
+                set_password=lambda self, password: setattr(self, "password_hash", b"$2b$" + password[::-1].encode())
+            )
+        },
+        "User.password_hash is a column of text ... hash is of the type bytes ... .decode()",
+    ),
+    "text for a column of bytes": (
+        {
+            "model": models.declared(
+                password_hash=Column(LargeBinary(255)),
+                set_password=lambda self, password: setattr(self, "password_hash", password[::-1]),
+            )
+        },
+        "User.password_hash is a column of bytes ... hash is of the type str",
+    ),
     "no secret key": ({"config": {"SECRET_KEY": None}}, f"SECRET_KEY is not set ... {TOKEN}"),
     "an empty secret key": ({"config": {"SECRET_KEY": ""}}, f"SECRET_KEY is not set ... {TOKEN}"),
     **{
@@ -300,10 +527,15 @@ ALL_AT_ONCE: list[tuple[dict[str, Any], list[str], int]] = [
         0,
     ),
     (with_link_templates(a="{% include '2' %}{% include '1' %}"), ["'2'", "'1'"], 0),
+    (
+        {"config": {"MAIL_DEFAULT_SENDER": None}, **one_body("{{ verification_ulr }}")},
+        ["MAIL_DEFAULT_SENDER", "link"],
+        0,
+    ),
 ]
 
 
-@pytest.mark.parametrize(("options", "found", "warned"), ALL_AT_ONCE, ids=["settings", "model", "templates"])
+@pytest.mark.parametrize(("options", "found", "warned"), ALL_AT_ONCE, ids=["settings", "model", "templates", "mail"])
 def test_all_errors_and_warnings_are_found_in_one_run(
     build: Builder, options: dict[str, Any], found: list[str], warned: int
 ) -> None:
@@ -360,6 +592,28 @@ def test_an_app_without_flask_sqlalchemy_or_flask_mail_is_told_so(build: Builder
 
 
 WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "CSRFProtect that refuses sign-ups": (
+        {"before_init": CSRFProtect},
+        "CSRFProtect refuses sign-ups ... csrf.exempt(registration.blueprint) ... X-CSRFToken",
+    ),
+    "links without what is signed": (
+        one_body(
+            LINK, VERIFICATION_URL_BUILDER=lambda signer: f"https://a.example/?{signer.get_signed_data()['user_id']}"
+        ),
+        "VERIFICATION_URL_BUILDER makes links without timestamp, signature",
+    ),
+    **{
+        f"{name} that cannot be tried": (
+            {"registration": {**ONLY_HTML, name: Mock(side_effect=KeyError("a header"))}},
+            f"{name} raised KeyError ('a header') ... the verification mail was not tried",
+        )
+        for name in (
+            "VERIFICATION_URL_BUILDER",
+            "VERIFICATION_TEMPLATE_CONTEXT_BUILDER",
+            "VERIFICATION_TEMPLATES_SELECTOR",
+            "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER",
+        )
+    },
     "a flag that locks people out": ({"model": models.is_active_flag}, "User.is_active ... lock ... email_verified_at"),
     "no password validators": ({"registration": {"PASSWORD_VALIDATORS": []}}, "PASSWORD_VALIDATORS is empty"),
     "mail that is not sent": ({"mail": None}, "MAIL_SUPPRESS_SEND is true ... TESTING"),
@@ -401,12 +655,128 @@ def test_the_command_changes_nothing(build: Builder) -> None:
     assert built.register().get_json() == {}
 
 
-def test_it_ends_with_what_init_app_refuses(tmp_path: Path) -> None:
-    program = "import flask, flask_rest_registration as ours\napp = flask.Flask(__name__)\n"
-    program += "app.config['REST_REGISTRATION_REGISTER_VERIFICATION_LINK'] = 'x'\nours.RestRegistration(app)\n"
-    (tmp_path / "refused.py").write_text(program)
-    outcome = run_python("-m", "flask", "--app", "refused", "rest-registration", "check", folder=tmp_path)
-    assert (outcome.returncode != 0, outcome.stdout) == (True, "")
-    message = outcome.stderr[outcome.stderr.rindex("ConfigurationError: ") :]
+COLLATIONS = {
+    "sqlite": ("blind", "NOCASE"),
+    "postgresql": ("blind", "seeing"),
+    "mariadb": ("utf8mb4_general_ci", "utf8mb4_bin"),
+}
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("settings", [{}, RESEND, EMAIL_FIRST])
+def test_it_warns_of_a_collation_that_takes_two_addresses_for_one(build: Builder, settings: dict[str, object]) -> None:
+    def with_collation(name: str) -> list[str]:
+        model = models.declared(email=Column(String(254, collation=name), unique=True))
+        built = build(model, tables=False, pending=True, registration=settings)
+        if CHOSEN == "postgresql":
+            rule = f"provider = icu, locale = 'und-u-ks-level{1 if name == 'blind' else 2}', deterministic = false"
+            built.execute_outside(f"CREATE COLLATION {name} ({rule})")
+        elif CHOSEN == "sqlite":
+            event.listen(built.engine, "connect", lambda connection, _: connection.create_collation("blind", blind))
+        with built.app.app_context():
+            built.db.create_all()
+        code, errors, warnings = check(built)
+        assert (code, errors, built.rows()) == (0, [], [])
+        return warnings
+
+    def blind(first: str, second: str) -> int:
+        one, other = (text.replace("\xe0", "a") for text in (first, second))
+        return (one > other) - (one < other)
+
+    folding, seeing = COLLATIONS[CHOSEN]
+    (warning,) = with_collation(folding)
+    words = ("The collation of User.email", "gm\xe0il", "gmail", "tells accents apart")
+    assert (lacking(warning, *words), with_collation(seeing)) == ([], [])
+
+
+@pytest.mark.only_on("mariadb")
+@pytest.mark.database
+@pytest.mark.parametrize(
+    ("table", "engine"), [("user", "MyISAM"), ("user", "Aria"), ("pending_registration", "MyISAM")]
+)
+def test_it_warns_of_tables_without_transactions(build: Builder, table: str, engine: str) -> None:
+    model = models.declared(email=Column(String(254, collation="utf8mb4_bin"), unique=True))
+    built = build(model, pending=True, registration=EMAIL_FIRST)
+    built.execute_outside(f"ALTER TABLE `{table}` ENGINE = {engine}")
+    code, errors, warnings = check(built)
+    assert (code, errors, len(warnings)) == (0, [], 1)
+    assert lacking(warnings[0], f"The table {table} has no transactions", "ENGINE = InnoDB") == []
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_database_that_cannot_be_asked_is_a_warning(build: Builder, reached: bool) -> None:
+    built = build(tables=False, config=impatient())
+    built.execute_outside("SELECT 1")  # SQLite makes its file
+
+    def refuse(dialect: object, record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        options.update({} if ON_SQLITE else {"port": 1})
+        arguments[:1] = ["/no such folder/app.db"] if ON_SQLITE else []
+
+    if not reached:
+        event.listen(built.engine, "do_connect", refuse)
+    code, errors, warnings = check(built)
+    assert (code, errors, len(warnings)) == (0, [], 1)
+    assert lacking(warnings[0], "The database could not be asked: ", "Fix: ") == [], warnings
+
+
+def test_it_looks_on_where_several_parts_are_at_fault(build: Builder) -> None:
+    model = models.declared(email=Column(String(254)), email_verified_at=None, is_active=Column(Boolean))
+    settings = {
+        "PASSWORD_VALIDATORS": [],
+        "VERIFICATION_LOCALE_SELECTOR": str,
+        "REGISTER_VERIFICATION_AUTO_LOGIN": True,
+    }
+    config = {"SECRET_KEY": "short", "MAIL_USE_TLS": True, "MAIL_USE_SSL": True}
+    code, errors, warnings = check(build(model, tables=False, registration=settings, config=config))
+    found = ("LoginManager", "Flask-Babel", "not unique", "SECRET_KEY", "MAIL_USE_TLS")
+    assert (code, len(errors), len(warnings)) == (1, len(found), 1)
+    assert [words for words in found if not any(words in error for error in errors)] == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_warning_is_printed_and_not_logged_too(build: Builder, caplog: pytest.LogCaptureFixture, first: bool) -> None:
+    built = build(models.is_active_flag, tables=False)
+    if not first:
+        built.registration.register_schema(built.app)
+        caplog.clear()
+    outcome = built.command("check")
+    assert outcome.output.count("User.is_active is the verification flag") == 1
+    assert caplog.records == []
+    built.app.logger.warning("a word of the application")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "mails"),
+    [
+        ({}, "verification mail"),
+        ({"pending": True, "registration": EMAIL_FIRST}, "verification mail, notice to account holders"),
+        ({"registration": {LINKS: Mock()}}, "none is rendered by this package"),
+    ],
+)
+def test_success_says_what_was_looked_at(build: Builder, options: dict[str, Any], mails: str) -> None:
+    config = {"SECRET_KEY_FALLBACKS": ["an older key for tests"]}
+    outcome = build(models.minimal, tables=False, config=config, **options).command("check")
+    *_, keys, model, rendered, _, _ = outcome.output.splitlines()
+    assert [keys, model, rendered] == [
+        "- keys: SECRET_KEY, 1 in SECRET_KEY_FALLBACKS",
+        "- model: User(email, password_hash, flag email_verified_at)",
+        f"- mails: {mails}",
+    ]
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(("command", "factory"), [("check", False), ("check", True), ("settings", True)])
+def test_what_init_app_refuses_is_a_message_and_no_traceback(tmp_path: Path, command: str, factory: bool) -> None:
+    program = "import flask, flask_rest_registration as ours\ndef create_app():\n    app = flask.Flask(__name__)\n"
+    program += "    app.config['REST_REGISTRATION_REGISTER_VERIFICATION_LINK'] = 'x'\n    ours.RestRegistration(app)\n"
+    (tmp_path / "refused.py").write_text(program + ("" if factory else "create_app()\n"))
+    outcome = run_python("-m", "flask", "--app", "refused", "rest-registration", command, folder=tmp_path)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
     words = ("REST_REGISTRATION has no setting REGISTER_VERIFICATION_LINK.", "Did you mean REGISTER_VERIFICATION_URL?")
-    assert lacking(message, *words) == []
+    assert (outcome.stderr[:7], lacking(outcome.stderr, *words), "Traceback" in outcome.stderr) == (
+        "Error: ",
+        [],
+        False,
+    )
