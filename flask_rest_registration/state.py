@@ -13,7 +13,7 @@ from .database.accounts import Accounts
 from .database.pending import PendingRegistrations
 from .database.transactions import Transactions
 from .exceptions import ConfigurationError, collecting
-from .model.inspection import inspect_user_model, locks_people_out, model_warnings, refuse_unfilled_key
+from .model.inspection import OWN_FLAG_FIX, inspect_user_model, model_warnings, refuse_unfilled_key
 from .model.pending import CODE_FIELD, LINK_FIELDS, inspect_pending_model
 from .model.user_model import UserModel
 from .serializers.schemas import Serializers, client_name, client_names
@@ -118,11 +118,11 @@ def _faults_for_pending(settings: Settings, model: UserModel, serializers: Seria
     """Find what is wrong with user model and serializers where addresses wait in a table of their own."""
     faults = []
     flag = model.flag
-    if settings.register_verification_resend_enabled and flag is not None and locks_people_out(flag):
+    if settings.register_verification_resend_enabled and flag is not None and flag.locks_people_out:
         faults.append(
             "REGISTER_VERIFICATION_RESEND_ENABLED is True, and the verification flag is"
             f" {model.name}.{flag.name}, which applications also use to lock people out: whoever is locked out could"
-            " ask for a link that lets them in. Fix: add email_verified_at = db.Column(db.DateTime) to the model."
+            f" ask for a link that lets them in. {OWN_FLAG_FIX.format(f'{model.name}.{flag.name}')}"
         )
     if settings.register_email_first:
         if client_name(serializers.register_email(), "email") is None:

@@ -33,8 +33,8 @@ from ..settings.parsers import Templates, parse_templates
 from ..settings.reading import resolve_settings
 from ..signers import secret_keys
 from ..state import AppState, app_state
-from ..workflows.sign_up import give_password
-from .samples import HookRaised, SampleMail, sample_account, sample_mails, sample_request
+from ..workflows.sign_up import sample_sign_up
+from .samples import HookRaised, SampleMail, sample_mails, sample_request
 
 # RFC 2104, section 3, asks for a key as long as the hash's output (SHA-256: 32 bytes); half of that is an error here.
 _SHORTEST_KEY = 16
@@ -128,30 +128,23 @@ def _check_model(state: AppState, report: Report) -> None:
     parts = [model.email.name, column.name if column else model.password.name]
     parts += [f"flag {model.flag.name}"] if model.flag else []
     report.looked_at.append(f"model: {model.name}({', '.join(parts)})")
-    if column is None:
-        return
-    sample = sample_account(state)
-    vars(sample).pop(column.name, None)  # a method that stores the hash elsewhere leaves it empty
     try:
-        give_password(model, state.settings, sample, _SAMPLE_PASSWORD)
-        stored = _as_stored(state, column.column, getattr(sample, column.name))
+        _, stored = sample_sign_up(state, _SAMPLE_PASSWORD)
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever the application's hasher or set_password() raises
+    except Exception as error:  # whatever the application's model and hasher raise
         report.warnings.append(
-            f"{model.password.name} raised {type(error).__name__} for a sample password, so that nobody knows whether"
-            f" {model.name}.{column.name} can hold its hash. Fix: compare the column with a hash of yours."
+            f"{model.name} or its password raised {type(error).__name__} for a sample account, so that nobody knows"
+            " whether the column can hold the hash. Fix: compare the column with a hash of yours."
         )
         return
-    if stored is None:
+    finally:
+        state.transactions.rollback()  # a constructor may ask the database
+    if stored is None or column is None:
         return
+    stored = _as_stored(state, column.column, stored)
     where, kind = f"{model.name}.{column.name}", python_type(column.column)
-    if stored in (_SAMPLE_PASSWORD, _SAMPLE_PASSWORD.encode()):
-        report.errors.append(
-            f"{where} gets the password itself and no hash of it. Fix: let {model.password.name} hash it, or remove"
-            " what keeps PASSWORD_HASHER's result from being stored."
-        )
-    elif kind in {str, bytes} and isinstance(stored, str) != (kind is str):
+    if kind in {str, bytes} and isinstance(stored, str) != (kind is str):
         report.errors.append(
             f"{where} is a column of {'text' if kind is str else 'bytes'}, and the password's hash is of the type"
             f" {type(stored).__name__}. Fix: make both of one type; bcrypt's bytes become text by .decode()."

@@ -31,9 +31,11 @@ class Flag(Attribute):
     """The attribute that says whether the account's address is verified.
 
     :param is_time: whether it is a DateTime (set = verified, at that time) and not a Boolean.
+    :param locks_people_out: whether it has a name, also as a synonym, by which applications lock people out as well.
     """
 
     is_time: bool
+    locks_people_out: bool
 
     def is_set(self, user: object) -> bool:
         """Tell whether a loaded account is verified."""
@@ -67,13 +69,18 @@ class Flag(Attribute):
         return time if getattr(self.column.type, "timezone", False) else time.replace(tzinfo=None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PasswordTarget:
     """Where a password goes.
 
-    :param kind: a method or a property gets the password as it is; a column gets its hash.
-    :param name: the attribute's name.
+    :param kind: a column gets the hash; a method, a setter and a type that hashes at the INSERT get the password as it
+        is. A column turns out to be a setter where assigning changes or refuses the first hash.
+    :param name: the attribute's name, which may be a synonym's.
+    :param column: the column behind it, where that can be told.
+    :param is_binary: whether the column holds bytes.
     """
 
-    kind: Literal["method", "property", "column"]
+    kind: Literal["method", "setter", "type", "column"]
     name: str
+    column: Attribute | None = None
+    is_binary: bool = False

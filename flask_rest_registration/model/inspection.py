@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,7 +18,13 @@ from ..exceptions import ConfigurationError
 from ..settings.definitions import FLAG_FIELDS, LOCK_OUT_FIELDS, Settings
 from .attributes import Attribute, Flag, PasswordTarget
 from .unique import find_unique_rules
-from .user_model import UserModel, find_model, mapped_columns, python_type
+from .user_model import UserModel, find_model, hashes_by_itself, mapped_columns, python_type
+
+#: What to do about a flag that locks people out, to be formatted with its name.
+OWN_FLAG_FIX: Final = (
+    "Fix: add email_verified_at = db.Column(db.DateTime) to the model, and leave {0} to the application. Verifying does"
+    " not set {0} then: give it default=True if log-in asks for it."
+)
 
 
 def inspect_user_model(db: SQLAlchemy, settings: Settings) -> UserModel:
@@ -57,10 +64,22 @@ class _Finder:
         self.faults: list[str] = []
 
     def _attribute(self, name: str, setting: str) -> Attribute | None:
+        found = self._column(name)
+        if found is None:
+            self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Fix: name one of its columns.")
+        return found
+
+    def _column(self, name: str) -> Attribute | None:
+        """Return the mapped column of a name; a synonym, and a hybrid that is a column in SQL, are names of it too."""
         if name in self._columns:
             return Attribute(name, self._columns[name])
-        self.faults.append(f"{setting} is {name!r}, but {self._not_a_column(name)} Fix: name one of its columns.")
-        return None
+        try:
+            element = getattr(self._cls, name).__clause_element__()
+        except Exception:  # whatever a hybrid's code does where there is no object
+            return None
+        return next(
+            (Attribute(name, each) for name, each in self._columns.items() if each in element.base_columns), None
+        )
 
     def _not_a_column(self, name: str) -> str:
         if hasattr(self._cls, name):
@@ -79,7 +98,16 @@ class _Finder:
 
     def email(self) -> Attribute | None:
         """Return the e-mail attribute, which must be unique."""
-        attribute = self._attribute(self._settings.user_email_field, "USER_EMAIL_FIELD")
+        name = self._settings.user_email_field
+        attribute = self._attribute(name, "USER_EMAIL_FIELD")
+        public = name.lstrip("_")
+        if public != name and hasattr(self._cls, public):
+            self.faults.append(
+                f"USER_EMAIL_FIELD is {name!r}, which {self._cls.__name__}.{public} hides. Fix: name {public!r}, and"
+                " make it a hybrid_property with a setter, or a synonym, if it is a plain property."
+            )
+        # It keeps the name by which the model's users know it, and with it its setter.
+        attribute = attribute and replace(attribute, name=name)
         if attribute and not self._is_unique(attribute.column):
             self.faults.append(
                 f"USER_EMAIL_FIELD is {attribute.name!r}, and {self._cls.__name__}.{attribute.name} is not unique in"
@@ -123,7 +151,7 @@ class _Finder:
         """Return the verification flag; it may be missing only while verification is off."""
         name = self._settings.user_verification_flag_field
         if name is None:
-            name = next((name for name in FLAG_FIELDS if name in self._columns), None)
+            name = next((name for name in FLAG_FIELDS if self._column(name)), None)
             if name is None:
                 self._miss_flag()
                 return None
@@ -132,7 +160,9 @@ class _Finder:
             return None
         kind = python_type(attribute.column)
         if kind is bool or (kind is datetime and attribute.column.nullable):
-            return Flag(attribute.name, attribute.column, is_time=kind is datetime)
+            others = filter(None, map(self._column, LOCK_OUT_FIELDS))
+            locks = bool(attribute.known_names & {*LOCK_OUT_FIELDS}) or attribute.name in {each.name for each in others}
+            return Flag(attribute.name, attribute.column, is_time=kind is datetime, locks_people_out=locks)
         self.faults.append(
             f"The verification flag {self._cls.__name__}.{name} has the type {attribute.column.type!r}"
             f"{' NOT NULL' if kind is datetime else ''}. Fix: make it a Boolean, or a DateTime that is nullable (NULL"
@@ -153,41 +183,42 @@ class _Finder:
         """Return where a password goes."""
         given = self._settings.user_password_field
         if given is not None:
-            found = self._attribute(given, "USER_PASSWORD_FIELD")
-            return PasswordTarget("column", given) if found else None
+            found = self._password_at(given)
+            if found is None:
+                self._attribute(given, "USER_PASSWORD_FIELD")
+            return found
         if callable(getattr(self._cls, "set_password", None)):
             return PasswordTarget("method", "set_password")
-        if _has_setter(inspect.getattr_static(self._cls, "password", None)):
-            return PasswordTarget("property", "password")
-        for name in ("password_hash", "password"):
-            if name in self._columns:
-                return PasswordTarget("column", name)
+        # A column of this name comes last.
+        names = ("password_hash", "password") if "password" in self._columns else ("password", "password_hash")
+        for name in names:
+            if (found := self._password_at(name)) is not None:
+                return found
         self.faults.append(
             f"{self._cls.__name__} has no place for a password. Fix: add a column password_hash (String(255)), or a"
             " method set_password(), or name a column with USER_PASSWORD_FIELD."
         )
         return None
 
-
-def _has_setter(attribute: object) -> bool:
-    if isinstance(attribute, hybrid_property):
-        return attribute.fset is not None
-    return isinstance(attribute, property) and attribute.fset is not None
-
-
-def locks_people_out(flag: Flag) -> bool:
-    """Tell whether a verification flag has a name that applications also use to lock people out."""
-    return not flag.known_names.isdisjoint(LOCK_OUT_FIELDS)
+    def _password_at(self, name: str) -> PasswordTarget | None:
+        """Return the attribute of a name as a place for passwords, if something can be assigned to it."""
+        attribute, column = inspect.getattr_static(self._cls, name, None), self._column(name)
+        if isinstance(attribute, (property, hybrid_property)):
+            return None if attribute.fset is None else PasswordTarget("setter", name, column)
+        if column is None:
+            return None
+        kind: Literal["type", "column"] = "type" if hashes_by_itself(column.column) else "column"
+        return PasswordTarget(kind, name, column, is_binary=python_type(column.column) is bytes)
 
 
 def model_warnings(settings: Settings, model: UserModel) -> list[str]:
     """Say what is dangerous about a user model though it works."""
-    if settings.register_email_first or model.flag is None or not locks_people_out(model.flag):
+    if settings.register_email_first or model.flag is None or not model.flag.locks_people_out:
         return []
+    name = f"{model.name}.{model.flag.name}"
     warning = (
-        f"{model.name}.{model.flag.name} is the verification flag. Applications use a column of this name to lock"
-        " people out as well, and an old link would lift such a lock. Fix: add email_verified_at ="
-        " db.Column(db.DateTime), and leave this one to the application."
+        f"{name} is the verification flag, and applications lock people out with {' and '.join(LOCK_OUT_FIELDS)}: an"
+        f" old link would lift such a lock. {OWN_FLAG_FIX.format(name)}"
     )
     return [warning]
 

@@ -11,11 +11,29 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import Mapper
 
 from ..exceptions import ConfigurationError
 from .attributes import PASSWORD_NAMES, Attribute, Flag, PasswordTarget
 from .unique import UniqueRule
+
+# It has the form of a hash, for types that tell hashes from passwords.
+_SAMPLE_HASH = "scrypt:32768:8:3$salt$" + 128 * "0"
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """What the model's constructor is called with.
+
+    :param names: the arguments that it knows, each by its name, as SQLAlchemy has it; None where it takes any.
+    :param password: the argument for the password as it is, if there is one.
+    :param placeholders: what it demands though registration fills it afterwards, or NULL will do.
+    """
+
+    names: frozenset[str] | None
+    password: str | None
+    placeholders: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -37,16 +55,24 @@ class UserModel:
     unique_rules: tuple[UniqueRule, ...]
 
     @cached_property
-    def constructor_placeholders(self) -> tuple[str, ...]:
-        """The arguments that the constructor demands though registration fills them afterwards, or NULL will do."""
-        filled_later = {self.password.name, *(each.name for each in self.password_columns)}
-        filled_later |= {self.flag.name} if self.flag else set()
-        return tuple(
-            parameter.name
-            for parameter in inspect.signature(self.cls).parameters.values()
-            if parameter.default is parameter.empty
-            and parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
-            and (parameter.name in filled_later or getattr(self.attributes.get(parameter.name), "nullable", False))
+    def constructor(self) -> Constructor:
+        """What the constructor is called with."""
+        parameters = inspect.signature(self.cls).parameters.values()
+        several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+        named = {each.name: each for each in parameters if each.kind not in several}
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        passwords = ("password", *([self.password.name] if self.password.kind == "setter" else ()))
+        unset = {self.flag.name: None if self.flag.is_time else False} if self.flag else {}
+        filled_later = {self.password.name, *(each.name for each in self.password_columns), *unset}
+        return Constructor(
+            names=None if takes_any else frozenset(named),
+            password=next((name for name in passwords if name in named), None),
+            placeholders={
+                name: unset.get(name)
+                for name, each in named.items()
+                if each.default is each.empty
+                and (name in filled_later or getattr(self.attributes.get(name), "nullable", False))
+            },
         )
 
     @property
@@ -67,27 +93,33 @@ class UserModel:
     def password_columns(self) -> tuple[Attribute, ...]:
         """The columns that hold a password's hash, by the attribute's or the column's name: never read nor shown."""
         attributes = (Attribute(name, column) for name, column in self.attributes.items())
-        return tuple(
-            each for each in attributes if each.known_names & PASSWORD_NAMES or each.name == self.password.name
-        )
+        chosen = self.password.column and self.password.column.name
+        return tuple(each for each in attributes if each.known_names & PASSWORD_NAMES or each.name == chosen)
 
     @cached_property
     def hash_column(self) -> Attribute | None:
         """The column that receives the hash, where it can be told."""
-        columns = self.password_columns
-        return next((each for each in columns if each.name == self.password.name), columns[0] if columns else None)
+        return self.password.column or next(iter(self.password_columns), None)
+
+    @cached_property
+    def hash_type_hashes(self) -> bool:
+        """Whether that column's type hashes what it is given."""
+        return self.hash_column is not None and hashes_by_itself(self.hash_column.column)
 
     @cached_property
     def longest_hash(self) -> int | None:
-        """How many characters that column holds; None if it has no limit."""
-        return getattr(self.hash_column.column.type, "length", None) if self.hash_column else None
+        """How many characters or bytes that column holds; None if it has no limit, or hashes by itself."""
+        if self.hash_column is None or self.password.kind == "type":
+            return None
+        return getattr(self.hash_column.column.type, "length", None)
 
-    def hash_fault(self, hashed: str) -> str:
+    def hash_fault(self, hashed: str | bytes) -> str:
         """Say that a password's hash is too long for its column."""
         column = self.hash_column and self.hash_column.name
+        unit, kind = ("bytes", "LargeBinary") if isinstance(hashed, bytes) else ("characters", "String")
         return (
-            f"{self.name}.{column} holds {self.longest_hash} characters, but the password's hash has {len(hashed)}."
-            " Fix: make the column db.String(255), with a migration."
+            f"{self.name}.{column} holds {self.longest_hash} {unit}, but the password's hash has {len(hashed)}."
+            f" Fix: make the column db.{kind}(255), with a migration."
         )
 
 
@@ -121,15 +153,31 @@ def python_type(column: sa.Column[Any]) -> type[Any]:
     return object
 
 
+def hashes_by_itself(column: sa.Column[Any]) -> bool:
+    """Tell whether a column's type hashes at the INSERT: unlike one that encrypts, it reads another value than it wrote."""
+    kind, is_binary = column.type, python_type(column) is bytes
+    if kind.bind_expression(sa.bindparam("hash")) is not None:
+        return kind.column_expression(sa.column("hash")) is None
+    sample: object = _SAMPLE_HASH.encode() if is_binary else _SAMPLE_HASH
+    try:
+        dialect = DefaultDialect()
+        actual = kind.dialect_impl(dialect)
+        write, read = actual.bind_processor(dialect), actual.result_processor(dialect, None)
+        value = write(sample) if write else sample
+        value = read(value) if read else value
+    except Exception:  # it takes no text, but what assigning makes of one
+        return False
+    return type(value) is not type(sample) or value != sample  # an object may be equal to a text that it verifies
+
+
 def required_attributes(model: UserModel) -> Iterator[Attribute]:
     """Yield the attributes that a row needs and that nobody fills: neither database, column, mapper nor registration.
 
     The mapper fills the discriminator, the version counter and a joined table's copy of the key.
     """
-    filled = {model.email.name, *([model.flag.name] if model.flag else ())}
-    filled |= {column.name for column in model.password_columns}
+    filled = {each.column for each in (model.email, *([model.flag] if model.flag else ()), *model.password_columns)}
     for name, column in model.attributes.items():
-        if name not in filled and not column.nullable and not _fills_itself(model.mapper, column):
+        if column not in filled and not column.nullable and not _fills_itself(model.mapper, column):
             yield Attribute(name, column)
 
 

@@ -224,7 +224,7 @@ class _DefaultFields:
     def __init__(self, settings: Settings, model: UserModel) -> None:
         self._settings = settings
         self._model = model
-        self._password_names = PASSWORD_NAMES | {column.name for column in model.password_columns}
+        self._password_names = PASSWORD_NAMES | {model.password.name, *(each.name for each in model.password_columns)}
 
     def register(self) -> dict[str, fields.Field[Any]]:
         column = self._model.email.column
@@ -248,7 +248,7 @@ class _DefaultFields:
             shown = tuple(dict.fromkeys([*(key.name for key in model.keys), model.email.name, *read]))
         else:
             self._refuse("USER_PUBLIC_FIELDS", shown, forbidden=self._password_names, known=model.has)
-        columns = model.attributes
+        columns = {**model.attributes, model.email.name: model.email.column}
         # What is no column is a property or hybrid of the model.
         return {name: shown_field(columns[name]) if name in columns else fields.Raw(dump_only=True) for name in shown}
 
@@ -258,12 +258,15 @@ class _DefaultFields:
         required = list(required_attributes(model))
         flag = [model.flag] if model.flag else []
         never = self._password_names | {each.name for each in (*flag, *model.keys)}
+        # A hybrid or synonym may hide the column of the address.
+        never |= {model.mapper.get_property_by_column(model.email.column).key} - {model.email.name}
         if listed is None:
             hidden = set(self._settings.user_hidden_fields) | never
             read = [each for each in required if not each.known_names & hidden and is_plain_text(each.column)]
         else:
+            listed = tuple(name for name in listed if name != model.email.name)
             self._refuse("USER_EDITABLE_FIELDS", listed, forbidden=never, known=model.attributes.__contains__)
-            read = [Attribute(name, model.attributes[name]) for name in listed if name != model.email.name]
+            read = [Attribute(name, model.attributes[name]) for name in listed]
         unread = {each.name for each in required} - {each.name for each in read}
         if unread and self._settings.register_serializer_class is DefaultRegisterUserSerializer:
             raise ConfigurationError(

@@ -20,8 +20,8 @@ LOCK_OUT_FIELDS = ("is_active", "active")
 
 #: Where a model's verification flag is looked for, in this order.
 FLAG_FIELDS = (
-    *("email_verified_at", "verified_at", "confirmed_at"),
-    *("email_verified", "is_verified", "confirmed"),
+    *("email_verified_at", "verified_at", "confirmed_at", "email_confirmed_at", "confirmed_on"),
+    *("email_verified", "is_verified", "verified", "email_confirmed", "is_confirmed", "confirmed", "activated"),
     *LOCK_OUT_FIELDS,
 )
 
@@ -82,8 +82,9 @@ class Settings:
     user_model: type[Any] | None = _class("The user model; by default the one class `User` of `db.Model`'s registry.")
     user_email_field: str = _text("The model's e-mail attribute; it must be unique in the database.", "email")
     user_password_field: str | None = _text(
-        "The column that gets PASSWORD_HASHER's result; by default the first found of `set_password()`, a `password`"
-        " property or hybrid with a setter, the column `password_hash`, the column `password`."
+        "The attribute that gets the password; by default the first found of `set_password()`, a `password` property,"
+        " hybrid or synonym with a setter, the column `password_hash`, the column `password`. A column gets"
+        " PASSWORD_HASHER's result, unless the model hashes what it is given."
     )
     user_hidden_fields: tuple[str, ...] = _names(
         "Never read nor shown, unless USER_EDITABLE_FIELDS or USER_PUBLIC_FIELDS lists it.", _HIDDEN_FIELDS
@@ -211,9 +212,9 @@ class Settings:
         f"{_PACKAGE}.mail.html_to_text.html_to_text",
         returns=(str,),
     )
-    password_hasher: Callable[[str], str] = _function(
-        "`hasher(password) -> str`, readable by the application's own log-in; by default werkzeug's scrypt at"
-        " OWASP's minimum (N=2**15, r=8, p=3).",
+    password_hasher: Callable[[str], str | bytes] = _function(
+        "`hasher(password) -> str` (or bytes, which become text where the column holds text), readable by the"
+        " application's own log-in; by default werkzeug's scrypt at OWASP's minimum (N=2**15, r=8, p=3).",
         f"{_PACKAGE}.passwords.hash_password",
         returns=(str, bytes),
     )

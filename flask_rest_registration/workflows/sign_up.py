@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from datetime import date
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from flask import Request
@@ -26,7 +27,7 @@ from ..exceptions import (
 )
 from ..mail.delivery import Mailer
 from ..model.unique import UniqueRule
-from ..model.user_model import UserModel, required_attributes
+from ..model.user_model import UserModel, python_type, required_attributes
 from ..passwords import password_faults
 from ..safe_logging import raise_alone
 from ..serializers.schemas import DefaultRegisterUserSerializer, client_name, join_errors, load
@@ -38,6 +39,7 @@ from ..translations.texts import gettext, gettext_noop
 _PASSWORD = "password"  # noqa: S105  # the name of the field
 _TAKEN = gettext_noop("This value is already taken.")
 _UNUSABLE = gettext_noop("This data cannot be used.")
+_SAMPLES: Mapping[type, object] = {str: "sample", int: 1, float: 1.0, bool: False, date: date(2000, 1, 1)}
 
 
 class SignUp:
@@ -51,6 +53,7 @@ class SignUp:
         self._password_name = client_name(self._schema, _PASSWORD) or _PASSWORD
         self._loaded: Any = None
         self._user: Any = None
+        self._hashed: object = None  # what the password's column has
         self._made_keys: list[str] = []
         self._shares_transaction = False  # with rows of the application's own
         self._is_inserted = False
@@ -84,6 +87,14 @@ class SignUp:
             raise InvalidInput(join_errors(more, errors))
         self._loaded = loaded
 
+    def load_sample(self, password: str) -> None:
+        """Take sample values for the fields, in place of what somebody sent."""
+        model = self._state.model
+        read = {field.attribute or name for name, field in self._schema.load_fields.items()}
+        kinds = {name: python_type(column) for name, column in model.attributes.items() if name in read}
+        samples = {name: _SAMPLES[kind] for name, kind in kinds.items() if kind in _SAMPLES}
+        self._loaded = {**samples, model.email.name: "sample@example.com", _PASSWORD: password}
+
     def _judge_password(self, fields: Mapping[str, Any]) -> FieldErrors:
         password = fields[_PASSWORD]
         if not isinstance(password, str) or not password:
@@ -110,8 +121,9 @@ class SignUp:
             is_verified = not self._state.settings.register_verification_enabled and not flag.is_time
             setattr(user, flag.name, is_verified or flag.value_unset)
         hashed = vars(user).get(model.hash_column.name) if model.hash_column else None
+        self._hashed = hashed if isinstance(self._loaded, Mapping) else None  # an object's is the application's matter
         # SQLite would store a hash that is too long; PostgreSQL and MariaDB would not.
-        if model.longest_hash is not None and isinstance(hashed, str) and len(hashed) > model.longest_hash:
+        if model.longest_hash is not None and isinstance(hashed, (str, bytes)) and len(hashed) > model.longest_hash:
             raise ConfigurationError(model.hash_fault(hashed))
         self._user = user
         return user
@@ -131,8 +143,10 @@ class SignUp:
             )
         return self._loaded
 
-    def _user_from_dict(self) -> Any:
-        model = self._state.model
+    def _user_from_dict(self, **more: object) -> Any:
+        """Make a user of the loaded dict, with more arguments for a constructor that has refused without them."""
+        model, constructor = self._state.model, self._state.model.constructor
+        password = self._loaded.get(_PASSWORD)
         others = {name: value for name, value in self._loaded.items() if name != _PASSWORD}
         unknown = [name for name in others if name not in model.attributes and not model.has(name)]
         if unknown:
@@ -140,22 +154,51 @@ class SignUp:
                 f"REGISTER_SERIALIZER_CLASS gives {', '.join(map(repr, unknown))}, which {model.name} does not have."
                 " Fix: remove it in the serializer's @post_load, or add it to the model."
             )
-        try:  # what the constructor demands and registration fills afterwards is None until then
-            user = model.cls(**{**dict.fromkeys(model.constructor_placeholders), **others})
+        given = {**constructor.placeholders, **others, **more}
+        if constructor.password is not None and password is not None:
+            given[constructor.password] = password
+        known = (
+            given if constructor.names is None else {name: given[name] for name in given if name in constructor.names}
+        )
+        try:
+            user = model.cls(**known)
+            for name, value in others.items():
+                if name not in known:  # such as a dataclass's field with init=False
+                    setattr(user, name, value)
         except (TypeError, AttributeError) as error:  # also of a property without a setter
             raise ConfigurationError(
-                f"{model.name}(...) cannot be called with {', '.join(others)}: {error}. Fix: give its other arguments a"
+                f"{model.name}(...) cannot be called with {', '.join(known)}: {error}. Fix: give its other arguments a"
                 " default, or give a REGISTER_SERIALIZER_CLASS that makes the object in @post_load."
             ) from error
-        except ValueError as error:  # as SQLAlchemy's @validates methods raise it
-            raise InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise=gettext(_UNUSABLE))]}) from None
-        if _PASSWORD in self._loaded:
+        except (KeyError, ValueError) as error:  # as SQLAlchemy's @validates methods raise it
+            if not more and constructor.names is None and constructor.password is None and password is not None:
+                with suppress(ConfigurationError):  # which says that it does not look for it in its **kwargs
+                    return self._user_from_dict(password=password)
+            self._refuse_values(error, is_first=not more)
+        if password is not None:
             try:
-                give_password(model, self._state.settings, user, self._loaded[_PASSWORD])
+                is_taken = constructor.password is not None or _PASSWORD in more
+                give_password(model, self._state.settings, user, password, is_taken=is_taken)
             except ValueError as error:  # which may hold the password
                 text = _own_words(error, otherwise=gettext("This password cannot be used."))
                 raise_alone(InvalidInput({self._password_name: [text]}))
         return user
+
+    def _refuse_values(self, error: KeyError | ValueError, *, is_first: bool) -> NoReturn:
+        """Find out whether the constructor refused the visitor's values or None that stands for ours, and say so."""
+        if isinstance(error, KeyError):
+            raise error
+        refusal: Exception = InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise=gettext(_UNUSABLE))]})
+        names = [name for name, value in self._state.model.constructor.placeholders.items() if value is None]
+        if is_first and names:
+            with suppress(Exception):  # it refuses the visitor's values all the same
+                self._user_from_dict(**dict.fromkeys(names, "sample"))
+                refusal = ConfigurationError(
+                    f"{self._state.model.name}(...) refuses None for {' or '.join(names)}, which registration fills"
+                    " afterwards. Fix: let it take None there, or give a REGISTER_SERIALIZER_CLASS that makes the"
+                    " object in @post_load."
+                )
+        raise_alone(refusal)
 
     def set_proven_address(self, address: str) -> None:
         """Give the user the address that was proven, whatever the serializer made of it.
@@ -225,6 +268,12 @@ class SignUp:
         flag = self._state.model.flag
         if flag is not None and flag.is_time and flag.name not in vars(self._user):
             set_committed_value(self._user, flag.name, None)  # NULL was written as SQL: reading it would be a SELECT
+        column = self._state.model.hash_column
+        if self._hashed is not None and column and vars(self._user).get(column.name, self._hashed) is not self._hashed:
+            raise ConfigurationError(
+                f"{self._state.model.name}.{column.name} was changed at the INSERT, so that the password would not fit."
+                " Fix: hash it in set_password(), or let a REGISTER_SERIALIZER_CLASS make the object in @post_load."
+            )
         self._is_inserted = True
         if self._spend is not None:  # no mail comes in between, so that a conflict at the COMMIT is tried again too
             self._transactions.commit()
@@ -262,8 +311,10 @@ class SignUp:
         return InvalidInput({WHOLE_OBJECT: [text]})
 
     def _fields_of(self, rule: UniqueRule) -> list[str]:
-        mapper = self._state.model.mapper
-        attributes = [mapper.get_property_by_column(column).key for column in rule.columns]
+        mapper, email = self._state.model.mapper, self._state.model.email
+        attributes = [
+            email.name if each is email.column else mapper.get_property_by_column(each).key for each in rule.columns
+        ]
         return [field for attribute in attributes if (field := self.field_of(attribute))] or [WHOLE_OBJECT]
 
     def _lacks_what_nobody_sends(self) -> bool:
@@ -275,13 +326,60 @@ class SignUp:
         )
 
 
-def give_password(model: UserModel, settings: Settings, user: object, password: str) -> None:
-    """Give a user a password, as the model wants it; hasher, method and property may raise ``ValueError``."""
-    target = model.password
+def give_password(model: UserModel, settings: Settings, user: object, password: str, *, is_taken: bool = False) -> None:
+    """Give a user a password, as the model wants it: the hash, or the password to what hashes by itself.
+
+    :param is_taken: whether the constructor had the password; it may have hashed it.
+    :raises ValueError: as hasher, method, setter and constructor do.
+    :raises ConfigurationError: if the password itself would be stored, or the hasher returns no hash.
+    """
+    target, column = model.password, model.hash_column.name if model.hash_column else ""
+    plain: Mapping[type, object] = {str: password, bytes: password.encode("utf-8", "surrogatepass")}
+    stored = vars(user).get(column)
+    if is_taken and stored is not None and stored != plain.get(type(stored)):
+        return
+    proves_setter = False
     if target.kind == "method":
         getattr(user, target.name)(password)
-    else:
-        setattr(user, target.name, settings.password_hasher(password) if target.kind == "column" else password)
+    elif target.kind == "column":
+        hashed: object = settings.password_hasher(password)
+        if isinstance(hashed, str) and target.is_binary:
+            hashed = hashed.encode()
+        elif isinstance(hashed, bytes) and hashed.isascii() and not target.is_binary:
+            hashed = hashed.decode("ascii")
+        if not isinstance(hashed, bytes if target.is_binary else str) or not hashed:
+            raise ConfigurationError(
+                f"PASSWORD_HASHER returned {type(hashed).__name__}, which is no hash for {model.name}.{target.name}."
+                " Fix: let it return text, or bytes of ASCII."
+            )
+        with suppress(Exception):  # such as one of a @validates method that judges passwords
+            setattr(user, target.name, hashed)
+        stored = vars(user).get(column)
+        proves_setter = type(stored) is not type(hashed) or stored != hashed
+    if target.kind in {"setter", "type"} or proves_setter:
+        setattr(user, target.name, password)
+    stored = vars(user).get(column)
+    if not model.hash_type_hashes and stored is not None and stored == plain.get(type(stored)):
+        raise ConfigurationError(
+            f"{model.name}.{column} would store the password as it was sent. Fix: let {target.name} hash it, or let it"
+            " keep the hash that PASSWORD_HASHER returns."
+        )
+    if proves_setter:
+        target.kind = "setter"
+
+
+def sample_sign_up(state: AppState, password: str) -> tuple[Any, object]:
+    """Make an account as a sign-up does, of sample values, and do not store it; a constructor may ask the database.
+
+    :returns: the account, and what its password's column has: a hash, or the password where the column's type hashes
+        it at the INSERT; None where the column cannot be told.
+    :raises InvalidInput: if the model refuses a sample value.
+    :raises ConfigurationError: as for each sign-up.
+    """
+    sign_up = SignUp(state, state.serializers.register(), {})
+    sign_up.load_sample(password)
+    user, column = sign_up.make_user(), state.model.hash_column
+    return user, vars(user).get(column.name) if column else None
 
 
 def _own_words(error: ValueError, *, otherwise: str) -> str:

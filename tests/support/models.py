@@ -10,12 +10,24 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+import bcrypt
 import sqlalchemy as sa
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
+from marshmallow import post_load
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MappedAsDataclass,
+    mapped_column,
+    relationship,
+    synonym,
+    validates,
+)
 from werkzeug.security import check_password_hash, generate_password_hash
+
+from flask_rest_registration import DefaultRegisterUserSerializer
 
 from . import databases
 
@@ -31,8 +43,14 @@ F = TypeVar("F", bound=Callable[[SQLAlchemy], type[Any]])
 #: Every model that registers with the default settings (and those of :func:`settings_for`), by name.
 ALL: dict[str, Model] = {}
 
+#: The models of well-known applications and extensions, by shape; each has a ``check_password()`` of its own.
+REBUILT: dict[str, Model] = {}
+
 #: The names of their flags, as far as registration finds them by itself.
-FLAGS = ("email_verified_at", "confirmed_at", "is_verified", "email_verified", "is_active")
+FLAGS = (
+    *("email_verified_at", "verified_at", "confirmed_at", "email_confirmed_at", "confirmed_on", "email_verified"),
+    *("is_verified", "verified", "email_confirmed", "is_confirmed", "confirmed", "activated", "is_active", "active"),
+)
 
 _DATABASES: dict[Any, Callable[[], SQLAlchemy]] = {}
 
@@ -106,6 +124,11 @@ def filled_with(**defaults: object) -> Callable[..., None]:
 
 def _in_all(model: F) -> F:
     ALL[model.__name__] = model
+    return model
+
+
+def _rebuilt(model: F) -> F:
+    REBUILT[model.__name__] = model
     return model
 
 
@@ -224,6 +247,10 @@ def _check_password(user: Any, password: str) -> bool:
     return check_password_hash(user.password_hash, password)
 
 
+def _check_password_column(user: Any, password: str) -> bool:
+    return check_password_hash(user.password, password)
+
+
 @_in_all
 @on_base(SQLAlchemy)
 def classic_columns(db: SQLAlchemy) -> type[Any]:
@@ -326,6 +353,175 @@ def inheritance_subclass(db: SQLAlchemy) -> type[Any]:
     return inheritance_base(db).neighbour  # type: ignore[no-any-return]
 
 
+@_rebuilt
+@on_base(SQLAlchemy)
+def flasky(db: SQLAlchemy) -> type[Any]:
+    """The constructor asks the database for the role, which refers back to its users."""
+
+    class Role(db.Model):  # type: ignore[misc,name-defined]
+        id = sa.Column(sa.Integer, primary_key=True)
+        default = sa.Column(sa.Boolean, default=False, index=True)
+        users = relationship("User", backref="role", lazy="dynamic")
+
+    class User(UserMixin, db.Model):  # type: ignore[misc,name-defined]
+        id = sa.Column(sa.Integer, primary_key=True)
+        email = sa.Column(sa.String(64), unique=True, index=True)
+        username = sa.Column(sa.String(64), unique=True, index=True)
+        role_id = sa.Column(sa.Integer, sa.ForeignKey("role.id"))
+        password_hash = sa.Column(sa.String(256))
+        confirmed = sa.Column(sa.Boolean, default=False)
+        password = property(None, _set_password)
+        check_password = _check_password
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**values)
+            if self.role is None:  # type: ignore[has-type]
+                self.role = db.session.scalar(sa.select(Role).filter_by(default=True))
+
+    return User
+
+
+@_rebuilt
+@on_base(SQLAlchemy)
+def ctfd(db: SQLAlchemy) -> type[Any]:
+    """Polymorphic, ``verified``, and ``@validates`` hashes the password."""
+
+    class User(db.Model):  # type: ignore[misc,name-defined]
+        __tablename__ = "users"
+        __mapper_args__ = {"polymorphic_identity": "user", "polymorphic_on": "type"}
+        id = sa.Column(sa.Integer, primary_key=True)
+        name = sa.Column(sa.String(128))
+        password = sa.Column(sa.String(128))
+        email = sa.Column(sa.String(128), unique=True)
+        type = sa.Column(sa.String(80))
+        banned = sa.Column(sa.Boolean, default=False)
+        verified = sa.Column(sa.Boolean, default=False)
+        check_password = _check_password_column
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**values)
+
+        @validates("password")
+        def validate_password(self, key: str, plaintext: object) -> str:
+            return cheap_hash(str(plaintext))
+
+    return User
+
+
+class IntoFirstGroup(DefaultRegisterUserSerializer):
+    """Fill what no stranger chooses."""
+
+    @post_load
+    def fill_group(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return {**data, "primary_group_id": 1}
+
+
+@_rebuilt
+@on_base(SQLAlchemy)
+def flaskbb(db: SQLAlchemy) -> type[Any]:
+    """A synonym ``password`` with a setter, ``activated``, and a group that no default fills."""
+
+    class User(UserMixin, db.Model):  # type: ignore[misc,name-defined]
+        id = sa.Column(sa.Integer, primary_key=True)
+        username = sa.Column(sa.String(200), unique=True, nullable=False)
+        email = sa.Column(sa.String(200), unique=True, nullable=False)
+        _password = sa.Column("password", sa.String(120), nullable=False)
+        activated = sa.Column(sa.Boolean, default=False, nullable=False)
+        primary_group_id = sa.Column(sa.Integer, sa.ForeignKey("team.id"), nullable=False)
+        password = synonym(
+            "_password",
+            descriptor=property(
+                lambda self: self._password, lambda self, password: setattr(self, "_password", cheap_hash(password))
+            ),
+        )
+        check_password = _check_password_column
+
+    type("Team", (db.Model,), {"id": sa.Column(sa.Integer, primary_key=True)})
+    return User
+
+
+@_rebuilt
+def hashing_constructor(db: SQLAlchemy) -> type[Any]:
+    """The constructor takes the password and hashes it."""
+
+    def init(self: Any, email: str, password: str) -> None:
+        if not password:
+            raise ValueError("Password must be non-empty.")
+        self.email, self.password_hash = email, cheap_hash(password)
+
+    return declared(__init__=init, check_password=_check_password)(db)
+
+
+@_rebuilt
+def appbuilder(db: SQLAlchemy) -> type[Any]:
+    """Flask-AppBuilder's: names of people, and ``active`` is all that says who may log in."""
+    names = {name: _text(64) for name in ("first_name", "last_name")}
+    user = {"username": _text(64, unique=True), "email": _text(320, unique=True), "active": mapped_column(sa.Boolean)}
+    password = {"password": mapped_column(sa.String(256)), "password_hash": None, "email_verified_at": None}
+    counts = {"login_count": mapped_column(sa.Integer), "fail_login_count": mapped_column(sa.Integer)}
+    return declared(**names, **user, **password, **counts, check_password=_check_password_column)(db)
+
+
+@_rebuilt
+def flask_security(db: SQLAlchemy) -> type[Any]:
+    """Flask-Security's, with defaults for what its own registration fills."""
+    kept: dict[str, Any] = {
+        "active": mapped_column(sa.Boolean, nullable=False, default=True),
+        "fs_uniquifier": _text(64, unique=True, default=lambda: uuid.uuid4().hex),
+        "password": _text(255),
+        "confirmed_at": mapped_column(sa.DateTime),
+    }
+    return declared(**kept, password_hash=None, email_verified_at=None, check_password=_check_password_column)(db)
+
+
+def bcrypt_hash(password: str) -> bytes:
+    """Hash as Flask-Bcrypt does, which returns bytes."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4))
+
+
+def _check_bcrypt(user: Any, password: str) -> bool:
+    hashed = user.password_hash
+    return bcrypt.checkpw(password.encode(), hashed if isinstance(hashed, bytes) else hashed.encode())
+
+
+@_rebuilt
+def bcrypt_and_uuid(db: SQLAlchemy) -> type[Any]:
+    """A key ``user_id`` that is a UUID, and hashes of bcrypt, whose bytes the column keeps as text."""
+    key = mapped_column(sa.Uuid, primary_key=True, default=uuid.uuid4)
+    return declared(id=None, user_id=key, password_hash=_text(60), check_password=_check_bcrypt)(db)
+
+
+@_rebuilt
+def bytes_column(db: SQLAlchemy) -> type[Any]:
+    """The column of the hash holds bytes."""
+    column = mapped_column(sa.LargeBinary(60), nullable=False)
+    return declared(password_hash=column, check_password=_check_bcrypt)(db)
+
+
+@_rebuilt
+def single_table(db: SQLAlchemy) -> type[Any]:
+    """A subclass without a table of its own."""
+    mapping = {"polymorphic_on": "kind", "polymorphic_identity": "user"}
+    user = declared(kind=_text(20), __mapper_args__=mapping, check_password=_check_password)(db)
+    return type("Member", (user,), {"__mapper_args__": {"polymorphic_identity": "member"}})
+
+
+@_rebuilt
+def dataclass_with_password(db: SQLAlchemy) -> type[Any]:
+    """A dataclass whose constructor takes what the column ``password`` gets, and no address."""
+
+    class User(MappedAsDataclass, db.Model):  # type: ignore[misc,name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True, init=False)
+        email: Mapped[str] = mapped_column(sa.String(254), unique=True, init=False)
+        password: Mapped[str] = mapped_column(sa.String(256), repr=False)
+        email_confirmed: Mapped[bool] = mapped_column(default=False)
+
+        def check_password(self, password: str) -> bool:
+            return check_password_hash(self.password, password)
+
+    return User
+
+
 if databases.CHOSEN == "mariadb":  # it has no indexes on expressions
     del ALL["unique_lower_function"], ALL["unique_lower_text"]
 
@@ -341,4 +537,8 @@ def settings_for(model: Model) -> dict[str, object]:
         return {"USER_EMAIL_FIELD": "mail_address"}
     if model is inheritance_subclass:
         return {"USER_EDITABLE_FIELDS": ["username", "city"]}
-    return {}
+    if model is flasky:
+        return {"USER_EDITABLE_FIELDS": ["username"]}
+    if model is flaskbb:
+        return {"REGISTER_SERIALIZER_CLASS": IntoFirstGroup}
+    return {"PASSWORD_HASHER": bcrypt_hash} if model in (bcrypt_and_uuid, bytes_column) else {}

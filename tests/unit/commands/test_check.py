@@ -225,7 +225,9 @@ FINE: dict[str, dict[str, Any]] = {
     "a secret key of 16 characters": {"config": {"SECRET_KEY": "k" * 16}},
     "a hash whose column is not known": {
         "model": models.declared(
-            password_hash=None, secret=Column(String(9)), set_password=Mock(side_effect=AssertionError)
+            password_hash=None,
+            secret=Column(String(9)),
+            set_password=Mock(),
         )
     },
     **{
@@ -361,11 +363,11 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a method that stores the password as it is": (
         {"model": models.declared(set_password=lambda self, password: setattr(self, "password_hash", password))},
-        "User.password_hash gets the password itself ... let set_password hash it",
+        "User.password_hash would store the password ... let set_password hash it",
     ),
     "a hasher that hashes nothing": (
         {"registration": {"PASSWORD_HASHER": str}},
-        "User.password_hash gets the password itself and no hash of it",
+        "User.password_hash would store the password as it was sent",
     ),
     "a hasher that returns nothing": ({"registration": {"PASSWORD_HASHER": lambda password: None}}, "PASSWORD_HASHER"),
     "bytes for a column of text": (
@@ -619,7 +621,7 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "mail that is not sent": ({"mail": None}, "MAIL_SUPPRESS_SEND is true ... TESTING"),
     "a hasher that cannot be tried": (
         {"registration": {"PASSWORD_HASHER": Mock(side_effect=RuntimeError("cannot hash"))}},
-        "User.password_hash ... RuntimeError",
+        "User or its password raised RuntimeError",
     ),
     **{
         f"a log-in without encryption at {server}": (
