@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import scoped_session
 
 from .database.accounts import Accounts
 from .database.pending import PendingRegistrations
 from .database.transactions import Transactions
 from .exceptions import ConfigurationError, collecting
-from .model.inspection import OWN_FLAG_FIX, inspect_user_model, model_warnings, refuse_unfilled_key
+from .model.inspection import OWN_FLAG_FIX, inspect_user_model, model_warnings, refuse_columns_of_dialect
 from .model.pending import CODE_FIELD, LINK_FIELDS, inspect_pending_model
 from .model.user_model import UserModel
 from .serializers.schemas import Serializers, client_name, client_names
@@ -69,11 +70,7 @@ class AppState:
         return self
 
     def _build(self) -> None:
-        db: SQLAlchemy | None = self.app.extensions.get("sqlalchemy")
-        if db is None:
-            raise ConfigurationError(
-                "Flask-SQLAlchemy is not initialised on this app. Fix: call SQLAlchemy(app) or db.init_app(app)."
-            )
+        db = _database_of(self.app)
         settings = resolve_settings(self.app, self.values)
         faults: list[str] = []  # what is wrong with parts that do not need each other is raised at once
         with collecting(faults):
@@ -83,7 +80,7 @@ class AppState:
             transactions = Transactions(db, model.mapper)
             accounts = Accounts(transactions, model)
             with collecting(faults):
-                refuse_unfilled_key(model, dialect=transactions.dialect)
+                refuse_columns_of_dialect(model, dialect=transactions.dialect)
             serializers = Serializers(settings, model)
             pending = None
             if settings.uses_pending_registrations:
@@ -96,6 +93,23 @@ class AppState:
             self.app.logger.warning(warning)
         self.settings, self.model, self.serializers = settings, model, serializers
         self.transactions, self.accounts, self.pending = transactions, accounts, pending
+
+
+def _database_of(app: Flask) -> SQLAlchemy:
+    db: object = app.extensions.get("sqlalchemy")
+    if db is None:
+        raise ConfigurationError(
+            "Flask-SQLAlchemy is not initialised on this app. Fix: call SQLAlchemy(app) or db.init_app(app)."
+        )
+    where, found = "app.extensions['sqlalchemy']", db
+    if isinstance(db, SQLAlchemy):
+        where, found = f"{where}.session", db.session
+        if isinstance(found, scoped_session):
+            return db
+    raise ConfigurationError(
+        f"{where} is a {type(found).__module__}.{type(found).__qualname__}, which registration cannot work with. Fix:"
+        " use the SQLAlchemy of Flask-SQLAlchemy 3.1 or later, with a scoped_session as its session."
+    )
 
 
 def _require_extensions(app: Flask, settings: Settings) -> None:

@@ -10,10 +10,11 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm.attributes import set_committed_value
 
+from ..exceptions import DatabaseFault
 from ..model.attributes import Flag
 from ..model.unique import UniqueRule, is_exactly
 from ..model.user_model import UserModel, python_type
-from .errors import ValueRefused
+from .errors import ConstraintViolation, ValueRefused
 from .transactions import Transactions
 
 # Names of parameters, which no column has.
@@ -72,8 +73,15 @@ class Accounts:
         """SELECT the account that a link names, as it is now, not as the session remembers it."""
         key = _key_from_text(link_id, self._model.link_id.column)
         user = None if key is None else self._find(self._select_by_link_id, {_ACCOUNT: key})
-        # MariaDB finds 'ABC' by 'abc' and 'x' by 'x '.
-        return user if user is not None and str(getattr(user, self._model.link_id.name)) == link_id else None
+        if user is None or (found := str(getattr(user, self._model.link_id.name))) == link_id:
+            return user
+        kind = self._model.link_id.column.type
+        is_char = isinstance(kind.impl_instance if isinstance(kind, sa.TypeDecorator) else kind, sa.CHAR)
+        if not is_char or found.rstrip(" ") != link_id:
+            return None  # MariaDB finds 'ABC' by 'abc' and 'x' by 'x '.
+        # PostgreSQL fills a CHAR up with blanks, which the link was made without.
+        set_committed_value(user, self._model.link_id.name, link_id)
+        return user
 
     def find_unverified(self, address: str, flag: Flag) -> Any | None:
         """SELECT the account with an address that waits for its verification, as it is now.
@@ -106,11 +114,18 @@ class Accounts:
         :param user: the account as it was found; it is changed only while it has this address.
         :param at: the time of the verification, seconds since the epoch.
         :returns: False if the account is verified by now, changed its address or vanished meanwhile.
+        :raises DatabaseFault: if the database does not let the flag be set.
         """
         update, names = self._update
         parameters, value = {_ACCOUNT + name: getattr(user, name) for name in names}, flag.value_at(at)
-        if not self._transactions.commit_if_one_changes(update, **parameters, **{_FLAG: value}):
-            return False
+        try:
+            if not self._transactions.commit_if_one_changes(update, **parameters, **{_FLAG: value}):
+                return False
+        except (ConstraintViolation, ValueRefused) as refused:
+            raise DatabaseFault(
+                f"The database did not let {self._model.name}.{flag.name} be set to {value} ({refused}), so that the"
+                " account is not verified. Fix: let its type, constraints and triggers allow that."
+            ) from None
         set_committed_value(user, flag.name, value)
         if self._filled_anew:
             self._transactions.session.expire(user, self._filled_anew)
@@ -139,10 +154,16 @@ class Accounts:
         def is_row(of: sa.FromClause) -> list[sa.ColumnElement[bool]]:
             return [column == of_account(column) for column in of.primary_key]
 
-        has_address = is_exactly(email, of_account(email), dialect=self._transactions.dialect)
-        if email.table is not table:  # as it may be in joined inheritance
-            has_address = sa.exists().where(*is_row(email.table), has_address)
-        update = sa.update(table).where(*is_row(table), has_address, flag.condition_unset())
+        conditions = {email: is_exactly(email, of_account(email), dialect=self._transactions.dialect)}
+        mapper = self._model.mapper
+        if mapper.single and isinstance(mapper.polymorphic_on, sa.Column):  # as the SELECT of the mapper has it
+            kinds = [each.polymorphic_identity for each in mapper.self_and_descendants]
+            conditions[mapper.polymorphic_on] = mapper.polymorphic_on.in_(kinds)
+        is_account = [  # in joined inheritance, the columns may be in several tables
+            condition if of.table is table else sa.exists().where(*is_row(of.table), condition)
+            for of, condition in conditions.items()
+        ]
+        update = sa.update(table).where(*is_row(table), *is_account, flag.condition_unset())
         return update.values({flag.column: sa.bindparam(_FLAG, type_=flag.column.type)}), tuple(account)
 
 

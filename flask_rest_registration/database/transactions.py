@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event, exc
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, scoped_session
+from sqlalchemy.orm import (
+    InstanceState,
+    Mapper,
+    ORMExecuteState,
+    RelationshipDirection,
+    Session,
+    SessionTransaction,
+    scoped_session,
+)
+from sqlalchemy.orm.attributes import History
 from sqlalchemy.orm.util import has_identity
 
 from ..exceptions import ConfigurationError, DatabaseUnavailable
@@ -26,20 +34,102 @@ HOT_ROW_RETRIES = 8
 
 # Set in a session's info while its transaction has written something.
 _HAS_WRITTEN = "flask_rest_registration.has_written"
+# Set there while a serializer runs: the setting that names it, and what was changed before.
+_LOADING = "flask_rest_registration.loading"
 
 
 def _note_flush(session: Session, _: object) -> None:
-    session.info[_HAS_WRITTEN] = True
+    if session.new or session.deleted or _changes(session):  # a flush that only meets back-references writes nothing
+        session.info[_HAS_WRITTEN] = True
+    if _LOADING in session.info:
+        _refuse_new_changes(session)
+        session.info[_LOADING] = session.info[_LOADING][0], {}
 
 
 def _note_execution(execution: ORMExecuteState) -> None:
-    if not execution.is_select:
+    statement = execution.statement
+    is_select = execution.is_select or (
+        isinstance(statement, sa.TextClause) and statement.text.lstrip()[:6].upper() == "SELECT"
+    )
+    if not is_select:
         execution.session.info[_HAS_WRITTEN] = True
 
 
 def _note_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.info.pop(_HAS_WRITTEN, None)
+
+
+def _changes(session: Session) -> dict[InstanceState[Any], object]:
+    """Return what a flush would change of rows that exist, by object."""
+    changes: dict[InstanceState[Any], object] = {sa.inspect(each, raiseerr=True): True for each in session.deleted}
+    for each in session.dirty:
+        state: InstanceState[Any] = sa.inspect(each, raiseerr=True)
+        attributes = state.attrs
+        keys = (prop.key for prop in (*state.mapper.column_attrs, *state.mapper.relationships))
+        histories = {key: attributes[key].history for key in keys}
+        changed = {key: history for key, history in histories.items() if _is_change(state, key, history)}
+        if changed:
+            changes[state] = changed
+    return changes
+
+
+def _is_change(state: InstanceState[Any], key: str, history: History) -> bool:
+    """Tell whether an attribute of a row that exists is changed.
+
+    A back-reference is no change: a new object that refers to the row stands in a collection of it too, and only the
+    new object is written.
+    """
+    relationship = state.mapper.relationships.get(key)
+    if relationship is None or relationship.direction is RelationshipDirection.MANYTOONE or history.deleted:
+        return history.has_changes()
+    return not all(_refers_to(new, state.obj()) for new in history.added or () if new is not None)
+
+
+def _refers_to(new: object, old: object) -> bool:
+    state: InstanceState[Any] = sa.inspect(new, raiseerr=True)
+    attributes = state.attrs
+    return state.key is None and any(
+        each is old
+        for relationship in state.mapper.relationships
+        for each in attributes[relationship.key].history.added or ()
+    )
+
+
+def _forget_new_objects(session: Session, row: object) -> None:
+    """Take the back-references of new objects outside the session out of a row that exists, before a flush.
+
+    The flush would warn of them. The new object still refers to the row, and that is what is written.
+    """
+    state: InstanceState[Any] = sa.inspect(row, raiseerr=True)
+    attributes, forgotten = state.attrs, []
+    for key in (relationship.key for relationship in state.mapper.relationships):
+        history = attributes[key].history
+        is_outside = any(new is not None and new not in session for new in history.added or ())
+        if (is_outside or key not in state.dict) and not _is_change(state, key, history):
+            forgotten.append(key)
+    if forgotten:
+        session.expire(row, forgotten)
+
+
+def _refuse_new_changes(session: Session) -> None:
+    """Refuse what a serializer has changed of rows that exist; see :meth:`Transactions.refuse_changes`."""
+    setting, before = session.info[_LOADING]
+    after = _changes(session)
+    changed = [state for state in {**before, **after} if before.get(state) != after.get(state)]
+    if changed:
+        names = ", ".join(sorted({state.class_.__name__ for state in changed}))
+        raise ConfigurationError(
+            f"{setting} changed rows that the database already has ({names}), so that a stranger could overwrite"
+            " them. Fix: load nested schemas without load_instance, or with transient=True."
+        )
+
+
+def autocommits(bind: sa.Engine | sa.Connection) -> bool:
+    """Tell whether an engine is set up to COMMIT each statement at once, so that nothing can be rolled back."""
+    # What create_engine() was given, SQLAlchemy tells nobody; asking a connection would be a statement.
+    given = getattr(bind.dialect, "_on_connect_isolation_level", None)
+    return bool(bind.get_execution_options().get("isolation_level", given) == "AUTOCOMMIT")
 
 
 @contextmanager
@@ -61,11 +151,18 @@ class Transactions:
     def __init__(self, db: SQLAlchemy, mapper: Mapper[Any]) -> None:
         self._db = db
         self._mapper = mapper
-        event.listen(db.session, "after_flush", _note_flush)
-        event.listen(db.session, "do_orm_execute", _note_execution)
-        event.listen(db.session, "after_transaction_end", _note_end)
+        if autocommits(self.session.get_bind(mapper)):
+            raise ConfigurationError(
+                f"The database of {mapper.class_.__name__} is in AUTOCOMMIT, so that a refused registration would leave"
+                " its row behind. Fix: remove isolation_level from its engine options (SQLALCHEMY_ENGINE_OPTIONS,"
+                " SQLALCHEMY_BINDS)."
+            )
+        if not event.contains(db.session, "after_flush", _note_flush):  # as it does for another app of the same db
+            event.listen(db.session, "after_flush", _note_flush)
+            event.listen(db.session, "do_orm_execute", _note_execution)
+            event.listen(db.session, "after_transaction_end", _note_end)
         if self.session().in_transaction():  # what was written before the first use was not noted
-            _note_flush(self.session(), None)
+            self.session().info[_HAS_WRITTEN] = True
 
     @property
     def session(self) -> scoped_session[Any]:
@@ -112,8 +209,11 @@ class Transactions:
 
     def flush(self) -> None:
         """Write what the application has not flushed yet, before our own statements: its faults are its own."""
+        session = self.session()
         try:
-            self.session.flush()
+            for each in session.dirty if session.identity_map else ():
+                _forget_new_objects(session, each)
+            session.flush()
         except SQLALCHEMY_ERRORS as error:
             failure = translate(error)
             if isinstance(failure, (TransactionConflict, DatabaseUnavailable)):
@@ -152,16 +252,22 @@ class Transactions:
         return self.retry_conflicts(read_and_commit)
 
     def has_changes(self, *, flushed: bool = True) -> bool:
-        """Tell whether the session has changes that are not flushed, or that were flushed in the open transaction."""
-        session = self.session
+        """Tell whether the session has changes that are not flushed, or that were flushed in the open transaction.
+
+        Back-references of a new object are no changes.
+        """
+        session = self.session()
         # Objects that are dirty or to be deleted are in the identity map, which is quicker to ask and usually empty.
-        unflushed = session.new or (session.identity_map and (session.dirty or session.deleted))
+        unflushed = session.new or (session.identity_map and (session.dirty or session.deleted) and _changes(session))
         return bool(unflushed or (flushed and _HAS_WRITTEN in session.info))
 
     def end_reading(self) -> None:
         """End a transaction in which nothing was written, so that it holds no connection."""
-        if not self.has_changes():
-            self.commit()
+        session = self.session()
+        if not session.in_transaction() or self.has_changes():
+            return
+        self.flush()
+        self.commit()
 
     @contextmanager
     def rolled_back_on_failure(self) -> Iterator[None]:
@@ -176,20 +282,20 @@ class Transactions:
     def refuse_changes(self, setting: str) -> Iterator[None]:
         """Keep a serializer that runs inside from changing rows that the database already has.
 
-        A nested schema that loads instances finds them by the keys in the body, and overwrites them.
+        A nested schema that loads instances finds them by the keys in the body, and overwrites them. Also what it
+        flushes by itself is refused, before it can be committed.
 
         :raises ConfigurationError: if there are changes that were not there before.
         """
-        is_modified = partial(self.session.is_modified, include_collections=False)
-        before = [each for each in self.session.dirty if is_modified(each)]
-        yield
-        changed = [each for each in self.session.dirty if is_modified(each) and all(each is not old for old in before)]
-        if changed:
-            names = ", ".join(sorted({type(each).__name__ for each in changed}))
-            raise ConfigurationError(
-                f"{setting} changed rows that the database already has ({names}), so that a stranger could overwrite"
-                " them. Fix: load nested schemas without load_instance, or with transient=True."
-            )
+        session = self.session()
+        session.info[_LOADING] = setting, (_changes(session) if session.identity_map else {})
+        try:
+            with session.no_autoflush:  # after a flush nobody could tell what was changed
+                yield
+            if session.identity_map:
+                _refuse_new_changes(session)
+        finally:
+            del session.info[_LOADING]
 
     def is_stored(self, user: object) -> bool:
         """Tell whether an inserted object is still part of the open transaction, and nobody rolled it back."""

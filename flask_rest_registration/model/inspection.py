@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as sa_orm
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.hybrid import hybrid_property
 
 from ..exceptions import ConfigurationError
@@ -223,12 +223,20 @@ def model_warnings(settings: Settings, model: UserModel) -> list[str]:
     return [warning]
 
 
-def refuse_unfilled_key(model: UserModel, *, dialect: str) -> None:
-    """Refuse a key that the database does not count: SQLite counts columns of the type INTEGER only."""
-    key = model.keys[0]
+def refuse_columns_of_dialect(model: UserModel, *, dialect: str) -> None:
+    """Refuse the columns that do not work on one database."""
+    key, flag = model.keys[0], model.flag
+    # SQLite counts columns of the type INTEGER only.
     counted = key.column.table.autoincrement_column
     if dialect == "sqlite" and counted is not None and counted.type.compile(dialect=sqlite.dialect()) != "INTEGER":
         raise ConfigurationError(
             f"{model.name}.{key.name} has the type {counted.type!r}, for which SQLite does not make keys. Fix: declare"
             " db.BigInteger().with_variant(db.Integer, 'sqlite')."
+        )
+    is_mysql = dialect in {"mysql", "mariadb"}
+    if is_mysql and flag and flag.column.type.compile(dialect=mysql.dialect()).startswith("TIMESTAMP"):
+        raise ConfigurationError(
+            f"The verification flag {model.name}.{flag.name} is a TIMESTAMP, which {dialect} reads as local time: it"
+            " refuses the hour that summer time skips, and nobody could verify an address then. Fix: make it"
+            " db.DateTime, with a migration."
         )

@@ -154,7 +154,7 @@ def python_type(column: sa.Column[Any]) -> type[Any]:
 
 
 def hashes_by_itself(column: sa.Column[Any]) -> bool:
-    """Tell whether a column's type hashes at the INSERT: unlike one that encrypts, it reads another value than it wrote."""
+    """Tell whether a type hashes at the INSERT: unlike one that encrypts, it reads another value than it wrote."""
     kind, is_binary = column.type, python_type(column) is bytes
     if kind.bind_expression(sa.bindparam("hash")) is not None:
         return kind.column_expression(sa.column("hash")) is None

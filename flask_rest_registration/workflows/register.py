@@ -37,6 +37,7 @@ def register(state: AppState, read_json: Callable[[], Any], *, request: Request)
             raise UserWithoutEmailNonverifiable
         else:
             mailer = Mailer(state, state.settings.register_verification_email_sender)
+            state.transactions.end_reading()  # what the application has only read holds no connection meanwhile
             try:
                 with mailer.connect():  # what can wait for the mail server without a transaction does so here
                     sign_up.store(mailer=mailer, request=request)

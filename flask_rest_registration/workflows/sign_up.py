@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 from flask import Request
 from marshmallow import Schema
-from sqlalchemy.orm import RelationshipDirection, object_session
+from sqlalchemy.orm import InstanceState, RelationshipDirection, object_session
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.util import has_identity
 
 from ..addresses import is_same_address
 from ..database.errors import ConstraintViolation, TransactionConflict, ValueRefused
@@ -116,7 +117,8 @@ class SignUp:
         # Its __init__ may have put it into the session, where it would pass for an object of the application's own.
         if (session := object_session(user)) is not None:
             session.expunge(user)
-        _refuse_stored_children(model, user)
+        if model.mapper.relationships:
+            _refuse_stored_children(user)
         if flag is not None:
             is_verified = not self._state.settings.register_verification_enabled and not flag.is_time
             setattr(user, flag.name, is_verified or flag.value_unset)
@@ -387,14 +389,16 @@ def _own_words(error: ValueError, *, otherwise: str) -> str:
     return str(error) if type(error) is ValueError and str(error) else otherwise
 
 
-def _refuse_stored_children(model: UserModel, user: object) -> None:
+def _refuse_stored_children(user: object) -> None:
     """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody."""
-    for relationship in model.mapper.relationships:
-        if relationship.direction is RelationshipDirection.ONETOMANY:
-            for child in sa.inspect(user, raiseerr=True).attrs[relationship.key].history.added or ():
-                if sa.inspect(child).key is not None:
-                    raise ConfigurationError(
-                        f"REGISTER_SERIALIZER_CLASS gave a {model.name} whose {relationship.key} the database already"
-                        " has, so that a stranger could take them over. Fix: load nested schemas without load_instance,"
-                        " or with transient=True."
-                    )
+    state: InstanceState[Any] = sa.inspect(user, raiseerr=True)
+    for each in [state, *(found for *_, found, _ in state.mapper.cascade_iterator("save-update", state))]:
+        attributes = each.attrs
+        for relationship in each.mapper.relationships if each.key is None else ():
+            children = [child for child in attributes[relationship.key].history.added or () if child is not None]
+            if relationship.direction is RelationshipDirection.ONETOMANY and any(map(has_identity, children)):
+                raise ConfigurationError(
+                    f"REGISTER_SERIALIZER_CLASS gave a {each.class_.__name__} whose {relationship.key} the database"
+                    " already has, so that a stranger could take them over. Fix: load nested schemas without"
+                    " load_instance, or with transient=True."
+                )

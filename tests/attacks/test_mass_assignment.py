@@ -261,8 +261,7 @@ def test_a_serializer_that_changes_a_row_is_refused_and_nothing_is_written(build
     with recorded(built.engine) as statements, pytest.raises(ConfigurationError, match=r"changed rows .*\(User\)"):
         built.register()
     assert (built.row(), pets(built)) == (before, [(5, "Rex", 1)])
-    # The serializer's own SELECT flushes what the application has changed.
-    assert {"INSERT", "UPDATE", "DELETE", "COMMIT"} & set(statements.kinds) == ({"UPDATE"} if fed else set())
+    assert not {"INSERT", "UPDATE", "DELETE", "COMMIT"} & set(statements.kinds)
 
 
 def test_a_nested_schema_makes_new_rows_for_the_new_account(build_with: BuildWith) -> None:

@@ -61,9 +61,9 @@ def outcome(error: Exception) -> Exception:
 
 MEANINGS: dict[type[Exception], list[Exception]] = {
     ConstraintViolation: [
-        *map(of_sqlstate, ("23505", "23514", "23502")),
+        *map(of_sqlstate, ("23505", "23514", "23502", "P0001")),
         pymysql.err.IntegrityError(1062, f"Duplicate entry '{SECRET}'"),
-        *map(of_pymysql, (3819, 4025)),  # a CHECK of MySQL's and of MariaDB's
+        *map(of_pymysql, (3819, 4025, 1644)),  # a CHECK of MySQL's and of MariaDB's, a trigger
         of_sqlite("UNIQUE constraint failed", 2067, sqlite3.IntegrityError),
         of_sqlite("constraint failed", 19),
     ],

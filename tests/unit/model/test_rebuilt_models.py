@@ -22,7 +22,6 @@ def accepts(built: Built, password: str) -> bool:
         return bool(built.db.session.scalars(built.db.select(built.User)).one().check_password(password))
 
 
-@pytest.mark.filterwarnings("ignore:Object of type <User> not in session:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("name", models.REBUILT)
 def test_whoever_signed_up_and_verified_can_log_in(build: Builder, smtp: RecordingServer, name: str) -> None:
     built = build(models.REBUILT[name])
