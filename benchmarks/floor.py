@@ -95,7 +95,7 @@ def validate_registration(sent: Any) -> tuple[dict[str, str], dict[str, list[str
     names = ("email", "username", "password", "password_confirm")
     if not isinstance(sent, dict):
         return {}, {"_schema": ["Not an object."]}
-    errors = {name: ["Unknown field."] for name in sent if name not in names}
+    errors = {name: ["This field is not known."] for name in sent if name not in names}
     errors |= {name: ["Not a text."] for name in names if not isinstance(sent.get(name), str)}
     if errors:
         return {}, errors
@@ -146,9 +146,9 @@ def what_is_taken(user: User) -> dict[str, list[str]]:
     ).all()
     errors = {}
     if any(row.email == user.email for row in taken):
-        errors["email"] = ["This value is already taken."]
+        errors["email"] = ["This e-mail address already has an account."]
     if any(row.username == user.username for row in taken):
-        errors["username"] = ["This value is already taken."]
+        errors["username"] = ["This is already taken. Choose another one."]
     return errors
 
 

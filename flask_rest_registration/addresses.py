@@ -23,10 +23,11 @@ def normalize_email(address: str) -> str:
     The domain is checked for form, not looked up; a local part outside ASCII (RFC 6531) is refused, since
     Flask-Mail cannot send to it, while internationalised domain names work.
 
-    :param address: the address as a person typed it.
+    :param address: the address as a person typed it; blanks around it, which phone keyboards add, are dropped.
     :returns: the address in lower case, its domain in Unicode.
     :raises ValueError: if it is not exactly one e-mail address.
     """
+    address = address.strip()
     if len(address) > _LONGEST:
         raise ValueError("the address is too long")
     normalized = _validate(address).normalized

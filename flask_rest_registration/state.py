@@ -20,6 +20,7 @@ from .model.user_model import UserModel
 from .serializers.schemas import Serializers, client_name, client_names
 from .settings.definitions import Settings
 from .settings.reading import resolve_settings, setting_origins
+from .translations.texts import has_flask_babel
 
 #: The key of ``app.extensions``.
 EXTENSION_KEY = "rest_registration"
@@ -119,7 +120,7 @@ def _require_extensions(app: Flask, settings: Settings) -> None:
             "REGISTER_VERIFICATION_AUTO_LOGIN is True, which needs Flask-Login's LoginManager, and that is not"
             " initialised on this app. Fix: call LoginManager(app), or give a LOGIN_HANDLER."
         )
-    if settings.verification_locale_selector is not None and "babel" not in app.extensions:
+    if settings.verification_locale_selector is not None and not has_flask_babel(app):
         faults.append(
             "VERIFICATION_LOCALE_SELECTOR is set, which needs Flask-Babel, and that is not initialised on this app."
             " Fix: call Babel(app) after pip install 'flask-rest-registration[babel]', or remove the setting."

@@ -26,33 +26,6 @@ _KEYWORDS: Final = {
     **dict.fromkeys(("ngettext", "translate_number"), (1, 2)),
 }
 
-# marshmallow's error texts without variables, which :mod:`flask_rest_registration.translations.libraries`
-# looks up as they are.
-_MARSHMALLOW: Final = (
-    "Missing data for required field.",
-    "Field may not be null.",
-    "Unknown field.",
-    "Invalid input type.",
-    "Invalid value.",
-    "Not a valid string.",
-    "Not a valid utf-8 string.",
-    "Not a valid integer.",
-    "Not a valid number.",
-    "Number too large.",
-    "Special numeric values (nan or infinity) are not permitted.",
-    "Not a valid boolean.",
-    "Not a valid date.",
-    "Not a valid datetime.",
-    "Not a valid time.",
-    "Not a valid period of time.",
-    "Not a valid UUID.",
-    "Not a valid list.",
-    "Not a valid mapping type.",
-    "Not a valid URL.",
-    "Not a valid email address.",
-    "String does not match expected pattern.",
-)
-
 # zxcvbn's warnings, and then its suggestions.
 _ZXCVBN: Final = (
     "A word by itself is easy to guess.",
@@ -94,7 +67,7 @@ def extracted() -> Catalog:
     found = extract_from_dir(str(PACKAGE), _METHODS, keywords=_KEYWORDS, comment_tags=["Translators:"])
     for name, line, text, comments, context in sorted(found, key=lambda each: (each[0], each[1])):
         catalog.add(text, None, [(f"{PACKAGE.name}/{name}", line)], auto_comments=comments, context=context)
-    for text in (*_MARSHMALLOW, *_ZXCVBN):
+    for text in _ZXCVBN:
         catalog.add(text, None, [("tools/catalogues.py", 0)])
     return catalog
 

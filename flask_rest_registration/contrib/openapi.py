@@ -33,7 +33,10 @@ from ..exceptions import (
     UserWithoutEmailNonverifiable,
 )
 from ..login import log_in_with_flask_login
+from ..model.pending import LINK_FIELDS
 from ..serializers.schemas import (
+    BROKEN_LINK,
+    ENTER_ADDRESS,
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
     ResendVerificationSerializer,
@@ -269,7 +272,8 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
 
 
 def _example(refusal: type[RequestRefused], missing: str) -> Json:
-    errors = {"errors": {missing: ["Missing data for required field."]}} if refusal is InvalidInput else {}
+    text = BROKEN_LINK if missing in LINK_FIELDS else ENTER_ADDRESS
+    errors = {"errors": {missing: [text]}} if refusal is InvalidInput else {}
     return {**_detail(refusal.detail), "code": refusal.code, **errors}
 
 

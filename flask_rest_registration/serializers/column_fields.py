@@ -12,7 +12,7 @@ from marshmallow import Schema, fields, validate
 from ..exceptions import ConfigurationError
 from ..model.attributes import Attribute
 from ..model.user_model import UserModel, python_type, required_attributes
-from .fields import CHECKS, Duration, NormalizedString, UUIDText, not_blank
+from .fields import CHECKS, Duration, NormalizedString, TrimmedString, UUIDText, not_blank
 
 # Types of one database, which the converter takes for texts, numbers or lists though they are not.
 _NOT_IN_JSON = {"BIT", "OID", "SET", "TSVECTOR", "TSQUERY"}
@@ -35,7 +35,7 @@ def read_field(model: UserModel, attribute: Attribute) -> fields.Field[Any]:
     checks = list(_checks(column))
     if is_plain_text(column):
         unique = any(column in rule.columns for rule in model.unique_rules)
-        text = NormalizedString if unique else fields.String
+        text = NormalizedString if unique else TrimmedString
         return text(required=required, allow_none=nullable, validate=checks)
     # The converter adds checks of a length to Enums, which their values do not have.
     if isinstance(kind, sa.Enum) and kind.enum_class is not None:

@@ -8,28 +8,72 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import idna
+from idna import idnadata
+from idna.intranges import intranges_contain
 from marshmallow import ValidationError, fields
 
 from ..translations.texts import gettext
 
 # The time for normalising grows with the square of the combining characters in a row.
 _LONGEST_TO_NORMALIZE = 2000
+# The time for judging characters by their neighbours does so with the length of a part between blanks.
+_LONGEST_PART = 256
 _LARGEST_EXPONENT = 1000
 # No zone is further than a day from UTC, and the server's own comes on top.
 _MARGIN = timedelta(days=2)
 
 
-class NormalizedString(fields.String):
-    """Text in Unicode's normal form NFKC (UAX #15), so that look-alikes of a unique name are one name.
+class TrimmedString(fields.String):
+    """Text without the blanks around it, which phone keyboards add; its validators see what will be stored."""
 
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        return text.strip()
+
+
+class NormalizedString(TrimmedString):
+    """Unique text in one form, so that names that look alike are one name.
+
+    The form is Unicode's NFKC (UAX #15), with one blank where several stand. What RFC 8265 refuses in a user name
+    (UsernameCasePreserved) is refused in each part between blanks: invisible characters, symbols, mixed directions.
     It is normalised before its validators run: one character can become eighteen.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text: str = super()._deserialize(value, attr, data, **kwargs)
+        text = super()._deserialize(value, attr, data, **kwargs)
         if len(text) > _LONGEST_TO_NORMALIZE:
             raise ValidationError(gettext("This text is too long."))
-        return unicodedata.normalize("NFKC", text)
+        parts = unicodedata.normalize("NFKC", text).split()
+        if not all(map(_is_user_part, parts)):
+            raise ValidationError(gettext("Use only letters, digits and common signs such as - or _ here."))
+        return " ".join(parts)
+
+
+def _is_user_part(part: str) -> bool:
+    """Tell whether RFC 8265 allows a text in NFKC as a part of a user name.
+
+    What RFC 8264 calls IdentifierClass is, but for printable ASCII and capitals, what RFC 5892 allows in domain names.
+    """
+    if part.isascii():
+        return part.isprintable()
+    folded = "".join(char.casefold() if char > "~" and char.isupper() else char for char in part)
+    folded = unicodedata.normalize("NFKC", folded)
+    try:
+        return (
+            len(folded) <= _LONGEST_PART
+            and all(
+                "!" <= char <= "~"
+                or intranges_contain(ord(char), idnadata.codepoint_classes["PVALID"])
+                or idna.valid_contextj(folded, position)
+                or idna.valid_contexto(folded, position)
+                for position, char in enumerate(folded)
+            )
+            and idna.check_initial_combiner(folded)
+            and idna.check_bidi(folded)
+        )
+    except ValueError:  # of which all of idna's errors are
+        return False
 
 
 class Duration(fields.TimeDelta):
@@ -39,7 +83,7 @@ class Duration(fields.TimeDelta):
         try:
             return super()._deserialize(value, attr, data, **kwargs)
         except (OverflowError, ValueError):
-            raise ValidationError(gettext("Not a valid period of time.")) from None
+            raise self.make_error("invalid") from None
 
 
 class UUIDText(fields.UUID):
@@ -56,13 +100,13 @@ def check_time(value: datetime) -> None:
     """
     time = value.replace(tzinfo=None)
     if time - datetime.min < _MARGIN or datetime.max - time < _MARGIN:  # noqa: DTZ901  # all without zones
-        raise ValidationError(gettext("Not a valid datetime."))
+        raise ValidationError(gettext("Enter a date and a time."))
 
 
 def check_exponent(value: object) -> None:
     """Refuse a decimal number that no database stores, and that PyMySQL would write out in megabytes."""
     if isinstance(value, Decimal) and abs(value.adjusted()) > _LARGEST_EXPONENT:
-        raise ValidationError(gettext("Not a valid number."))
+        raise ValidationError(gettext("Enter a number."))
 
 
 #: What is checked besides of the values of these types.
@@ -76,4 +120,4 @@ CHECKS: Final[Mapping[type[Any], Callable[[Any], None]]] = {
 def not_blank(text: str) -> None:
     """Refuse a text of nothing but blanks."""
     if not text.strip():
-        raise ValidationError(gettext("This field may not be blank."))
+        raise ValidationError(gettext("Fill in this field."))

@@ -4,51 +4,72 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ..addresses import normalize_email
-from ..exceptions import ConfigurationError, FieldErrors, InvalidInput
+from ..exceptions import WHOLE_OBJECT, ConfigurationError, FieldErrors, InvalidInput
 from ..model.attributes import PASSWORD_NAMES, Attribute
 from ..model.user_model import UserModel, required_attributes
-from ..safe_logging import raise_alone
 from ..settings.definitions import Settings
 from ..translations.libraries import translate_text
-from ..translations.texts import gettext
+from ..translations.texts import gettext, gettext_noop
 from .column_fields import is_plain_text, read_field, shown_field
 
 #: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 _LONGEST_ADDRESS = 254
 
+#: What is said of a missing password.
+ENTER_PASSWORD = gettext_noop("Enter your password.")
+#: What is said of a text that is no address.
+NO_ADDRESS = gettext_noop("Enter an e-mail address such as name@example.com.")
+#: What is said of an address that the column does not hold.
+ADDRESS_TOO_LONG = gettext_noop("This e-mail address is too long.")
+#: What is said of a missing address.
+ENTER_ADDRESS = gettext_noop("Enter your e-mail address.")
+_REPEAT_PASSWORD = gettext_noop("Repeat the password.")
+_ENTER_CODE = gettext_noop("Enter the code from the message.")
+#: What is said of a link of which a part is missing.
+BROKEN_LINK = gettext_noop("The link is not complete. Open it from the message again.")
 
 MakeSchema = Callable[[], Schema]
+
+
+def _always(text: str) -> dict[str, Any]:
+    """Return a field's error messages for what is missing, None, or of another type."""
+    return dict.fromkeys(("required", "null", "invalid"), text)
 
 
 class EmailAddress(fields.String):
     """Exactly one e-mail address, in lower case; see :func:`normalize_email`."""
 
+    default_error_messages = {**_always(ENTER_ADDRESS), "invalid": NO_ADDRESS}  # noqa: RUF012  # marshmallow's way
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         try:
             return normalize_email(text)
-        except ValueError:
-            # email-validator's own sentence quotes the input.
-            raise ValidationError(gettext("Not a valid email address.")) from None
+        except ValueError:  # email-validator's own sentence quotes the input
+            raise self.make_error("invalid" if text.strip() else "required") from None
 
 
 class LinkValue(fields.String):
     """A value of the link, which a front-end may send back as text or as a number; loaded as text."""
 
+    default_error_messages = _always(BROKEN_LINK)
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise ValidationError(gettext("Not a string or an integer."))
+            raise self.make_error("invalid")
         return str(value)
 
 
 class Code(fields.String):
     """A code as people type or paste it: blanks and dashes are dropped, and digits of ASCII must be left."""
+
+    default_error_messages = _always(_ENTER_CODE)
 
     def __init__(self, *, length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -57,6 +78,8 @@ class Code(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         digits = re.sub(r"[\s\-\u2010-\u2015]", "", text)
+        if not digits:
+            raise self.make_error("required")
         if len(digits) != self.length or not (digits.isascii() and digits.isdigit()):
             raise ValidationError(gettext("A code has %(length)s digits.", length=self.length))
         return digits
@@ -113,7 +136,7 @@ class VerifyRegistrationSerializer(_LenientSchema):
 
     user_id: LinkValue = LinkValue(required=True)
     timestamp: LinkValue = LinkValue(required=True)
-    signature: fields.String = fields.String(required=True)
+    signature: fields.String = fields.String(required=True, error_messages=_always(BROKEN_LINK))
 
 
 class ResendVerificationSerializer(Schema):
@@ -142,24 +165,40 @@ class Serializers:
         self.verify_code: MakeSchema = VerifyCodeSerializer.from_dict({"code": code})
 
 
-def load(schema: Schema, sent: Any, *, judge: Callable[[Mapping[str, Any]], FieldErrors] = lambda valid: {}) -> Any:
-    """Load a request's body with any marshmallow schema; raise ``InvalidInput`` with what it reports.
+def load(schema: Schema, sent: Any, *, judge: Callable[[Mapping[str, Any]], FieldErrors] | None = None) -> Any:
+    """Load a request's body with any marshmallow schema; raise ``InvalidInput`` with all that is wrong.
 
-    :param judge: finds more faults in those fields that are valid where others are not, so that one answer tells all.
+    :param judge: finds more faults in the fields that are valid, also where others are not: one answer tells all. It
+        gets none where the schema makes an object, or may make one of what is wrong by now.
     """
+    errors: FieldErrors = {}
+    loaded: Any = None
     try:
         # An application whose schemas are of that kind has imported the library; importing it takes 30 ms.
         library = sys.modules.get("marshmallow_sqlalchemy")
         if library is not None and isinstance(schema, library.SQLAlchemySchema):
             # Otherwise one with load_instance loads the account whose key the body names, and overwrites it.
             load_new: Any = schema.load  # with an argument that other schemas do not have
-            return load_new(sent, transient=True)
-        return schema.load(sent)
+            loaded = load_new(sent, transient=True)
+        else:
+            loaded = schema.load(sent)
+        valid = loaded
     except ValidationError as error:
-        messages: Mapping[Any, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        errors = {str(field): _texts(found) for field, found in messages.items()}
-        more = judge(error.valid_data) if isinstance(error.valid_data, Mapping) else {}
-        raise_alone(InvalidInput(join_errors(errors, more)))
+        errors = _errors_by_path(error.normalized_messages(), schema)  # type: ignore[no-untyped-call]
+        valid = error.valid_data if _gives_dict(schema) else None
+    more = judge(valid if isinstance(valid, Mapping) else {}) if judge else {}
+    if errors or more:
+        raise InvalidInput(join_errors(errors, more))
+    return loaded
+
+
+def _gives_dict(schema: Schema) -> bool:
+    """Tell whether a schema surely gives a dict; a ``post_load`` of the application's own may make an object."""
+    if isinstance(schema, (DefaultRegisterUserSerializer, RegisterEmailSerializer)):
+        return True
+    hooks = {name for name, *_ in schema._hooks["post_load"]}  # noqa: SLF001  # marshmallow has no public name for it
+    # SQLAlchemySchema has this one always, and it makes an object only with the option.
+    return not hooks - {"make_instance"} and not getattr(schema.opts, "load_instance", False)
 
 
 _link_schema = VerifyRegistrationSerializer()  # without fields of any app, and without state
@@ -176,11 +215,51 @@ def join_errors(first: FieldErrors, second: FieldErrors) -> FieldErrors:
     return {name: list(dict.fromkeys([*first.get(name, ()), *second.get(name, ())])) for name in {**first, **second}}
 
 
-def _texts(found: Any) -> list[str]:
-    """Flatten what nested schemas and lists report into the texts of one field."""
+def _errors_by_path(found: Any, part: object) -> FieldErrors:
+    """Give each text that marshmallow reports its place in what the client sent, such as ``addresses.1.zipCode``."""
+    errors: dict[str, dict[str, None]] = {}
+    for path, text in _places(found, part, ()):
+        errors.setdefault(".".join(path) if path else WHOLE_OBJECT, {})[translate_text(text)] = None
+    return {path: list(texts) for path, texts in errors.items()}
+
+
+def _places(found: Any, part: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """List the texts with their paths.
+
+    :param part: the schema, field or pair of fields that reported it, so far as it is known.
+    """
     if isinstance(found, Mapping):
-        return [f"{name}: {text}" for name, inner in found.items() for text in _texts(inner)]
-    return [translate_text(str(text)) for text in (found if isinstance(found, list) else [found])]
+        for key, inner in found.items():
+            name, below = _below(part, key, inner)
+            yield from _places(inner, below, path if name is None else (*path, name))
+    elif isinstance(found, (list, tuple)):
+        for each in found:
+            yield from _places(each, part, path)
+    else:
+        yield path, str(found)
+
+
+def _below(part: object, key: Any, found: Any) -> tuple[str | None, object]:
+    """Return the client's name of what a key of marshmallow's report stands for, if it has one, and its field."""
+    if key == WHOLE_OBJECT:
+        return None, part
+    if isinstance(key, int):  # the number of a list's item
+        items = part.tuple_fields if isinstance(part, fields.Tuple) else ()
+        return str(key), items[key] if key < len(items) else part.inner if isinstance(part, fields.List) else part
+    if isinstance(part, fields.Mapping):
+        return str(key), {"key": part.key_field, "value": part.value_field}
+    if isinstance(part, dict) and key in part:
+        return None, part[key]
+    if isinstance(part, fields.Pluck):  # the client sends the one value in place of an object
+        return None, part.schema.load_fields.get(part.field_name)
+    schema = part.schema if isinstance(part, fields.Nested) else part
+    if not isinstance(schema, Schema):
+        return str(key), None
+    by_name = {field.data_key or name: field for name, field in schema.load_fields.items()}
+    if key not in by_name and found != [schema.error_messages["unknown"]]:
+        # A validator of the schema may use the name that the client does not know.
+        key = next((name for name, field in by_name.items() if field.name == key), key)
+    return str(key), by_name.get(key)
 
 
 def client_name(schema: Schema, attribute: str) -> str | None:
@@ -201,7 +280,7 @@ def field_faults(schema: Schema, attribute: str, value: object) -> list[str]:
             try:
                 field.deserialize(value, name, {name: value})
             except ValidationError as error:
-                return _texts(error.messages)
+                return [text for texts in _errors_by_path(error.messages, field).values() for text in texts]
     return []
 
 
@@ -218,6 +297,11 @@ def _schema_source(
     return type(cls.__name__, (cls, generated), {})
 
 
+def _password_field(missing: str) -> fields.String:
+    filled = validate.Length(min=1, error=missing)
+    return fields.String(required=True, load_only=True, validate=filled, error_messages=_always(missing))
+
+
 class _DefaultFields:
     """The fields that settings and model ask for in the default serializers, by name."""
 
@@ -229,14 +313,13 @@ class _DefaultFields:
     def register(self) -> dict[str, fields.Field[Any]]:
         column = self._model.email.column
         longest = min(getattr(column.type, "length", None) or _LONGEST_ADDRESS, _LONGEST_ADDRESS)
+        fits = validate.Length(max=longest, error=ADDRESS_TOO_LONG)
         required = self._settings.register_verification_enabled or not column.nullable
-        email = EmailAddress(required=required, allow_none=not required, validate=validate.Length(max=longest))
+        email = EmailAddress(required=required, allow_none=not required, validate=fits)
         read = {attribute.name: read_field(self._model, attribute) for attribute in self._read_attributes()}
-        with_confirm = self._settings.register_serializer_password_confirm
-        passwords = {
-            name: fields.String(required=True, load_only=True, validate=validate.Length(min=1))
-            for name in (("password", "password_confirm") if with_confirm else ("password",))
-        }
+        passwords = {"password": _password_field(ENTER_PASSWORD)}
+        if self._settings.register_serializer_password_confirm:
+            passwords["password_confirm"] = _password_field(_REPEAT_PASSWORD)
         return {self._model.email.name: email, **read, **passwords}
 
     def profile(self) -> dict[str, fields.Field[Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gettext as catalogues
+import sys
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flask import current_app, has_app_context, has_request_context
+from flask import Flask, current_app, has_app_context, has_request_context
 
 if TYPE_CHECKING:
     from babel import Locale
@@ -56,7 +57,7 @@ def current_language() -> Language:
 
     It is English outside an app, and where Flask-Babel is not initialised on the app.
     """
-    if not has_app_context() or "babel" not in current_app.extensions:
+    if not has_app_context() or "babel" not in current_app.extensions or not has_flask_babel(current_app):
         return ENGLISH
     from flask_babel import force_locale, get_babel, get_locale, get_translations  # an extra: imported only when used
 
@@ -67,15 +68,24 @@ def current_language() -> Language:
             raise
         with force_locale(get_babel().instance.default_locale):
             return current_language()
-    return Language(get_translations(), _catalogue(locale))
+    return Language(get_translations(), _catalogue(*_folders(locale)))
+
+
+def has_flask_babel(app: Flask) -> bool:
+    """Tell whether Flask-Babel is initialised on an app; other extensions have the same key in ``app.extensions``."""
+    library = sys.modules.get("flask_babel")
+    return library is not None and isinstance(app.extensions.get("babel"), library.BabelConfiguration)
 
 
 def parse_locale(name: str) -> Locale | None:
-    """Return babel's locale for a name such as ``pt_BR`` or, as in BCP 47, ``pt-BR``; None if there is none."""
+    """Return babel's locale for a name such as ``pt_BR`` or, as in BCP 47, ``pt-BR``; None if there is none.
+
+    A modifier is dropped: babel takes any text for one (``de@anything``), and Flask-Babel keeps what it loads for each.
+    """
     from babel import Locale, UnknownLocaleError
 
     try:
-        return Locale.parse(name.replace("-", "_"))
+        return Locale.parse(name.partition("@")[0].replace("-", "_"))
     except (ValueError, UnknownLocaleError):
         return None
 
@@ -103,9 +113,8 @@ def gettext_noop(text: str) -> str:
     return text
 
 
-# Each catalogue is read once a process: it is a file of the package and never changes.
-@cache
-def _catalogue(locale: Locale) -> catalogues.NullTranslations:
+def _folders(locale: Locale) -> list[str]:
+    """Return the folder of the catalogue that fits a locale best, or none."""
     language, script, territory = locale.language, locale.script, locale.territory
     choices = [(language, script, territory), (language, territory), (language, script), (language,)]  # the best first
     names = ["_".join(part for part in parts if part) for parts in choices]
@@ -113,4 +122,15 @@ def _catalogue(locale: Locale) -> catalogues.NullTranslations:
         names.append("pt_BR")
     if language == "zh" and script is None:
         names.append("zh_Hans")
-    return catalogues.translation(DOMAIN, Path(__file__).parent, names, fallback=True)
+    return [name for name in names if name in _all_folders()][:1]
+
+
+@cache
+def _all_folders() -> set[str]:
+    return {path.name for path in Path(__file__).parent.iterdir()}
+
+
+# Each catalogue is read once a process: it is a file of the package and never changes.
+@cache
+def _catalogue(*folders: str) -> catalogues.NullTranslations:
+    return catalogues.translation(DOMAIN, Path(__file__).parent, folders, fallback=True)

@@ -30,7 +30,16 @@ from ..mail.delivery import Send
 from ..model.attributes import Flag
 from ..model.pending import CODE_FIELD, LINK_FIELDS, PendingRegistrationMixin
 from ..model.user_model import python_type
-from ..serializers.schemas import client_name, client_names, field_faults, join_errors, load, load_link
+from ..serializers.schemas import (
+    ADDRESS_TOO_LONG,
+    NO_ADDRESS,
+    client_name,
+    client_names,
+    field_faults,
+    join_errors,
+    load,
+    load_link,
+)
 from ..signals import user_activated, user_registered
 from ..signers import RegisterSigner, accepts_code
 from ..state import AppState
@@ -76,22 +85,28 @@ def _read_address(state: AppState, sent: Any) -> str:
     """Load the address, and judge it by the field that will read it for the account."""
     setting = "REGISTER_EMAIL_SERIALIZER_CLASS"
     schema = state.serializers.register_email()
+    name = client_name(schema, "email") or "email"
+
+    def judge(valid: Mapping[str, Any]) -> FieldErrors:
+        email = valid.get("email")
+        if not isinstance(email, str):
+            return {}
+        try:
+            address = normalize_email(email)
+        except ValueError:
+            return {name: [gettext(NO_ADDRESS)]}
+        faults = field_faults(state.serializers.register(), state.model.email.name, address)
+        longest = getattr(state.model.email.column.type, "length", None)
+        if not faults and longest is not None and len(address) > longest:
+            faults = [gettext(ADDRESS_TOO_LONG)]
+        return {name: faults} if faults else {}
+
     with state.transactions.refuse_changes(setting):
-        loaded = load(schema, sent)
+        loaded = load(schema, sent, judge=judge)
     email = loaded.get("email") if isinstance(loaded, Mapping) else None
     if not isinstance(email, str):
         raise ConfigurationError(f"{setting} must give a dict with the address under 'email'.")
-    try:
-        address = normalize_email(email)
-    except ValueError:
-        raise InvalidInput({"email": [gettext("Not a valid email address.")]}) from None
-    faults = field_faults(state.serializers.register(), state.model.email.name, address)
-    longest = getattr(state.model.email.column.type, "length", None)
-    if not faults and longest is not None and len(address) > longest:
-        faults = [gettext("This text is too long.")]
-    if faults:
-        raise InvalidInput({"email": faults})
-    return address
+    return normalize_email(email)
 
 
 def check_link(state: AppState, read_json: ReadJson) -> dict[str, str]:
@@ -117,21 +132,14 @@ def verify(state: AppState, pending: PendingRegistrations, sent: Any, *, flag: F
         a pending registration, and may be one of an account.
     :raises RequestRefused: if it is refused; the link or code can be used again.
     """
-    row: PendingRegistrationMixin | None = None
     give_back: Callable[[], object] | None = None
-    code = ""
-    errors: FieldErrors = {}
-    if _is_by_code(state, sent):
-        refusal: type[RequestRefused] = CodeInvalid
-        address, code, errors = _load_code(state, sent)
-        state.transactions.read(state.transactions.flush)  # what the application has not flushed stays, code or not
-    else:
-        refusal = SignatureInvalid
-        row = _row_behind(state, pending, load_link(sent))
-        if row is None:
-            return NOT_PENDING
-        address = normalize_email(row.email)
     schema = state.serializers.register()
+    row, address, code, errors = _read_proof(state, pending, schema, sent)
+    if not (row or code or errors):
+        return NOT_PENDING
+    refusal: type[RequestRefused] = CodeInvalid if code else SignatureInvalid
+    if code:
+        state.transactions.read(state.transactions.flush)  # what the application has not flushed stays, code or not
     completed, more_errors = _with_address(state, schema, sent, address)
     sign_up = SignUp(state, schema, completed)
     sign_up.load(more_errors=join_errors(errors, more_errors))
@@ -167,6 +175,28 @@ def verify(state: AppState, pending: PendingRegistrations, sent: Any, *, flag: F
         announce(state, user_registered, user_activated, user=user, request=request)
     extra = log_in(state, request=request, user=user)
     return {**shown, **extra} if isinstance(shown, Mapping) else shown
+
+
+def _read_proof(
+    state: AppState, pending: PendingRegistrations, schema: Schema, sent: Any
+) -> tuple[PendingRegistrationMixin | None, str, str, FieldErrors]:
+    """Return the row of a link, the address, the code, and their faults; for a link that may be an account's nothing.
+
+    With a stand-in for the address, the fields of the account can be judged all the same.
+    """
+    try:
+        if _is_by_code(state, sent):
+            given = load(state.serializers.verify_code(), sent)
+            return None, given["email"], given["code"], {}
+        row = _row_behind(state, pending, load_link(sent))
+    except InvalidInput as refused:
+        if not isinstance(sent, Mapping) or client_names(schema).isdisjoint(sent):
+            raise  # there are no such fields: the link may be one of an account
+        try:
+            return None, normalize_email(str(sent.get("email"))), "", refused.errors
+        except ValueError:
+            return None, _STAND_IN, "", refused.errors
+    return row, normalize_email(row.email) if row else "", "", {}
 
 
 def _is_by_code(state: AppState, sent: Any) -> bool:
@@ -220,14 +250,6 @@ def _try_code(
     if row is None or give_back is None or not accepts_code(state, row, code):
         raise CodeInvalid
     return row, give_back
-
-
-def _load_code(state: AppState, sent: Mapping[str, Any]) -> tuple[str, str, FieldErrors]:
-    try:
-        given = load(state.serializers.verify_code(), sent)
-    except InvalidInput as refused:  # with a stand-in for the address, the other fields can still be judged
-        return _STAND_IN, "", refused.errors
-    return given["email"], given["code"], {}
 
 
 def _with_address(

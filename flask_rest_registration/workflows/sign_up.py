@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import partial
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -31,14 +32,16 @@ from ..model.unique import UniqueRule
 from ..model.user_model import UserModel, python_type, required_attributes
 from ..passwords import password_faults
 from ..safe_logging import raise_alone
-from ..serializers.schemas import DefaultRegisterUserSerializer, client_name, join_errors, load
+from ..serializers.schemas import ENTER_PASSWORD, client_name, join_errors, load
 from ..settings.definitions import Settings
 from ..signers import address_of
 from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
 
 _PASSWORD = "password"  # noqa: S105  # the name of the field
-_TAKEN = gettext_noop("This value is already taken.")
+_TAKEN = gettext_noop("This is already taken. Choose another one.")
+_COMBINATION_TAKEN = gettext_noop("This combination is already taken. Change one of its fields.")
+_ADDRESS_TAKEN = gettext_noop("This e-mail address already has an account.")
 _UNUSABLE = gettext_noop("This data cannot be used.")
 _SAMPLES: Mapping[type, object] = {str: "sample", int: 1, float: 1.0, bool: False, date: date(2000, 1, 1)}
 
@@ -73,20 +76,9 @@ class SignUp:
         :param more_errors: what is wrong with the request besides.
         :raises ConfigurationError: if the serializer changes what the database already has.
         """
-        more = more_errors or {}
-
-        def judge_valid(valid: Mapping[str, Any]) -> FieldErrors:
-            """Judge the password where other fields are refused; a schema of another kind may make an object of it."""
-            others = {field: value for field, value in valid.items() if field != "password_confirm"}
-            is_text = _PASSWORD in valid and isinstance(self._schema, DefaultRegisterUserSerializer)
-            return join_errors(more, self._judge_password(others) if is_text else {})
-
+        judge = partial(self._judge_password, more_errors or {})
         with self._transactions.refuse_changes("REGISTER_SERIALIZER_CLASS"):
-            loaded = load(self._schema, self._sent, judge=judge_valid)
-        errors = self._judge_password(loaded) if isinstance(loaded, Mapping) and _PASSWORD in loaded else {}
-        if errors or more:
-            raise InvalidInput(join_errors(more, errors))
-        self._loaded = loaded
+            self._loaded = load(self._schema, self._sent, judge=judge)
 
     def load_sample(self, password: str) -> None:
         """Take sample values for the fields, in place of what somebody sent."""
@@ -96,13 +88,16 @@ class SignUp:
         samples = {name: _SAMPLES[kind] for name, kind in kinds.items() if kind in _SAMPLES}
         self._loaded = {**samples, model.email.name: "sample@example.com", _PASSWORD: password}
 
-    def _judge_password(self, fields: Mapping[str, Any]) -> FieldErrors:
-        password = fields[_PASSWORD]
+    def _judge_password(self, more_errors: FieldErrors, valid: Mapping[str, Any]) -> FieldErrors:
+        if _PASSWORD not in valid:
+            return more_errors
+        password = valid[_PASSWORD]
         if not isinstance(password, str) or not password:
-            return {self._password_name: [gettext("A password is needed.")]}
-        others = {field: value for field, value in fields.items() if field != _PASSWORD}
-        faults = password_faults(password, others, validators=self._state.settings.password_validators)
-        return {self._password_name: faults} if faults else {}
+            faults = [gettext(ENTER_PASSWORD)]
+        else:
+            others = {field: value for field, value in valid.items() if field not in {_PASSWORD, "password_confirm"}}
+            faults = password_faults(password, others, validators=self._state.settings.password_validators)
+        return join_errors(more_errors, {self._password_name: faults}) if faults else more_errors
 
     # Making the user: nothing here touches the database.
 
@@ -298,7 +293,9 @@ class SignUp:
         """
         self._transactions.rollback()
         broken = self._state.accounts.broken_rules(self._user)
-        errors = {field: [gettext(_TAKEN)] for rule in broken for field in self._fields_of(rule)}
+        errors: FieldErrors = {}
+        for rule in broken:
+            errors = join_errors(errors, self._taken_fields(rule))
         if errors:
             raise InvalidInput(errors)
         if may_try_again:
@@ -312,12 +309,15 @@ class SignUp:
         self._state.app.logger.error("A registration was refused by the database: %s", fault)
         return InvalidInput({WHOLE_OBJECT: [text]})
 
-    def _fields_of(self, rule: UniqueRule) -> list[str]:
+    def _taken_fields(self, rule: UniqueRule) -> FieldErrors:
+        """Say at each column of a violated rule that the client sent that it is taken."""
         mapper, email = self._state.model.mapper, self._state.model.email
         attributes = [
             email.name if each is email.column else mapper.get_property_by_column(each).key for each in rule.columns
         ]
-        return [field for attribute in attributes if (field := self.field_of(attribute))] or [WHOLE_OBJECT]
+        sent = {attribute: field for attribute in attributes if (field := self.field_of(attribute))}
+        text = _COMBINATION_TAKEN if len(sent) > 1 else _ADDRESS_TAKEN if email.name in sent else _TAKEN
+        return {field: [gettext(text)] for field in sent.values() or [WHOLE_OBJECT]}
 
     def _lacks_what_nobody_sends(self) -> bool:
         """Tell whether a NOT NULL column that is no input was left empty: the application's own fault."""

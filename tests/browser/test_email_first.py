@@ -160,7 +160,7 @@ def test_a_taken_address_is_told_only_by_mail_or_after_the_right_code(spa: Visit
 
     spa.site.make_account("bob@example.com", "bob")
     spa.finish(code=spa.site.code)
-    spa.sees_error("email", "already taken", focused=True)
+    spa.sees_error("email", "already has an account", focused=True)
     spa.looks_at("spa-address-taken")
 
 

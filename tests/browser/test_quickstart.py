@@ -52,7 +52,7 @@ def test_opening_the_link_posts_nothing_and_leaves_no_secret_in_the_address(quic
 def test_errors_stand_at_their_fields(quickstart: Visitor) -> None:
     quickstart.get_mail()
     quickstart.begin()
-    quickstart.sees_error("email", "already taken", focused=True)
+    quickstart.sees_error("email", "already has an account", focused=True)
 
     quickstart.begin(email="ada@", username="")
     quickstart.sees_error("email", "valid", focused=True)

@@ -148,7 +148,7 @@ def test_the_mail_is_in_the_language_of_the_account(load: Load, smtp: RecordingS
 def test_answers_and_mails_are_in_the_languages_of_request_and_user(load: Load, smtp: RecordingServer) -> None:
     example, german = load("languages", "speaking"), {"Accept-Language": "de"}
     refused = example.sign_up(headers=german, email="nobody")
-    assert refused.get_json()["errors"] == {"email": ["Ungültige E-Mail-Adresse."]}
+    assert refused.get_json()["errors"] == {"email": ["Geben Sie eine E-Mail-Adresse wie name@example.com ein."]}
     assert example.sign_up(headers=german).status_code == 201
     assert '<html lang="de" dir="ltr">' in html_of(smtp.messages[-1])
     assert example.sign_up(headers=german, email="bob@example.com", locale="ar").status_code == 201

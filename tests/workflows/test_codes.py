@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Request
-from marshmallow import post_load
+from marshmallow import fields, post_load, validate
 from sqlalchemy import exc
 
 from flask_rest_registration import DefaultRegisterUserSerializer
@@ -165,16 +165,32 @@ def test_what_is_no_code_is_invalid_and_not_counted(built: Built, code: object) 
     assert statements.sql == []
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        *((code, "Enter the code from the message.") for code in (None, "", " - ", 5)),
+        *((code, "A code has 6 digits.") for code in ("12345", "x")),
+    ],
+)
+def test_a_fault_of_the_code_is_told_in_a_sentence(build: Builder, code: object, text: str) -> None:
+    """The address is judged by the rules of the account, and is not one that stands in for it."""
+    ours = fields.Email(required=True, validate=validate.OneOf(["ann@members.example"]))
+    built = with_codes(build, REGISTER_SERIALIZER_CLASS=DefaultRegisterUserSerializer.from_dict({"email": ours}))
+    assert field_errors(try_code(built, code, email=" ann@members.example ")) == {"code": [text]}
+
+
 def test_a_code_that_is_wrong_in_form_is_told_with_all_the_rest(built: Built) -> None:
     errors = field_errors(built.post(VERIFY, {"email": "ann", "code": "1", "password": "password"}))
     assert set(errors) == {"email", "code", "username", "password", "password_confirm"}
-    assert errors["email"] == ["Not a valid email address."]
+    assert errors["email"] == ["Enter an e-mail address such as name@example.com."]
 
 
 @pytest.mark.parametrize("body", [{}, {"email": ANN}, {"code": "1", "signature": "x", "email": ANN}])
 def test_a_body_with_neither_link_nor_code_or_with_both_is_invalid(built: Built, body: Mapping[str, object]) -> None:
     errors = field_errors(built.post(VERIFY, body))
-    assert errors == {"_schema": ["Send either user_id, timestamp and signature of the link, or email and code."]}
+    account = {"username", "password", "password_confirm"} if body else set()
+    assert set(errors) == {"_schema", *account}
+    assert errors["_schema"] == ["Send either user_id, timestamp and signature of the link, or email and code."]
 
 
 def test_a_code_means_nothing_where_codes_or_registration_are_off(build: Builder) -> None:
@@ -231,7 +247,7 @@ def test_fields_are_judged_before_the_attempt_is_counted(built: Built, code: str
 def test_an_attempt_that_cannot_be_given_back_hides_no_error(built: Built, code: str) -> None:
     add_account(built, "other@example.com", "ann")
     with refusing(built, "UPDATE", after=2, error=OUT_OF_REACH) as met:  # the first counts, the second spends the row
-        assert field_errors(try_code(built, code)) == {"username": ["This value is already taken."]}
+        assert field_errors(try_code(built, code)) == {"username": ["This is already taken. Choose another one."]}
     assert (len(met), built.pending_row()["code_attempts"]) == (3, 1)
 
 

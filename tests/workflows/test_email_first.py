@@ -124,13 +124,32 @@ def test_the_accounts_serializer_and_column_judge_the_address_before_any_mail(
     ask(built, good)
 
 
+def test_what_both_serializers_refuse_is_told_in_one_answer(build: Builder) -> None:
+    asking = RegisterEmailSerializer.from_dict({"captcha": fields.String(required=True)})
+    members = DefaultRegisterUserSerializer.from_dict({"email": OURS})
+    built = email_first(build, REGISTER_EMAIL_SERIALIZER_CLASS=asking, REGISTER_SERIALIZER_CLASS=members)
+    errors = field_errors(built.post(REGISTER, {"email": "eve@elsewhere.example", "surprise": 1}))
+    assert errors.keys() == {"captcha", "email", "surprise"}
+    assert errors["email"] == ["Only for members."]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u3000", "\t\r\n"])
+def test_blanks_around_an_address_make_no_other_address(built: Built, smtp: RecordingServer, blank: str) -> None:
+    around = f"{blank}Ann@example.com{blank}"
+    ask(built, around)
+    assert smtp.message["To"] == built.pending_row()["email"] == ANN
+    link = values_of(link_in(smtp.message))
+    assert verify(built, link, email=around).get_json()["email"] == built.row()["email"] == ANN
+
+
 def test_an_own_serializer_may_ask_for_more_and_need_not_normalise(build: Builder, smtp: RecordingServer) -> None:
     consent = fields.Boolean(required=True, validate=validate.Equal(True))
     serializer = Schema.from_dict({"email": fields.String(required=True), "consent": consent})
     built = email_first(build, REGISTER_EMAIL_SERIALIZER_CLASS=serializer)
     assert set(field_errors(built.post(REGISTER, {"email": ANN}))) == {"consent"}
+    assert set(field_errors(built.post(REGISTER, {"email": "ann"}))) == {"consent", "email"}
     answer = built.post(REGISTER, {"email": "ann", "consent": True})
-    assert field_errors(answer) == {"email": ["Not a valid email address."]}
+    assert field_errors(answer) == {"email": ["Enter an e-mail address such as name@example.com."]}
     assert smtp.messages == []
     assert built.post(REGISTER, {"email": "Ann@Example.com", "consent": True}).status_code == 202
     assert smtp.message["To"] == ANN
@@ -286,7 +305,7 @@ def test_link_and_code_work_again_after_a_refused_password_or_a_taken_name(
     for _ in range(4):  # more often than a wrong code may be tried
         refusal = field_errors(verify(built, proof, password=long, password_confirm=long))
         assert refusal == {"password": ["Only 72 bytes."]}
-        assert field_errors(verify(built, proof)) == {"username": ["This value is already taken."]}
+        assert field_errors(verify(built, proof)) == {"username": ["This is already taken. Choose another one."]}
     assert (built.pending_rows(), signals, activations) == (before, [], [])
     assert verify(built, proof, username="bob").status_code == 201
 
@@ -296,6 +315,17 @@ def test_all_that_is_wrong_is_told_in_one_answer(built: Built, values: Values) -
     errors = field_errors(built.post(VERIFY, body))
     assert set(errors) == {"email", "username", "password", "password_confirm"}
     assert built.post(CHECK_LINK, values).status_code == 200
+
+
+@pytest.mark.parametrize("changes", [{"signature": OMITTED}, {"user_id": True}, {"timestamp": 1.5, "signature": 5}])
+def test_what_is_wrong_with_a_link_is_told_with_the_fields(built: Built, values: Values, changes: Values) -> None:
+    link = {name: value for name, value in {**values, **changes}.items() if value is not OMITTED}
+    errors = field_errors(verify(built, link, password="password"))
+    assert errors.keys() == {*changes, "password", "password_confirm"}
+    assert [errors[name] for name in changes] == [["The link is not complete. Open it from the message again."]] * len(
+        changes
+    )
+    assert field_errors(built.post(VERIFY, link)).keys() == changes.keys()  # it may be one of an account
 
 
 def test_the_client_may_repeat_the_address_and_no_other(built: Built, values: Values) -> None:
@@ -376,6 +406,12 @@ def test_the_account_has_the_proven_address_whatever_the_serializer_gives(
     assert signals == [user.email for user in activations] == [ANN]
 
 
+TAKEN = {
+    "email": "This e-mail address already has an account.",
+    "_schema": "This is already taken. Choose another one.",
+}
+
+
 @pytest.mark.parametrize(("serializer", "field"), [(DefaultRegisterUserSerializer, "email"), (WithoutEmail, "_schema")])
 def test_an_address_that_got_an_account_meanwhile_is_an_error(
     build: Builder, smtp: RecordingServer, serializer: type[Schema], field: str
@@ -383,7 +419,7 @@ def test_an_address_that_got_an_account_meanwhile_is_an_error(
     built = email_first(build, REGISTER_SERIALIZER_CLASS=serializer)
     link = link_to(built, smtp)
     add_account(built)
-    assert field_errors(verify(built, link)) == {field: ["This value is already taken."]}
+    assert field_errors(verify(built, link)) == {field: [TAKEN[field]]}
 
 
 def test_an_address_that_the_model_changes_or_refuses_makes_no_account(

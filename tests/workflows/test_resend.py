@@ -76,6 +76,12 @@ def test_a_link_is_sent_again_while_registration_is_closed(build: Builder, ann: 
     assert verified(closed, link_in(smtp.message))
 
 
+def test_blanks_around_an_address_find_its_account(ann: Built, smtp: RecordingServer) -> None:
+    assert ann.post(RESEND, {"email": "\u3000 Ann@example.com\u00a0"}).status_code == 202
+    assert [message["To"] for message in smtp.messages] == ["ann@example.com"] * len(smtp.messages)
+    assert verified(ann, link_in(smtp.messages[-1]))
+
+
 def test_the_verified_get_nothing_until_their_flag_is_cleared(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
     ann.execute_outside(SET_FLAG)
     ask(ann)

@@ -407,6 +407,12 @@ REFUSALS = [
 ]
 
 
+MISSING = {
+    "email": "Enter your e-mail address.",
+    "user_id": "The link is not complete. Open it from the message again.",
+}
+
+
 @pytest.mark.parametrize(
     ("settings", "missing"),
     [
@@ -420,7 +426,7 @@ def test_the_text_of_a_refusal_is_the_declared_one_and_invalid_alone_names_a_fie
     details = {cls.code: cls.detail for cls in REFUSALS}
     document = describe(build, settings)
     for (path, status, code), example in refusals_of(document).items():
-        errors = {"errors": {missing[path]: ["Missing data for required field."]}} if code == "invalid" else {}
+        errors = {"errors": {missing[path]: [MISSING[missing[path]]]}} if code == "invalid" else {}
         assert example == {"detail": details[code], "code": code, **errors}
         assert details[code] in document["paths"][path]["post"]["responses"][status]["description"]
 

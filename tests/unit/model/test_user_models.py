@@ -486,4 +486,4 @@ def test_a_partial_unique_index_is_asked_with_its_condition(build: Builder) -> N
     assert built.register().status_code == 201
     assert built.register(email="bob@example.com", team="red").status_code == 201
     taken = built.register(email="eve@example.com")
-    assert taken.get_json()["errors"] == {"city": ["This value is already taken."]}
+    assert taken.get_json()["errors"] == {"city": ["This is already taken. Choose another one."]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import gc
+import gettext
 import logging
 import re
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.plurals import get_plural
 from flask import Flask, request
-from flask_babel import Babel
+from flask_babel import Babel, get_locale
 from marshmallow import ValidationError, fields
 from marshmallow.validate import Equal
 
@@ -100,6 +102,7 @@ def translated(language: str, text: str, **variables: object) -> str:
 
 Before = Callable[[Flask], object]
 NOT_VALID = "The link is not valid."
+NO_ADDRESS = "Enter an e-mail address such as name@example.com."
 
 
 def by_header(app: Flask) -> None:
@@ -133,6 +136,16 @@ def test_without_flask_babel_everything_is_english(build: Builder, smtp: Recordi
     assert '<html lang="en" dir="ltr">' in html_of(smtp.message)
     with pytest.raises(ValidationError, match="it needs at least 8 characters"):
         validate_length("short", {})  # outside an app
+
+
+def test_another_extension_with_the_key_of_flask_babel_leaves_everything_english(
+    build: Builder, smtp: RecordingServer
+) -> None:
+    built = build(before_init=other_babel)
+    assert details(built, **{"Accept-Language": "de"}) == NOT_VALID
+    assert built.register(email="ann").get_json()["errors"]["email"] == [NO_ADDRESS]
+    assert built.register().status_code == 201
+    assert '<html lang="en" dir="ltr">' in html_of(smtp.message)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +217,11 @@ def test_what_marshmallow_filled_in_stands_in_the_translation(build: Builder) ->
     settings = {"USER_EDITABLE_FIELDS": ["tag", "count", "size"]}
     columns = {name: sa.Column(COLUMNS[name], nullable=True) for name in ("tag", "count", "size")}
     built = build(models.declared(**columns), registration=settings, before_init=always("fr"))
-    between = "Must be greater than or equal to %(min)s and less than or equal to %(max)s."
+    between = "Choose a value from %(min)s to %(max)s."
     assert built.register(tag="four", count=2**15, size="huge").get_json()["errors"] == {
-        "tag": [translated("fr", "Longer than maximum length %(max)s.", max=3)],
+        "tag": [translated("fr", "This is too long. The longest possible length is %(max)s.", max=3)],
         "count": [translated("fr", between, min=-(2**15), max=2**15 - 1)],
-        "size": [translated("fr", "Must be one of: %(choices)s.", choices="small, large")],
+        "size": [translated("fr", "Choose one of these: %(choices)s.", choices="small, large")],
     }
 
 
@@ -259,9 +272,9 @@ def test_the_html_says_its_language_and_the_direction_that_it_is_written_in(
     assert 'dir="ltr" href=' in html  # the address of the page, whatever surrounds it
 
 
-def build_speaking(build: Builder, before_init: Before | None = None) -> Built:
+def build_speaking(build: Builder, before_init: Before | None = None, **more: object) -> Built:
     """Build an app whose accounts have a language of their own."""
-    settings = {"USER_EDITABLE_FIELDS": ["locale"], "VERIFICATION_LOCALE_SELECTOR": lambda _, user: user.locale}
+    settings = {"USER_EDITABLE_FIELDS": ["locale"], "VERIFICATION_LOCALE_SELECTOR": lambda _, user: user.locale, **more}
     return build(models.declared(locale=sa.Column(sa.String(20))), registration=settings, before_init=before_init)
 
 
@@ -278,6 +291,29 @@ def test_the_users_language_wins_over_the_requests_where_it_is_one(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert ["VERIFICATION_LOCALE_SELECTOR" in text for text in warnings] == [True] * (locale in {"no locale", "tlh"})
     assert not re.search("no locale|tlh", "".join(warnings).replace("is no locale", ""))  # it is not quoted
+
+
+def test_locales_that_strangers_make_up_are_read_without_being_kept(build: Builder, smtp: RecordingServer) -> None:
+    used, kept = set(), []
+
+    def note(request: object, user: object, context: dict[str, object]) -> dict[str, object]:
+        used.add(str(get_locale()))
+        return context
+
+    asking = build(before_init=lambda app: Babel(app, locale_selector=lambda: request.headers["X-Locale"]))
+    built = build_speaking(build, always("fr"), VERIFICATION_TEMPLATE_CONTEXT_BUILDER=note)
+    for round_ in ("first", "second"):
+        made_up = [f"de@{round_}{number}" for number in range(5)] + [f"tr_TR@{round_}", f"sv@{round_}", "de_AT_1996"]
+        for number, locale in enumerate(made_up):
+            assert built.register(email=f"{round_}{number}@example.com", locale=locale).status_code == 201
+            read = {"tr": "tr", "de": "de"}.get(locale[:2])
+            assert (translated(read, "Hello,") if read else "Hello,") in text_of(smtp.messages[-1])
+            assert details(asking, **{"X-Locale": locale}) == (translated(read, NOT_VALID) if read else NOT_VALID)
+        gc.collect()
+        ours = {gettext.GNUTranslations, gettext.NullTranslations}  # not what Flask-Babel keeps of its own selector's
+        kept.append(sum(type(each) in ours for each in gc.get_objects()))
+    assert used == {"de", "tr_TR", "sv", "de_AT"}
+    assert kept[0] == kept[1]
 
 
 def test_a_script_which_has_no_request_speaks_the_default_language(build: Builder, smtp: RecordingServer) -> None:
@@ -319,9 +355,17 @@ def test_with_e_mail_first_the_selector_chooses_the_language_by_the_pending_row(
     assert {type(call.args[1]) for call in choose.call_args_list} == {built.Pending}
 
 
-def test_a_selector_without_flask_babel_is_a_configuration_error_with_the_fix(build: Builder) -> None:
+def other_babel(app: Flask) -> None:
+    """Do what Flask-BabelPlus and Flask-BabelEx do: they have the same key."""
+    app.extensions["babel"] = Mock(instance=None)
+
+
+@pytest.mark.parametrize("before_init", [None, other_babel])
+def test_a_selector_without_flask_babel_is_a_configuration_error_with_the_fix(
+    build: Builder, before_init: Before | None
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        build_speaking(build).register()
+        build_speaking(build, before_init).register()
     assert lacking(str(caught.value), "VERIFICATION_LOCALE_SELECTOR", "Babel(app)", "[babel]") == []
 
 
