@@ -9,5 +9,5 @@ _namespace = Namespace()
 #: Sent after the COMMIT of a registration: ``sender`` is the app, ``user`` and ``request`` are keywords.
 user_registered: NamedSignal = _namespace.signal("user-registered")
 
-#: Sent once per account, after the COMMIT of its verification; the arguments are those of :data:`user_registered`.
+#: Sent once when an account becomes verified, after the COMMIT; the arguments are those of :data:`user_registered`.
 user_activated: NamedSignal = _namespace.signal("user-activated")

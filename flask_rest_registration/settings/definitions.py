@@ -120,7 +120,11 @@ class Settings:
         parsers.url,
         "The http or https page behind the link; required for the default senders.",
     )
-    register_verification_one_time_use: bool = _switch("Whether a link can be used only once.", False)
+    register_verification_one_time_use: bool = _switch(
+        "Whether a link is refused while the account is verified; else using it again is harmless. With either, an"
+        " application that clears the flag makes the account's links valid again until they expire.",
+        False,
+    )
     register_verification_email_templates: parsers.Templates | None = _setting(
         parsers.parse_templates,
         "Template names: `subject`, and `body` (or `text_body`) and/or `html_body`. A subject that is not given keeps"

@@ -11,15 +11,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 import sqlalchemy as sa
+from argon2.exceptions import InvalidHashError
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests.support.answers import field_errors
+from tests.support.apps import Builder
 from tests.support.links import code_of, html_of, link_in, text_of, values_of
 from tests.support.mail_servers import RecordingServer
 from tests.support.pages import DOCS, blocks, texts
@@ -186,6 +189,37 @@ def test_the_click_that_verifies_gives_a_token_once(load: Load) -> None:
     example = load("customising", "token_login")
     assert example.sign_up().status_code == 201
     assert ["access_token" in example.verify().get_json() for _ in range(2)] == [True, False]
+
+
+def test_a_gate_of_the_application_lets_a_verification_pass(load: Load) -> None:
+    example = load("customising", "gate")
+    client = example.app.test_client()
+    assert example.sign_up().status_code == 201
+    with client.session_transaction() as session:
+        session["user_id"] = example.users()[0].id
+    assert client.get("/orders/").location == "/unconfirmed/"
+    values = values_of(link_in(example.smtp.message))
+    assert client.post("/api/v1/accounts/verify-registration/", json=values).status_code == 200
+    assert client.get("/orders/").text == "Your orders"
+
+
+@pytest.mark.parametrize("kind", ["werkzeug", "bcrypt", "argon2"])
+def test_each_hasher_of_the_page_goes_with_its_log_in_and_no_other(build: Builder, kind: str) -> None:
+    page = {block.caption: block.text for block in blocks(DOCS / "models.rst")}
+    shown: dict[str, Any] = {}
+    exec(page["hashers.py"], shown)
+    hashers = {"werkzeug": None, "bcrypt": shown["hash_bcrypt"], "argon2": shown["argon2"].hash}
+    built = build(registration={"PASSWORD_HASHER": hashers[kind]})
+    assert built.register().status_code == 201
+    user = SimpleNamespace(**built.row())
+    assert shown[f"check_{kind}"](user, PASSWORD)
+    assert not shown[f"check_{kind}"](user, f"{PASSWORD}!")
+    for other in hashers.keys() - {kind}:
+        with pytest.raises((ValueError, InvalidHashError)):
+            assert shown[f"check_{other}"](user, PASSWORD), "a check that only refuses"
+    if kind == "bcrypt":
+        too_long = field_errors(built.register(email="bob@example.com", username="bob", password="violet-anchor" * 6))
+        assert list(too_long) == ["password"]
 
 
 def test_passwords_are_hashed_and_judged_as_the_page_says(load: Load) -> None:

@@ -369,7 +369,8 @@ def test_what_the_application_left_goes_with_each_use_of_a_link(visited: Built, 
 
 @pytest.mark.parametrize("path", ["register/", "verify-registration/"])
 def test_what_the_application_left_is_rolled_back_with_a_400_at_validation(visited: Built, path: str) -> None:
-    bodies: list[object] = [{}, {"email": "ann"}, []]
+    untrue = {"user_id": "1", "timestamp": "1", "signature": "x"}
+    bodies: list[object] = [{}, {"email": "ann"}, [], untrue]
     with visited.app.app_context():
         visited.User.leave = lambda: [visited.User.visit(page="sign-up")]
         for body in bodies:

@@ -12,5 +12,5 @@ Answers and mails: ``answers`` (the one shape of refusals), ``links``, ``message
 Time and order: ``clock``, ``concurrency`` (threads), ``processes``, ``interference``
 Databases: ``databases``, ``variants`` (isolation, collations), ``database_servers``, ``database_proxy``
 Servers: ``mail_servers``, ``hibp_server``, ``services`` (Redis), ``celery_app``
-Programs and pages: ``web``, ``pages`` with ``run_files`` and ``curl``
+Programs and pages: ``web``, ``pages`` with ``run_files`` and ``curl``, ``django_project``
 """

@@ -238,6 +238,40 @@ def test_a_one_time_link_is_refused_like_a_wrong_one_when_it_is_repeated(
     assert len(activations) == 1
 
 
+@pytest.mark.parametrize("one_time_use", [False, True])
+@pytest.mark.parametrize(
+    ("model", "cleared"),
+    [(models.typed, {"email_verified_at": None}), (models.boolean_flag, {"email_verified": False})],
+)
+def test_a_used_link_works_again_until_it_expires_where_the_flag_was_cleared(
+    build: Builder,
+    smtp: RecordingServer,
+    clock: Clock,
+    activations: list[Any],
+    model: models.Model,
+    cleared: dict[str, object],
+    one_time_use: bool,
+) -> None:
+    built = build(model, registration={"REGISTER_VERIFICATION_ONE_TIME_USE": one_time_use})
+    values = registered(built, smtp)
+
+    def write(**changes: object) -> None:
+        with built.engine.begin() as other:
+            other.execute(update(built.User.__table__).values(**changes))
+
+    for used in (1, 2):
+        assert built.verify(values).get_json() == SUCCESS
+        assert built.verify(values).status_code == (400 if one_time_use else 200)
+        assert len(activations) == used
+        write(**cleared)
+    write(email="new@example.com")
+    refused(built.verify(values), 400, "signature-invalid")
+    write(email="ann@example.com")
+    clock.move(WEEK + 1)
+    refused(built.verify(values), 400, "signature-expired")
+    assert (len(activations), built.row()) == (2, {**built.row(), **cleared})
+
+
 def test_a_repetition_counts_only_for_the_signed_address(built: Built, values: Values) -> None:
     assert built.verify(values).get_json() == SUCCESS
     built.execute_outside("UPDATE user SET email = 'new@example.com'")
