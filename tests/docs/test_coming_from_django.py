@@ -419,7 +419,10 @@ CASES: dict[str, list[Case]] = {
         different(sign_up(email=None), (400, ["detail"]), (400, ["email"])),
         different(stores(email="Ann@example.com"), True, False),
     ],
-    "Passwords": [different(opens_without_blanks, [True, False], [False, True])],
+    "Passwords": [
+        different(opens_without_blanks, [True, False], [False, True]),
+        same(lambda site: site.register(username=" ann ", email=" ann@example.com ")[1]["username"], "ann"),
+    ],
     "A mail that fails": [same(rows_without_mail, [], REGISTER_VERIFICATION_EMAIL_SENDER=fail)],
     "Refusals": [
         different(lambda site: sorted(site.signed_up().verify(signature="x")[1]), ["detail"], ["code", "detail"]),
