@@ -22,6 +22,7 @@ from .exceptions import (
 )
 from .extension import RestRegistration
 from .mail.delivery import send_existing_account_email_notification, send_register_verification_email_notification
+from .mail.messages import VerificationMail
 from .model.pending import PendingRegistrationMixin
 from .serializers.schemas import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
 from .signals import user_activated, user_registered
@@ -51,6 +52,7 @@ __all__ = [
     "SignatureInvalid",
     "UnsupportedMediaType",
     "UserWithoutEmailNonverifiable",
+    "VerificationMail",
     "normalize_email",
     "send_existing_account_email_notification",
     "send_register_verification_email_notification",

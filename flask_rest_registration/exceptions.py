@@ -157,7 +157,7 @@ class EmailNotSent(ServiceUnavailable):
 
 
 class RecipientRefused(EmailNotSent):
-    """The mail server refused the recipient for good (5yz at RCPT, RFC 5321 section 4.2.1)."""
+    """The mail server refused the recipient for good, for a reason of the mailbox (RFC 3463: 5.1.x, 5.2.1)."""
 
 
 class DatabaseUnavailable(ServiceUnavailable):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import NoReturn
+from urllib.parse import quote
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +28,30 @@ def log_exception(app: Flask, message: str, error: BaseException) -> None:
 def traceback_without_text(error: BaseException) -> str:
     """Describe an exception by its class and the lines of code that it came through."""
     return "\n".join([type(error).__qualname__, *traceback.format_tb(error.__traceback__)])
+
+
+# Addresses; the values of a link, in its query string or as a dict; signatures, 43 characters of base64.
+_SECRETS = re.compile(
+    r"""[^\s<>"'(),:;=&\[\]]+(?:@|%40)[^\s<>"'(),:;=&\[\]]+"""
+    r"""|(?:user_id|timestamp|signature)(?:["']?[ ]*[=:][ ]*["']?)[^\s&'",;})<>]*"""
+    r"""|(?<![\w-])[\w-]{43}(?![\w-])"""
+)
+
+
+def traceback_without_secrets(error: BaseException, *secrets: str) -> str:
+    """Describe an exception of a sender with its text, in which secrets, addresses and links are replaced by "...".
+
+    Of database errors only class and lines are told.
+
+    :param secrets: texts that nobody may read in a log; those under six characters are not looked for.
+    """
+    if _has_database_error(error):
+        return traceback_without_text(error)
+    text = "".join(traceback.format_exception(error))
+    for secret in sorted((each for each in secrets if len(each) >= 6), key=len, reverse=True):
+        for spelling in (secret, repr(secret)[1:-1], ascii(secret)[1:-1], quote(secret)):
+            text = text.replace(spelling, "...")
+    return _SECRETS.sub("...", text)
 
 
 def class_name(error: BaseException | None) -> str:

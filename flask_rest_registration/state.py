@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ssl
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
+from jinja2 import Environment
 from sqlalchemy.orm import scoped_session
 
 from .database.accounts import Accounts
@@ -51,6 +53,8 @@ class AppState:
         self.origins: dict[str, str] = setting_origins(app.config)
         #: What connections to the mail server trust; made by the first one over TLS, which takes some 50 ms.
         self.tls_context: ssl.SSLContext | None = None
+        #: Jinja's environment for each part of a mail; made for the first mail.
+        self.mail_environments: Mapping[str, Environment] = {}
         self._lock = threading.Lock()
         self._is_ready = False
 

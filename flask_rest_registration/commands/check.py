@@ -16,15 +16,17 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, before_render_template
-from flask_mail import Message
-from jinja2 import BaseLoader, Template, TemplateNotFound, TemplateSyntaxError, nodes
+from jinja2 import Environment, Template, TemplateNotFound, TemplateSyntaxError, nodes
 
 from ..database.tables import tables_without_transactions, takes_for_one
 from ..exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable, collecting
 from ..mail.messages import (
     EXISTING_ACCOUNT_TEMPLATES,
+    PartLoader,
+    VerificationMail,
     complete_templates,
     mail_state,
+    make_mail_environments,
     sender_address,
 )
 from ..model.inspection import model_warnings
@@ -189,21 +191,21 @@ def _check_mails(state: AppState, report: Report) -> None:
     settings, faults = state.settings, list[str]()
     if settings.renders_link and settings.verification_templates_selector is None:
         chosen = complete_templates(settings.register_verification_email_templates)
-        faults += _template_faults("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, state.app)
+        faults += _template_faults("REGISTER_VERIFICATION_EMAIL_TEMPLATES", chosen, state)
     if settings.renders_notice:
         given = settings.register_existing_email_templates
         chosen = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
-        faults += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state.app)
+        faults += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state)
     report.errors += faults
     rendered: dict[str, None] = {}
     for sample in sample_mails(state):
         with collecting(report.errors):
-            if _check_sample(sample, report, app=state.app, are_whole=not faults):
+            if _check_sample(sample, report, state=state, are_whole=not faults):
                 rendered[sample.what] = None
     report.looked_at.append(f"mails: {', '.join(rendered) or 'none is rendered by this package'}")
 
 
-def _check_sample(sample: SampleMail, report: Report, *, app: Flask, are_whole: bool) -> bool:
+def _check_sample(sample: SampleMail, report: Report, *, state: AppState, are_whole: bool) -> bool:
     """Render a mail and look at it; tell whether it could be rendered.
 
     :param are_whole: whether nothing was found wrong with the templates themselves.
@@ -214,7 +216,7 @@ def _check_sample(sample: SampleMail, report: Report, *, app: Flask, are_whole: 
         names.append(template.name)
 
     try:
-        with before_render_template.connected_to(note, app):
+        with before_render_template.connected_to(note, state.app):
             mail = sample.render()
     except ConfigurationError:
         raise
@@ -226,7 +228,7 @@ def _check_sample(sample: SampleMail, report: Report, *, app: Flask, are_whole: 
         return False
     except Exception as error:  # whatever templates raise
         selected = _selected_templates(sample)
-        faults = [*_template_faults("VERIFICATION_TEMPLATES_SELECTOR", selected, app)] if selected else []
+        faults = [*_template_faults("VERIFICATION_TEMPLATES_SELECTOR", selected, state)] if selected else []
         if are_whole:
             report.errors += faults or [_fault_of_template(error, names[-1] if names else None)]
         return False
@@ -252,7 +254,7 @@ def _fault_of_template(error: Exception, name: str | None) -> str:
     )
 
 
-def _faults_of_mail(sample: SampleMail, mail: Message) -> Iterator[str]:
+def _faults_of_mail(sample: SampleMail, mail: VerificationMail) -> Iterator[str]:
     """Say which body lacks what the mail is for."""
     for _, link in sample.made_links:
         if "://" not in link:
@@ -260,7 +262,7 @@ def _faults_of_mail(sample: SampleMail, mail: Message) -> Iterator[str]:
                 f"VERIFICATION_URL_BUILDER makes the link {link!r}, which is no absolute URL. Fix: begin it with"
                 " signer.get_base_url()."
             )
-    bodies = {"text": mail.body or "", **({} if mail.html is None else {"HTML": html.unescape(mail.html)})}
+    bodies = {"text": mail.text, **({} if mail.html is None else {"HTML": html.unescape(mail.html)})}
     for kind, body in bodies.items():
         for name, texts in sample.required.items():
             # People write a code in groups.
@@ -282,30 +284,32 @@ def _doubtful_links(sample: SampleMail) -> Iterator[str]:
             )
 
 
-def _template_faults(setting: str, templates: Mapping[str, str], app: Flask) -> Iterator[str]:
+def _template_faults(setting: str, templates: Mapping[str, str], state: AppState) -> Iterator[str]:
     """Find what is wrong with the templates and with all that they extend, include and import by name."""
+    environments = make_mail_environments(state)
     waiting = [(key, name, "") for key, name in templates.items()]
     seen = {(key, name) for key, name, _ in waiting}
     for key, name, user in waiting:  # grows while it is walked
         what = f"{setting}: the template {name!r} for {key!r}" + (f", which {user!r} refers to," if user else "")
         try:
-            app.jinja_env.get_template(name)
+            environments[key].get_template(name)
         except TemplateNotFound:
             yield f"{what} was not found. Fix: put it into the app's templates folder or correct its name."
         except TemplateSyntaxError as error:
             yield f"{what} is broken in line {error.lineno}: {error.message} Fix: correct that line."
         else:
-            for each in _referred_to(name, app):
+            for each in _referred_to(name, environments[key]):
                 if (key, each) not in seen:
                     seen.add((key, each))
                     waiting.append((key, each, name))
 
 
-def _referred_to(name: str, app: Flask) -> Iterator[str]:
+def _referred_to(name: str, environment: Environment) -> Iterator[str]:
     """Yield the templates that a template cannot do without, as far as it names them literally."""
-    source, _, _ = cast(BaseLoader, app.jinja_env.loader).get_source(app.jinja_env, name)  # it has just loaded this one
+    loader = cast(PartLoader, environment.loader)  # it has just loaded this one
+    source, filename, _ = loader.get_source(environment, name)
     kinds = (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)
-    for reference in app.jinja_env.parse(source).find_all(kinds):
+    for reference in loader.syntax_of(environment, filename).parse(source).find_all(kinds):
         template = getattr(reference, "template", None)  # all four have it
         if isinstance(template, nodes.Const) and not getattr(reference, "ignore_missing", False):
             yield str(template.value)

@@ -13,14 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask, Request, request
-from flask_mail import Message
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .. import clock
 from ..database.pending import MAILS_WITH_CODE
 from ..exceptions import ConfigurationError
-from ..mail.messages import existing_account_message, verification_message
+from ..mail.messages import VerificationMail, existing_account_message, verification_message
 from ..model.pending import PendingRegistrationMixin
 from ..model.user_model import mapped_columns, python_type
 from ..signers import RegisterSigner, make_code
@@ -82,7 +81,7 @@ class SampleMail:
 
         return call
 
-    def render(self) -> Message:
+    def render(self) -> VerificationMail:
         """Render it without a request, and with a sample one if something raises for want of it."""
         render = existing_account_message if self._is_notice else verification_message
         try:

@@ -48,9 +48,9 @@ def send_test_mail(state: AppState, address: str) -> None:
         raise ConfigurationError(
             "MAIL_SUPPRESS_SEND is true (it follows TESTING), so that no mail leaves the app. Fix: set it to False."
         )
-    message = compose(state, recipient, subject=_SUBJECT, body=_BODY)
+    message = compose(state, recipient, subject=_SUBJECT, text=_BODY)
     try:
-        with transport.connect():
+        with transport.connect(message.sender[1], recipient):
             transport.send(message)
     except EmailNotSent as error:
         silence = f"no answer within VERIFICATION_EMAIL_TIMEOUT, {timeout}" if transport.deadline.has_passed else ""

@@ -52,11 +52,12 @@ def _found(state: AppState) -> Iterator[tuple[str, object]]:
     if state.settings.register_output_serializer_class is DefaultUserProfileSerializer:
         yield "USER_PUBLIC_FIELDS", list(state.serializers.profile().fields)
     try:
-        address = sender_address(state)
+        name, address = sender_address(state)
     except ConfigurationError:
         return
-    yield "VERIFICATION_FROM_EMAIL", address
-    yield "VERIFICATION_REPLY_TO_EMAIL", address
+    sender = (name, address) if name else address
+    yield "VERIFICATION_FROM_EMAIL", sender
+    yield "VERIFICATION_REPLY_TO_EMAIL", sender
 
 
 def _format(value: Any) -> str:

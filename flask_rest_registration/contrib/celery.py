@@ -15,16 +15,16 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any
 
 from blinker import NamedSignal, Namespace
 from celery import shared_task
 from celery.exceptions import Reject
-from flask_mail import Message
 
 from ..exceptions import ConfigurationError, EmailNotSent, RecipientRefused
 from ..mail.delivery import Deadline, PackageSender, SMTPTransport, Transport
-from ..mail.messages import existing_account_message, verification_message
+from ..mail.messages import VerificationMail, existing_account_message, verification_message
 from ..safe_logging import raise_alone, traceback_without_text
 from ..state import AppState, current_state
 from ..workflows.after_commit import send_signal
@@ -37,9 +37,6 @@ TASK_NAME = "flask_rest_registration.send_mail"
 
 _log = logging.getLogger(__name__)
 _random = secrets.SystemRandom()
-
-# The attributes of flask_mail.Message that the package's mails use; by its Message-ID a second copy is recognised.
-_FIELDS = ("subject", "recipients", "body", "html", "sender", "reply_to", "extra_headers", "msgId")
 
 # Without these, Celery writes the arguments of tasks, here the mail, into its events and logs.
 _HIDDEN_ARGUMENTS = {"argsrepr": "(...)", "kwargsrepr": "{...}"}
@@ -66,8 +63,8 @@ class _QueueTransport:
         self._connection = self._celery.connection_for_write(connect_timeout=self._step)
 
     @contextmanager
-    def connect(self) -> Iterator[None]:
-        """Connect to the broker.
+    def connect(self, sender: str, recipient: str) -> Iterator[None]:
+        """Connect to the broker; the worker asks the mail server for the addresses.
 
         :raises EmailNotSent: if the broker does not answer within VERIFICATION_EMAIL_TIMEOUT.
         """
@@ -84,17 +81,16 @@ class _QueueTransport:
         with suppress(Exception):
             connection.release()
 
-    def send(self, message: Message) -> None:
+    def send(self, mail: VerificationMail) -> None:
         """Queue the mail.
 
         :raises EmailNotSent: if the broker does not take it in time.
         """
-        mail = {name: getattr(message, name) for name in _FIELDS}
         options = {"timeout": self._step, "confirm_timeout": self._step, "retry": False}
         with _errors_without_text():
             self._deadline.seconds_left()  # raises when the time is over
             task = self._celery.tasks[TASK_NAME]
-            task.apply_async((mail,), connection=self._connection, **options, **_HIDDEN_ARGUMENTS)
+            task.apply_async((asdict(mail),), connection=self._connection, **options, **_HIDDEN_ARGUMENTS)
 
 
 def _transport(state: AppState) -> Transport:
@@ -122,15 +118,16 @@ def _errors_without_text() -> Iterator[None]:
         raise_alone(EmailNotSent(f"not queued, {', '.join(type(cause).__name__ for cause in causes)}"))
 
 
-def _send_mail(task: Any, mail: dict[str, Any]) -> None:
+def _send_mail(task: Any, fields: dict[str, Any]) -> None:
     """Send a queued mail; any failure is tried again as the task's attributes say, since the sign-up was accepted.
 
     :raises EmailNotSent: if the mail is given up.
     """
     try:
-        transport = SMTPTransport(current_state())
-        with transport.connect():
-            transport.send(_to_message(mail))
+        pairs = {name: tuple(fields[name]) for name in ("sender", "reply_to")}  # of which JSON has made lists
+        mail, transport = VerificationMail(**{**fields, **pairs}), SMTPTransport(current_state())
+        with transport.connect(mail.sender[1], mail.recipient):
+            transport.send(mail)
     except EmailNotSent as error:
         failure = error
     except Exception as error:  # such as a worker whose app is set up wrongly, until somebody fixes it
@@ -139,7 +136,7 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
         return
     retries = task.request.retries
     if isinstance(failure, RecipientRefused) or (task.max_retries is not None and retries >= task.max_retries):
-        _give_up(mail, failure)
+        _give_up(fields, failure)
         raise failure
     longest = min(task.retry_backoff_max, task.retry_backoff * 2 ** min(retries, 30))
     countdown = _random.uniform(0, longest)  # full jitter: after an outage not all mails come at once
@@ -150,17 +147,10 @@ def _send_mail(task: Any, mail: dict[str, Any]) -> None:
         raise Reject(rejected.reason, requeue=True) from None
 
 
-def _to_message(mail: Mapping[str, Any]) -> Message:
-    message = Message()
-    for name in _FIELDS:
-        setattr(message, name, mail[name])  # JSON has made a list of (name, address), which Flask-Mail takes too
-    return message
-
-
-def _give_up(mail: Mapping[str, Any], failure: EmailNotSent) -> None:
+def _give_up(fields: Mapping[str, Any], failure: EmailNotSent) -> None:
     _log.error("A mail is given up: %s", failure.reason)
     state = current_state()
-    send_signal(state, email_delivery_failed, recipient=mail["recipients"][0], error=failure)
+    send_signal(state, email_delivery_failed, recipient=fields["recipient"], error=failure)
 
 
 #: The task, known to every Celery app of the process. ``task_annotations`` change its attributes.

@@ -15,15 +15,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import ssl
 from collections.abc import Mapping
 from contextlib import closing
-from functools import cached_property
 from http.client import HTTPConnection, HTTPException
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 
-from ..mail.delivery import Deadline, DeadlineTLSContext, connect
+from ..mail.delivery import Deadline, connect, tls_context
 from ..translations.texts import gettext
 
 _log = logging.getLogger(__name__)
@@ -40,15 +41,15 @@ class _UnusableAnswer(Exception):
 class _Connection(HTTPConnection):
     """A connection with one deadline for the whole exchange; http.client's time-out is for each socket operation."""
 
-    def __init__(self, host: str, port: int, *, deadline: Deadline, tls: DeadlineTLSContext | None) -> None:
+    def __init__(self, host: str, port: int, *, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
         self.default_port = 443 if tls else 80  # the Host header leaves it out
         self._deadline, self._tls = deadline, tls
         super().__init__(host, port)
 
     def connect(self) -> None:
-        self.sock = connect(self.host, self.port, self._deadline)
+        self.sock = cast(Any, connect(self.host, self.port, self._deadline))
         if self._tls:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+            self.sock = cast(Any, self.sock.encrypted(self._tls, self.host))
 
 
 class PwnedPasswordValidator:
@@ -78,6 +79,7 @@ class PwnedPasswordValidator:
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_secure else 80)
         self._path = parts.path.rstrip("/") + "/"
         self._timeout = timeout
+        self._tls_context: ssl.SSLContext | None = None
 
     def __call__(self, password: str, user_data: Mapping[str, object]) -> None:
         """Refuse a password that is in a known breach.
@@ -110,7 +112,7 @@ class PwnedPasswordValidator:
         return max((int(entry[2]) for entry in entries if entry and entry[1].upper() == suffix), default=0)
 
     def _range(self, prefix: str) -> bytes:
-        tls = self._tls if self._is_secure else None
+        tls = self._tls_context = tls_context(self._tls_context) if self._is_secure else None
         headers = {"Add-Padding": "true", "User-Agent": "flask-rest-registration", "Connection": "close"}
         body = bytearray(_LARGEST_ANSWER + 1)
         with closing(_Connection(self._host, self._port, deadline=Deadline(self._timeout), tls=tls)) as connection:
@@ -123,10 +125,6 @@ class PwnedPasswordValidator:
                 if length > _LARGEST_ANSWER or response.length:  # some of it did not fit or did not come
                     raise _UnusableAnswer("the answer is too long or was cut off")
         return bytes(body[:length])
-
-    @cached_property
-    def _tls(self) -> DeadlineTLSContext:
-        return DeadlineTLSContext.with_default_certificates()
 
 
 #: The validator for PASSWORD_VALIDATORS that asks https://api.pwnedpasswords.com within 2 seconds.

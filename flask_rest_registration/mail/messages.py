@@ -1,22 +1,33 @@
-"""The mails: who they come from, their templates and what these are given."""
+"""The mails: who they come from, their templates, what these are given, and how the wire has them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+import os
+import re
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import formataddr, formatdate, make_msgid, parseaddr
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, before_render_template, template_rendered
-from flask_mail import Message
-from jinja2 import Template
+from flask import Request, before_render_template, template_rendered
+from jinja2 import BaseLoader, Environment, Template
 
+from .. import clock
 from ..addresses import to_recipient
 from ..exceptions import ConfigurationError, RecipientRefused
 from ..model.pending import PendingRegistrationMixin
+from ..settings import parsers
 from ..settings.parsers import MailAddress, Templates, parse_templates
-from ..signers import RegisterSigner, address_of, make_code, signer_for
+from ..signers import address_of, make_code, signer_for
 from ..state import AppState
 from ..translations.texts import current_language, in_language, parse_locale
 
@@ -28,9 +39,102 @@ VERIFICATION_TEMPLATES: Templates = {part: f"rest_registration/register/{name}" 
 EXISTING_ACCOUNT_TEMPLATES: Templates = {
     part: f"rest_registration/register/existing_{name}" for part, name in _NAMES.items()
 }
+_OWN_TEMPLATES = str(Path(__file__).absolute().parents[1] / "templates") + os.sep
+
+# Blanks of ASCII, and what ends a line for somebody.
+_LINE_BREAKS = re.compile("[\t-\r\x1c-\x20\x85\u2028\u2029]+")
+
+# What a header may have as it is, on one line. "=?" would begin a word that is encoded.
+_PLAIN = re.compile(r"(?!.*=\?)[ -~]{0,60}")
+# What no body may have as it is (RFC 5322, section 2.1.1). "=_" begins a boundary, and is in no encoded body.
+_TO_ENCODE = re.compile(rb"[^\t\n -~]|^.{999}|=_", re.MULTILINE)
+_BOUNDARY = "=_mail"
 
 
-def verification_message(state: AppState, request: Request | None, user: object) -> Message:
+@dataclass(frozen=True)
+class VerificationMail:
+    """A mail of registration, ready for whatever carries it.
+
+    ``bytes(mail)`` is what goes over the wire (RFC 5322): 7 bits, lines of at most 998 octets.
+
+    :param recipient: the address that it goes to, its domain in ASCII.
+    :param sender: the name, which may be empty, and the address that it comes from.
+    :param reply_to: likewise for answers.
+    :param subject: one line.
+    :param text: the body as text.
+    :param html: the body as HTML, or None.
+    :param headers: further headers in ASCII, among them ``Message-ID``.
+    """
+
+    recipient: str
+    sender: tuple[str, str]
+    reply_to: tuple[str, str]
+    subject: str
+    text: str
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_email_message(self) -> EmailMessage:
+        """Return the mail as the ``email`` package of Python's library has it.
+
+        :returns: a message of its own, which may be changed.
+        """
+        return message_from_bytes(bytes(self), policy=policy.SMTP.clone(refold_source="none"))
+
+    def __bytes__(self) -> bytes:
+        # By hand: CPython folds long headers wrongly, and takes twenty times as long.
+        headers = {
+            "From": _encode_address(self.sender),
+            "To": self.recipient,
+            "Reply-To": _encode_address(self.reply_to),
+            "Subject": self.subject if _PLAIN.fullmatch(self.subject) else _encode_text(self.subject),
+            "Date": formatdate(clock.now(), localtime=True),
+            "MIME-Version": "1.0",
+            **self.headers,
+        }
+        parts = []
+        for subtype, text in (("plain", self.text), ("html", self.html)):
+            if text is None:
+                continue
+            data = re.sub("\r\n?", "\n", text).encode("utf-8", "replace")
+            encoding, encoded = "7bit", data
+            if _TO_ENCODE.search(data):
+                encoding, encoded = "quoted-printable", binascii.b2a_qp(data)
+            if len(encoded) > 1.5 * len(data):  # in most alphabets but the Latin one
+                encoding, encoded = "base64", base64.encodebytes(data.replace(b"\n", b"\r\n"))
+            types = f'Content-Type: text/{subtype}; charset="utf-8"\nContent-Transfer-Encoding: {encoding}\n\n'
+            parts.append(types + encoded.decode())
+        content = parts[0]
+        if len(parts) > 1:
+            several = "".join(f"--{_BOUNDARY}\n{part}\n" for part in parts)
+            content = f'Content-Type: multipart/alternative; boundary="{_BOUNDARY}"\n\n{several}--{_BOUNDARY}--\n'
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        return "\n".join([*lines, content]).replace("\n", "\r\n").encode("ascii")
+
+
+def _encode_text(text: str) -> str:
+    """Encode and fold a header's text (RFC 2047), with whole characters in each word."""
+    folded = re.sub("(.{1,60}) (?=[^ ])", r"\1\n ", text)
+    if all(_PLAIN.fullmatch(line) for line in folded.split("\n ")):
+        return folded
+    data, words = text.encode("utf-8", "replace"), []
+    while data:
+        part = data[:39].decode("utf-8", "ignore").encode()  # with it, a line has 76 characters at most
+        words.append(f"=?utf-8?b?{base64.b64encode(part).decode()}?=")
+        data = data[len(part) :]
+    return "\n ".join(words)
+
+
+@lru_cache(maxsize=64)
+def _encode_address(pair: tuple[str, str]) -> str:
+    name, address = pair
+    if not name:
+        return address
+    shown = formataddr((name, "")).removesuffix(" <>") if _PLAIN.fullmatch(name) else _encode_text(name)
+    return f"{shown}{' ' if len(shown) + len(address) < 60 else chr(10) + ' '}<{address}>"
+
+
+def verification_message(state: AppState, request: Request | None, user: object) -> VerificationMail:
     """Render the mail that asks its reader to verify the address of an account or a pending registration."""
     message = _link(state, request, user)
     if isinstance(user, PendingRegistrationMixin) and state.settings.renders_notice:
@@ -38,7 +142,7 @@ def verification_message(state: AppState, request: Request | None, user: object)
     return message
 
 
-def existing_account_message(state: AppState, request: Request | None, user: object) -> Message:
+def existing_account_message(state: AppState, request: Request | None, user: object) -> VerificationMail:
     """Render the notice that tells an account holder that somebody signed up with the address.
 
     It has no signed link and nothing of the request: whoever causes it is a stranger.
@@ -48,26 +152,28 @@ def existing_account_message(state: AppState, request: Request | None, user: obj
     return _notice(state, request, user)
 
 
-def _link(state: AppState, request: Request | None, user: object) -> Message:
+def _link(state: AppState, request: Request | None, user: object) -> VerificationMail:
     settings = state.settings
     build_context, select = settings.verification_template_context_builder, settings.verification_templates_selector
-    with _language_of(state, request, user):
-        context: Mapping[str, object] = _verification_context(state, user)
+    with _language_of(state, request, user) if settings.verification_locale_selector else nullcontext():
+        context: Mapping[str, object] = _context(state, user, has_link=True)
         if build_context is not None:
             context = build_context(request, user, dict(context))
-        try:
-            given = settings.register_verification_email_templates
-            given = parse_templates(select(request, user)) if select is not None else given
-        except ValueError as fault:
-            raise ConfigurationError(f"What VERIFICATION_TEMPLATES_SELECTOR returned {fault}.") from None
+        given = settings.register_verification_email_templates
+        if select is not None:
+            selected = select(request, user)
+            try:
+                given = parse_templates(selected)
+            except ValueError as fault:
+                raise ConfigurationError(f"What VERIFICATION_TEMPLATES_SELECTOR returned {fault}.") from None
         return _render(state, complete_templates(given), context, user=user)
 
 
-def _notice(state: AppState, request: Request | None, user: object) -> Message:
+def _notice(state: AppState, request: Request | None, user: object) -> VerificationMail:
     given = state.settings.register_existing_email_templates
     templates = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
     with _language_of(state, request, user):
-        return _render(state, templates, _common_context(state, user, signer_for(state, user)), user=user)
+        return _render(state, templates, _context(state, user, has_link=False), user=user)
 
 
 def _language_of(state: AppState, request: Request | None, user: object) -> AbstractContextManager[None]:
@@ -82,9 +188,10 @@ def _language_of(state: AppState, request: Request | None, user: object) -> Abst
     return in_language(locale)
 
 
-def _common_context(state: AppState, user: object, signer: RegisterSigner) -> dict[str, object]:
-    language = current_language()
-    return {
+def _context(state: AppState, user: object, *, has_link: bool) -> dict[str, object]:
+    """Return what the templates are given; the notice gets neither link nor code."""
+    language, signer = current_language(), signer_for(state, user)
+    context = {
         "user": user,
         "user_address": address_of(state, user),
         "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
@@ -95,15 +202,13 @@ def _common_context(state: AppState, user: object, signer: RegisterSigner) -> di
         # Translators: this becomes "rtl" where your language is written from the right.
         "direction": language.gettext("ltr"),
     }
-
-
-def _verification_context(state: AppState, user: object) -> dict[str, object]:
-    signer = signer_for(state, user)
+    if not has_link:
+        return context
     pending, code = state.pending, None
     if isinstance(user, PendingRegistrationMixin) and pending is not None and pending.carries_code(user):
         code = make_code(state, user)
     return {
-        **_common_context(state, user, signer),
+        **context,
         "verification_url": signer.get_url(),
         "valid_until": signer.get_valid_until(),
         "email_first": isinstance(user, PendingRegistrationMixin),
@@ -120,72 +225,122 @@ def complete_templates(given: Templates | None, *, defaults: Templates = VERIFIC
     return {"subject": given.get("subject", defaults["subject"]), **chosen}
 
 
-def _render(state: AppState, templates: Templates, context: Mapping[str, object], *, user: object) -> Message:
-    try:
-        recipient = to_recipient(address_of(state, user))
-    except ValueError:
-        raise RecipientRefused("not exactly one address") from None
-    parts = _render_templates(state.app, templates, context)
-    html, body = parts.get("html_body"), parts.get("body")
-    if body is None:
-        body = state.settings.verification_email_html_to_text_converter(html or "")
-    return compose(state, recipient, subject=parts["subject"], body=body, html=html)
-
-
-def _render_templates(app: Flask, templates: Templates, context: Mapping[str, object]) -> dict[str, str]:
+def _render(state: AppState, templates: Templates, context: Mapping[str, object], *, user: object) -> VerificationMail:
     """Render as ``render_template`` does, with context processors and Jinja's globals asked once for all templates."""
+    app, environments = state.app, state.mail_environments or make_mail_environments(state)
     complete = dict(context)
     app.update_template_context(complete)
     complete = {**app.jinja_env.globals, **complete}
     parts = {}
     for name, path in templates.items():
-        template = app.jinja_env.get_template(path)
+        template = environments[name].get_template(path)
         told: dict[str, Any] = {"_async_wrapper": app.ensure_sync, "template": template, "context": complete}
         before_render_template.send(app, **told)
-        parts[name] = _render_template(template, complete)
+        if template.environment.is_async:  # as jinja_options may ask for
+            parts[name] = template.render(complete)
+        else:  # what Template.render() does, with a context that has the globals already
+            try:
+                rendered = template.root_render_func(template.new_context(complete, shared=True))
+                parts[name] = template.environment.concat(rendered)
+            except Exception:
+                template.environment.handle_exception()  # raises the same, its traceback with the template's own lines
         template_rendered.send(app, **told)
         if name == "subject":  # is rendered first, and the HTML has it as its title
-            parts[name] = complete["subject"] = " ".join(parts[name].split())
-    return parts
+            parts[name] = complete["subject"] = _LINE_BREAKS.sub(" ", parts[name]).strip(" ")
+    html, text = parts.get("html_body"), parts.get("body")
+    if text is None:
+        text = state.settings.verification_email_html_to_text_converter(html or "")
+    return compose(state, recipient_of(state, user), subject=parts["subject"], text=text, html=html)
 
 
-def _render_template(template: Template, context: dict[str, Any]) -> str:
-    """Do what ``Template.render`` does, with a context that has the globals already."""
-    environment = template.environment
-    if environment.is_async:  # as jinja_options may ask for
-        return template.render(context)
+def make_mail_environments(state: AppState) -> Mapping[str, Environment]:
+    """Make and keep the app's Jinja environment for each part of a mail, with its filters, globals and templates.
+
+    Texts are never escaped and HTML always is, whatever the template's file is called.
+    """
+    app_environment = state.app.jinja_env
+
+    def overlay(*, autoescape: bool) -> Environment:
+        # Without a cache of bytecode: it would take what was compiled for one part for the other one.
+        loader = PartLoader(app_environment, autoescape=autoescape)
+        return app_environment.overlay(autoescape=autoescape, loader=loader, bytecode_cache=None)
+
+    text = overlay(autoescape=False)
+    state.mail_environments = {"subject": text, "body": text, "html_body": overlay(autoescape=True)}
+    return state.mail_environments
+
+
+class PartLoader(BaseLoader):
+    """Loads an app's templates; the package's own have Jinja's default syntax, whatever delimiters the app has."""
+
+    def __init__(self, environment: Environment, *, autoescape: bool) -> None:
+        self._app_environment = environment
+        self._syntax = Environment(autoescape=autoescape, enable_async=environment.is_async)  # noqa: S701  # not HTML
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Return what the app's own loader finds."""
+        loader = self._app_environment.loader or BaseLoader()  # which finds nothing
+        return loader.get_source(environment, template)
+
+    def syntax_of(self, environment: Environment, filename: str | None) -> Environment:
+        """Return the environment with the syntax of a template in a file."""
+        return self._syntax if (filename or "").startswith(_OWN_TEMPLATES) else environment
+
+    def load(self, environment: Environment, name: str, globals: Any = None) -> Template:  # noqa: A002  # Jinja's name
+        """Compile a template by the syntax that it has."""
+        source, filename, is_current = self.get_source(environment, name)
+        code = self.syntax_of(environment, filename).compile(source, name, filename)
+        return environment.template_class.from_code(environment, code, globals or {}, is_current)
+
+
+def recipient_of(state: AppState, user: object) -> str:
+    """Return the address of an account or a pending registration as an envelope has it."""
     try:
-        return environment.concat(template.root_render_func(template.new_context(context, shared=True)))
-    except Exception:
-        environment.handle_exception()  # raises the same, its traceback with the template's own lines
+        return to_recipient(address_of(state, user))
+    except ValueError:
+        raise RecipientRefused("not exactly one address") from None
 
 
-def compose(state: AppState, recipient: str, *, subject: str, body: str, html: str | None = None) -> Message:
+def compose(state: AppState, recipient: str, *, subject: str, text: str, html: str | None = None) -> VerificationMail:
     """Put a mail together, with the sender of all mails of registration."""
-    sender = sender_address(state)
-    message = Message(
-        subject=subject,
-        recipients=[recipient],
-        body=body,
-        html=html,
-        reply_to=state.settings.verification_reply_to_email or sender,
+    sender, reply_to = sender_address(state), state.settings.verification_reply_to_email
+    return VerificationMail(
+        recipient=recipient,
         sender=sender,
-        extra_headers={"Auto-Submitted": "auto-generated"},  # RFC 3834: no out-of-office replies
+        reply_to=_parse_address(reply_to) if reply_to else sender,
+        subject=subject,
+        text=text,
+        html=html,
+        headers={
+            # Without a domain, make_msgid() looks the machine's own name up, which may take seconds.
+            "Message-ID": make_msgid(domain=sender[1].rpartition("@")[2]),
+            "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office replies
+        },
     )
-    # Flask-Mail's constructor would write a pair as text and read it again, which a comma in the name breaks.
-    message.sender = sender
-    return message
 
 
-def sender_address(state: AppState) -> MailAddress:
-    """Return VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER."""
-    address: MailAddress | None = state.settings.verification_from_email or mail_state(state).default_sender
-    if not address:
+def sender_address(state: AppState) -> tuple[str, str]:
+    """Return name and address of VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER."""
+    given: Any = state.settings.verification_from_email or mail_state(state).default_sender
+    if not given:
         raise ConfigurationError(
             "MAIL_DEFAULT_SENDER is not set, nor is the REST_REGISTRATION setting VERIFICATION_FROM_EMAIL, so that the"
             " verification mail has no sender. Fix: set one of them, such as to 'no-reply@example.com'."
         )
-    return address
+    try:
+        return _parse_address(tuple(given) if isinstance(given, list) else given)
+    except ValueError as fault:
+        raise ConfigurationError(
+            f"The sender of mails (VERIFICATION_FROM_EMAIL, else MAIL_DEFAULT_SENDER) {fault}. Fix: set it to an"
+            " address such as 'no-reply@example.com'."
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _parse_address(given: MailAddress) -> tuple[str, str]:
+    parsed: Any = parsers.address(given)
+    name, address = parseaddr(parsed) if isinstance(parsed, str) else parsed
+    return _LINE_BREAKS.sub(" ", name).strip(" "), address if address.isascii() else to_recipient(address)
 
 
 def mail_state(state: AppState) -> Any:

@@ -14,8 +14,8 @@ from ..state import AppState
 from ..translations.texts import gettext
 from .register import ADDRESS_REFUSED
 
-#: Given the row, returns the sender, and the account or row that gets the mail; None for nobody, and only the
-#: connection to the mail server is made.
+#: Given the row, returns the sender, and the account or row that gets the mail; None for nobody, and the mail server is
+#: asked for the address all the same.
 Choose = Callable[[PendingRegistrationMixin], tuple[Send, object | None]]
 
 
@@ -38,7 +38,7 @@ def send_if_due(
     is_sent = False
     try:
         sender, recipient = choose(due.row)
-        mailer = Mailer(state, sender)
+        mailer = Mailer(state, sender, user=due.row if recipient is None else recipient)
         with mailer.connect():
             if recipient is not None:
                 mailer.send(request, recipient, when_built=state.transactions.end_reading)

@@ -36,9 +36,10 @@ def register(state: AppState, read_json: Callable[[], Any], *, request: Request)
         elif not address_of(state, user):
             raise UserWithoutEmailNonverifiable
         else:
-            mailer = Mailer(state, state.settings.register_verification_email_sender)
-            state.transactions.end_reading()  # what the application has only read holds no connection meanwhile
+            sender = state.settings.register_verification_email_sender
+            state.transactions.end_reading()  # so that what the application has read holds no connection meanwhile
             try:
+                mailer = Mailer(state, sender, user=user)
                 with mailer.connect():  # what can wait for the mail server without a transaction does so here
                     sign_up.store(mailer=mailer, request=request)
             except RecipientRefused as error:

@@ -50,8 +50,8 @@ def stalling_in_tls() -> Iterator[HasPort]:
 CASES: dict[str, tuple[Callable[[], AbstractContextManager[HasPort]], dict[str, object], str]] = {
     "connection refused": (gone, {}, "ConnectionRefusedError, Connection refused"),
     "421 on connect": (partial(RecordingServer, fault=CloseDown()), {}, "SMTPConnectError, 421"),
-    "451 at RCPT": (partial(RecordingServer, rcpt_reply=f"451 {QUOTED}"), {}, "recipient refused, [451]"),
-    "550 at RCPT": (partial(RecordingServer, rcpt_reply=f"550 {QUOTED}"), {}, "recipient refused, [550]"),
+    "451 at RCPT": (partial(RecordingServer, rcpt_reply=f"451 {QUOTED}"), {}, "recipient refused, 451 5.1.1"),
+    "550 at RCPT": (partial(RecordingServer, rcpt_reply=f"550 {QUOTED}"), {}, "recipient refused, 550 5.1.1"),
     "a certificate that does not verify": (partial(RecordingServer, security="tls"), TLS, "SSLCertVerificationError, "),
     "drops in the middle of DATA": (partial(RecordingServer, fault=HangUp("TEXT")), {}, "SMTPServerDisconnected"),
 }
@@ -192,7 +192,7 @@ def test_servers_that_hang_are_left_in_time_and_the_next_request_works(
 WAITING, POOL = 30, 5
 
 
-@pytest.mark.parametrize(("is_email_first", "at"), [(False, "EHLO"), (True, "CONNECT")])
+@pytest.mark.parametrize(("is_email_first", "at"), [(False, "RCPT"), (True, "RCPT"), (True, "CONNECT")])
 @pytest.mark.parametrize("database", ["sqlite", "postgresql", "mariadb"])
 def test_while_30_sign_ups_wait_for_a_silent_server_a_page_has_all_5_connections(
     build: Builder, smtp: RecordingServer, database: str, is_email_first: bool, at: Step

@@ -173,8 +173,8 @@ def own_sender(error: Exception) -> Case:
     return Case(partial(sender_raises, error=error), EMAIL_NOT_SENT, registration=OWN_SENDER)
 
 
-def refused(to: str, text: str) -> Case:
-    return Case(partial(reply, to=to, text=text), EMAIL_NOT_SENT)
+def refused(to: str, text: str, inserts: int = 1) -> Case:
+    return Case(partial(reply, to=to, text=text), EMAIL_NOT_SENT, inserts=inserts)
 
 
 REGISTER: dict[str, Case] = {
@@ -183,9 +183,11 @@ REGISTER: dict[str, Case] = {
     "INSERT, name taken": Case(name_taken, INVALID, errors=("username",)),
     "INSERT, database locked": Case(database_locked, UNAVAILABLE, inserts=4),
     "mail, connection refused": Case(connection_refused, EMAIL_NOT_SENT, inserts=0),
-    "mail, sender refused": refused("mail", "550 not you"),
-    "mail, recipient refused for good": replace(refused("rcpt", "550 nobody"), answer=INVALID, errors=("email",)),
-    "mail, recipient refused for now": refused("rcpt", "451 greylisted"),
+    "mail, sender refused": refused("mail", "550 not you", inserts=0),
+    "mail, recipient refused for good": replace(
+        refused("rcpt", "550 nobody", inserts=0), answer=INVALID, errors=("email",)
+    ),
+    "mail, recipient refused for now": refused("rcpt", "451 greylisted", inserts=0),
     "mail, text refused": refused("text", "554 spam"),
     "mail, silent server": Case(silent_server, EMAIL_NOT_SENT, inserts=0, registration=IMPATIENT),
     "mail, own sender raises": own_sender(LookupError("own")),

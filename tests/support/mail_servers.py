@@ -168,6 +168,8 @@ class RecordingServer(LoopbackServer):
     envelopes: list[Delivery] = field(init=False, default_factory=list)
     #: One entry for each connection: ``[["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]]``.
     conversations: list[list[str]] = field(init=False, default_factory=list)
+    #: What the clients called themselves.
+    ehlo_names: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -214,6 +216,7 @@ class _Conversation(SMTP):
     ) -> list[str]:
         self.commands.append("EHLO")
         session.host_name = hostname
+        self._server.ehlo_names.append(hostname)
         return responses
 
     async def handle_MAIL(self, smtp: SMTP, session: Session, envelope: Envelope, address: str, options: object) -> str:  # noqa: N802

@@ -23,7 +23,7 @@ from tests.support.clock import Clock, at
 from tests.support.databases import DRIVER
 from tests.support.interference import acting_before, refusing
 from tests.support.links import code_of, link_in, values_of
-from tests.support.mail_servers import HangUp, RecordingServer
+from tests.support.mail_servers import HangUp, RecordingServer, Step
 from tests.support.pending import ANN, CODES, WITH_RESEND, add_account, ask, path_of, post_address
 from tests.support.statements import recorded
 
@@ -191,7 +191,7 @@ def test_an_address_that_the_column_cannot_hold_has_no_account(build: Builder, w
     built = build(model, pending=True, registration=way)
     ask(built, "ann@bücher.example")
     if way is WITH_RESEND:
-        assert smtp.conversations == [["EHLO", "QUIT"]]
+        assert smtp.conversations == [["EHLO", "MAIL", "RCPT", "QUIT"]]
     else:
         answer = built.post(VERIFY, {**values_of(link_in(smtp.message)), **built.body(email="ann@bücher.example")})
         assert field_errors(answer) == {"_schema": ["The database cannot store this data."]}
@@ -273,14 +273,17 @@ def test_no_transaction_is_open_while_the_mail_is_on_its_way(build: Builder, way
     assert (held, built.pending_row()["mails"]) == ([0], 4)
 
 
-def test_no_transaction_is_open_while_the_mail_server_is_connected_to(build: Builder, way: Way, clock: Clock) -> None:
+@pytest.mark.parametrize("at", ["CONNECT", "MAIL", "RCPT"])
+def test_no_transaction_is_open_while_the_mail_server_is_asked(
+    build: Builder, way: Way, clock: Clock, at: Step
+) -> None:
     held: list[int] = []
 
     class Look(HangUp):
         async def happen(self, writer: object) -> None:
             held.append(built.engine.pool.checkedout())  # type: ignore[attr-defined]
 
-    with RecordingServer(fault=Look()) as server:
+    with RecordingServer(fault=Look(at)) as server:
         built = with_ann(build, way, mail=server)
         fail_to_ask(built)
     assert held == [0]

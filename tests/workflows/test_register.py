@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask_sqlalchemy import SQLAlchemy
 from marshmallow import Schema, fields, post_load
-from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint, event, insert
+from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint, event, insert, select
 from sqlalchemy.orm import make_transient_to_detached, mapped_column, relationship
 from werkzeug.security import check_password_hash
 
@@ -18,7 +18,7 @@ from flask_rest_registration import ConfigurationError, DatabaseFault, DefaultRe
 from tests.support import databases, models
 from tests.support.answers import field_errors, refused
 from tests.support.apps import OMITTED, PASSWORD, REGISTER, Builder, Built
-from tests.support.mail_servers import RecordingServer
+from tests.support.mail_servers import HangUp, RecordingServer, Step
 from tests.support.pending import add_account
 from tests.support.statements import recorded
 
@@ -205,14 +205,14 @@ def test_the_address_is_required_while_verification_is_on(build: Builder, addres
 
 
 @pytest.mark.parametrize("model", [models.typed, models.set_password, models.password_property, models.password_hybrid])
-def test_hash_connection_to_the_mail_server_insert_mail_commit_come_in_this_order(
+def test_hash_recipient_insert_mail_commit_come_in_this_order(
     build: Builder, smtp: RecordingServer, monkeypatch: pytest.MonkeyPatch, model: models.Model
 ) -> None:
     log: list[tuple[str, bool, int]] = []
     cheap_hash = models.cheap_hash
 
     def note(what: str) -> None:
-        log.append((what, smtp.conversations == [["EHLO"]], len(smtp.messages)))
+        log.append((what, smtp.conversations == [["EHLO", "MAIL", "RCPT"]], len(smtp.messages)))
 
     def noted_hash(password: str) -> str:
         note("hash")
@@ -225,6 +225,41 @@ def test_hash_connection_to_the_mail_server_insert_mail_commit_come_in_this_orde
     event.listen(built.engine, "commit", lambda connection: note("COMMIT"))
     assert built.register().status_code == 201
     assert log == [("hash", False, 0), ("connection", True, 0), ("INSERT", True, 0), ("COMMIT", False, 1)]
+
+
+def reading_constructor(db: SQLAlchemy) -> type[Any]:
+    class User(models.Usual, db.Model):  # type: ignore[misc,name-defined]
+        def __init__(self, **values: object) -> None:
+            super().__init__(**values)
+            db.session.execute(select(User.id)).all()
+
+    return User
+
+
+@pytest.mark.parametrize("model", [models.typed, reading_constructor])
+@pytest.mark.parametrize("reads", [False, True], ids=["", "before the request"])
+@pytest.mark.parametrize("at", ["CONNECT", "MAIL", "RCPT"])
+def test_while_a_recipient_is_waited_for_no_connection_is_out_and_others_write(
+    build: Builder, model: models.Model, reads: bool, at: Step
+) -> None:
+    held: list[int] = []
+
+    class Look(HangUp):
+        async def happen(self, writer: object) -> None:
+            held.append(built.engine.pool.checkedout())  # type: ignore[attr-defined]
+            built.execute_outside("UPDATE user SET username = 'other'")
+
+    with RecordingServer(fault=Look(at)) as server:
+        built = build(model, mail=server)
+
+        @built.app.before_request
+        def read() -> None:
+            if reads:
+                built.db.session.execute(select(built.User.id)).all()
+
+        built.register(email="no address")  # what the first request reads is not known
+        refused(built.register(), 503, "email-not-sent")
+    assert (held, built.rows()) == ([0], [])
 
 
 @pytest.mark.parametrize(

@@ -105,13 +105,16 @@ def test_a_boolean_flag_that_is_null_is_unset(build: Builder, smtp: RecordingSer
     assert len(smtp.messages) == 2
 
 
-def test_the_mail_server_is_connected_to_whoever_asks(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
+def test_the_mail_server_is_asked_for_the_address_whoever_asks(ann: Built, smtp: RecordingServer, clock: Clock) -> None:
     add_account(ann, VERIFIED, email_verified_at=at(0))
     smtp.rcpt_reply = "550 5.1.1 no such user"
+    for address in (NOBODY, VERIFIED, ANN):
+        assert list(field_errors(post_address(ann, address))) == ["email"]
+    assert smtp.conversations == [["EHLO", "MAIL", "RCPT", "QUIT"]] * 3
+    smtp.rcpt_reply = None
     for address in (NOBODY, VERIFIED) * 2:
-        ask(ann, address)  # nobody is mailed, so that nobody is refused
-    assert smtp.conversations == [["EHLO", "QUIT"]] * 2
-    assert list(field_errors(post_address(ann))) == ["email"]
+        ask(ann, address)
+    assert smtp.conversations[3:] == [["EHLO", "MAIL", "RCPT", "QUIT"]] * 2
     clock.move(MINUTE)
     ask(ann, "cooling-down@example.com")
     smtp.stop()
@@ -126,7 +129,7 @@ def test_the_mail_server_is_connected_to_whoever_asks(ann: Built, smtp: Recordin
 def test_the_account_is_looked_up_after_the_row_is_noted(ann: Built, smtp: RecordingServer, change: str) -> None:
     with acting_before(ann, ("INSERT", lambda: ann.execute_outside(change))):
         ask(ann)
-    assert smtp.conversations == [["EHLO", "QUIT"]]
+    assert smtp.conversations == [["EHLO", "MAIL", "RCPT", "QUIT"]]
 
 
 def test_every_link_works_until_its_own_time_is_over(built: Built, smtp: RecordingServer, clock: Clock) -> None:

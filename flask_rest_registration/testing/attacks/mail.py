@@ -18,12 +18,12 @@ from ..target import Target, stored_address, summary
 
 
 class _Refusing(socketserver.StreamRequestHandler):
-    """Greets, then refuses every mail."""
+    """Accepts every address, then refuses the text: by then the mail was rendered."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 loopback\r\n")
         for line in self.rfile:
-            self.wfile.write(b"250 loopback\r\n" if line[:4].upper() in {b"EHLO", b"HELO"} else b"451 not now\r\n")
+            self.wfile.write(b"451 not now\r\n" if line[:4].upper() == b"DATA" else b"250 loopback\r\n")
 
 
 @contextmanager

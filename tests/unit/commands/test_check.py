@@ -782,3 +782,14 @@ def test_what_init_app_refuses_is_a_message_and_no_traceback(tmp_path: Path, com
         [],
         False,
     )
+
+
+def test_templates_are_looked_at_by_the_syntax_that_they_have_in_the_mail(build: Builder) -> None:
+    def give(app: Flask) -> None:
+        app.jinja_options = {"variable_start_string": "[[", "variable_end_string": "]]"}
+        app.jinja_loader = DictLoader({"whole.txt": "[[ verification_url ]] {{", "broken.txt": "[[ verification_url"})
+
+    for name, found in (("whole.txt", []), ("broken.txt", ["is broken in line 1"])):
+        built = build(registration={LINK_TEMPLATES: {"body": name}}, before_init=give)
+        printed = built.command("check").output
+        assert ("Error" in printed or "broken" in printed, lacking(printed, *found)) == (bool(found), [])
