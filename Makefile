@@ -4,8 +4,9 @@
 # make clean  remove what these made
 #
 # make test-unit      the tests that mirror the rooms of the package
-# make test-sqlite    the first half of "make test"; COVERAGE=--cov measures the coverage
+# make test-sqlite    the first half of "make test"
 # make test-slow      the tests that start many processes or whole applications
+# make coverage       both on SQLite, and the branches of the package that they leave out
 # make test-servers   the tests in which the database decides, on PostgreSQL and on MariaDB
 # make races          the races on every database, 50 rounds each
 # make bench          compare with sign-up by hand: BENCH=--short measures little, BENCH=--write-readme keeps the figures
@@ -40,7 +41,7 @@ STORM_ACCOUNTS ?= 1000
 export TEST_ROUNDS ?= 3
 races: export TEST_ROUNDS = 50
 
-TARGETS := run spa test test-unit test-sqlite test-servers test-slow races browser-test fuzz storm soak conformance translations lint docs \
+TARGETS := run spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance translations lint docs \
   bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
@@ -66,10 +67,13 @@ test-servers: $(VENV)/installed-test
 	done
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(COVERAGE)
 	for server in $(SERVERS); do \
 	  TEST_DATABASE=$$server $(BIN)/python -m pytest -m "database and slow" $(PARALLEL) || exit 1; \
 	done
+
+coverage: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report term-missing
 
 races: $(VENV)/installed-test
 	for database in sqlite $(SERVERS); do \

@@ -164,6 +164,10 @@ class Reversing(TypeDecorator[str]):
         return f"hash of {value[::-1]}"
 
 
+class Shorter(Reversing):
+    impl, cache_ok = String(20), True
+
+
 def exempt(app: Flask) -> None:
     CSRFProtect(app).exempt("flask_rest_registration.views._register")
 
@@ -364,6 +368,15 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "a method that stores the password as it is": (
         {"model": models.declared(set_password=lambda self, password: setattr(self, "password_hash", password))},
         "User.password_hash would store the password ... let set_password hash it",
+    ),
+    "a type whose hash is too long for its column": (
+        {
+            "model": models.declared(
+                password_hash=Column(Shorter),
+                set_password=lambda self, password: setattr(self, "password_hash", password),
+            )
+        },
+        "User.password_hash holds 20 characters",
     ),
     "a hasher that hashes nothing": (
         {"registration": {"PASSWORD_HASHER": str}},
