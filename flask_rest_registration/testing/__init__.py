@@ -7,21 +7,28 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ConfigurationError
 from ..state import AppState, app_state
 from .bodies import make_body
 from .collection import APP_FIXTURE, attacks_below, is_visible_in
-from .target import Target, no_sign_up
+from .outbox import nothing_leaves
+from .target import Target, refusal
 
 _OPEN_FIELDS = "registration_open_fields"
 _FOUND = pytest.StashKey[bool]()
+
+_NOT_TESTING = "TESTING is false: attacks must reach neither the accounts nor the mailboxes of people."
+_FIX_OF_APP = """Fix: let the fixture of the app return one for tests: with TESTING true before the app's extensions are
+initialised, and with a database of the tests' own, in which the tables are made."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,34 +69,55 @@ def registration_body(request: pytest.FixtureRequest) -> Callable[[], dict[str, 
 
 
 @pytest.fixture
+def registration_login() -> Callable[[str, str], bool] | None:
+    """Override it to have your log-in attacked: return ``login(email, password)``, which tells whether it lets them in.
+
+    Each call is a visitor of its own.
+    """
+    return None
+
+
+@pytest.fixture
 def registration_target(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     registration_body: Callable[[], dict[str, Any]],
-) -> Target:
-    """Return the app as a target of attacks; whatever they change is put back."""
+) -> Iterator[Target]:
+    """Give the app as a target of attacks, whose mails stay here; whatever the attacks change is put back."""
     app = _app(request)
+    if not app.testing:
+        raise refusal(request.config, _NOT_TESTING, _FIX_OF_APP)
     # As in production: an exception becomes a 500, and errors in receivers of signals are logged.
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
-    if "mail" in app.extensions:
-        monkeypatch.setattr(app.extensions["mail"], "suppress", True)
-    state = _state_of(app, request.config)
-    return Target(
-        state=state,
-        settings=state.settings,
-        new_body=registration_body,
-        request=request,
-        monkeypatch=monkeypatch,
-        open_fields=frozenset(request.config.getini(_OPEN_FIELDS)),
-    )
+    state, others = _read(app, request.config)
+    with nothing_leaves(state, monkeypatch) as outbox:
+        target = Target(
+            state=state,
+            settings=state.settings,
+            new_body=registration_body,
+            request=request,
+            monkeypatch=monkeypatch,
+            open_fields=frozenset(request.config.getini(_OPEN_FIELDS)),
+            outbox=outbox,
+            others=others,
+        )
+        yield target
+        target.delete_accounts()
 
 
-def _state_of(app: Flask, config: pytest.Config) -> AppState:
+def _read(app: Flask, config: pytest.Config) -> tuple[AppState, frozenset[tuple[Any, ...]]]:
+    """Return the extension's state of the app, and the keys of the accounts that are there."""
     try:
         with app.app_context():
-            return app_state(app).ready()
+            state = app_state(app).ready()
+            session = app.extensions["sqlalchemy"].session
+            keys = frozenset(map(tuple, session.execute(sa.select(*state.model.mapper.primary_key))))
+            session.commit()  # the app's context, and its session with it, may be older and go on
+            return state, keys
     except ConfigurationError as error:
-        raise no_sign_up(config, f"The application is not set up: {error}") from None
+        raise refusal(config, f"The application is not set up: {error}") from None
+    except SQLAlchemyError as error:
+        raise refusal(config, f"The accounts cannot be read: {error}", _FIX_OF_APP) from None
 
 
 def _app(request: pytest.FixtureRequest) -> Flask:

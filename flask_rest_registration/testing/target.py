@@ -6,18 +6,18 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask, Request
+from flask import Flask, Request, got_request_exception
 from flask.testing import FlaskClient
-from flask_mail import email_dispatched
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from werkzeug.security import check_password_hash
 from werkzeug.test import TestResponse
@@ -36,7 +36,8 @@ from ..signals import user_activated
 from ..signers import RegisterSigner, accepts_code, make_code
 from ..state import AppState
 from ..workflows import email_first
-from .bodies import NoBody, make_email_body
+from .bodies import NoBody, make_email_body, new_address
+from .outbox import SENDERS, Outbox
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -52,15 +53,15 @@ The attacks need sign-ups that are accepted. Fix:
   body of a new person's good sign-up, as your front end would send it;
 - or, if the answer is about limits, CSRF or a captcha, switch these off in the configuration of your tests."""
 
-_NO_SIGN_UP = pytest.StashKey[bool]()
+_REFUSED = pytest.StashKey[bool]()
 
 
-def no_sign_up(config: pytest.Config, fault: str) -> BaseException:
-    """Return a failure to raise; a skip if an attack has failed so before, since one failure says enough."""
-    if config.stash.get(_NO_SIGN_UP, False):
-        return pytest.skip.Exception("no sign-up is possible; the first failure says why")
-    config.stash[_NO_SIGN_UP] = True
-    return pytest.fail.Exception(f"{fault}\n{_FIX_OF_SIGN_UP}", pytrace=False)
+def refusal(config: pytest.Config, fault: str, fix: str = _FIX_OF_SIGN_UP) -> BaseException:
+    """Return a failure to raise; a skip if an attack was refused so before, since one failure says enough."""
+    if config.stash.get(_REFUSED, False):
+        return pytest.skip.Exception("no attack is possible; the first failure says why")
+    config.stash[_REFUSED] = True
+    return pytest.fail.Exception(f"{fault}\n{fix}", pytrace=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class Target:
     :param request: the running test, whose docstring explains its failure.
     :param monkeypatch: restores what the attack changes.
     :param open_fields: fields that strangers may set on purpose.
+    :param outbox: takes every mail of the app.
+    :param others: the keys of the accounts that were there before.
+    :param made: the addresses that the attack has used.
     """
 
     state: AppState
@@ -81,6 +85,9 @@ class Target:
     request: pytest.FixtureRequest
     monkeypatch: pytest.MonkeyPatch
     open_fields: frozenset[str]
+    outbox: Outbox
+    others: frozenset[tuple[Any, ...]]
+    made: set[str] = field(default_factory=set)
 
     @property
     def app(self) -> Flask:
@@ -169,11 +176,20 @@ class Target:
 
     def post(self, path: str, json: object = None, client: FlaskClient | None = None, **options: Any) -> TestResponse:
         """Send a request to one of the endpoints."""
-        return (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", json=json, **options)
+        answer = (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", json=json, **options)
+        self.outbox.wait()
+        return answer
 
     def body(self) -> Body:
         """Make all fields of a good sign-up."""
-        return self._made(self.new_body)
+        body = self._made(self.new_body)
+        self.made.add(stored_address(body, self.email_name))
+        return body
+
+    def new_address(self) -> str:
+        """Return an address that has not been used before."""
+        self.made.add(address := new_address())
+        return address
 
     def fields(self) -> Body:
         """Make what the page behind a link sends besides the link: with e-mail first, the fields of an account."""
@@ -191,7 +207,18 @@ class Target:
         try:
             return make()
         except NoBody as error:
-            raise no_sign_up(self.request.config, f"No good sign-up can be made: {error}.") from None
+            raise refusal(self.request.config, f"No good sign-up can be made: {error}.") from None
+
+    def _said(self, request: Callable[[], TestResponse]) -> tuple[TestResponse, str]:
+        """Send a request; return its answer, also in short, with the exception that became a 500."""
+        raised: list[str] = []
+
+        def keep(sender: Flask, exception: BaseException, **_: object) -> None:
+            raised.append(f" ({type(exception).__name__}: {exception})")
+
+        with got_request_exception.connected_to(keep, sender=self.app):
+            answer = request()
+        return answer, summary(answer) + "".join(raised)
 
     def ask_for_mail(self, address: str) -> TestResponse:
         """Ask for a mail to an address, as anybody may with e-mail first or with resend."""
@@ -205,15 +232,15 @@ class Target:
     def start(self, body: Body | None = None) -> str:
         """Sign up until the link is mailed, and return the address as it is stored."""
         body = body or self.body()
-        answer = self.request_sign_up(body)
+        answer, said = self._said(partial(self.request_sign_up, body))
         address = stored_address(body, self.email_name)
         with self.recipient(address) as recipient:
             is_started = is_accepted(answer) and recipient is not None
         if not is_started:
             fields = ", ".join(["the address"] if self.is_email_first else body)
             made = "pending registration" if self.is_email_first else "account"
-            fault = f"A sign-up with {fields} was answered {summary(answer)} and made no {made} with that address."
-            raise no_sign_up(self.request.config, fault)
+            fault = f"A sign-up with {fields} was answered {said} and made no {made} with that address."
+            raise refusal(self.request.config, fault)
         return address
 
     def account_request(self, body: Body) -> Callable[[], TestResponse]:
@@ -228,11 +255,11 @@ class Target:
         body = body or self.body()
         if not self.is_email_first:
             return self.start(body)
-        answer = self.account_request(body)()
+        answer, said = self._said(self.account_request(body))
         address = stored_address(body, self.email_name)
         if not is_accepted(answer) or self.row(address) is None:
-            fault = f"A link with {', '.join(body)} was answered {summary(answer)} and made no account."
-            raise no_sign_up(self.request.config, fault)
+            fault = f"A link with {', '.join(body)} was answered {said} and made no account."
+            raise refusal(self.request.config, fault)
         return address
 
     def verify(self, proof: Mapping[str, object], client: FlaskClient | None = None) -> TestResponse:
@@ -291,14 +318,16 @@ class Target:
         with self.account(address) as user:
             return user is not None and flag.is_set(user)
 
-    def has_password(self, address: str, password: str) -> bool:
-        """Tell whether an account has a password: by the model's own method, else by werkzeug's function."""
+    def has_password(self, address: str, password: str) -> bool | None:
+        """Tell whether an account has a password, by the model's own method or werkzeug; None if neither knows."""
         with self.account(address) as user:
             for name in ("check_password", "verify_password"):  # as manuals and tutorials call it
                 if hasattr(user, name):
                     return bool(getattr(user, name)(password))
-            hashes = [getattr(user, column.name) for column in self.model.password_columns]
-        return any(_is_werkzeug_hash_of(password, hashed) for hashed in hashes)
+            stored = [getattr(user, column.name) for column in self.model.password_columns]
+        texts = [each.decode(errors="replace") if isinstance(each, bytes) else str(each) for each in stored]
+        hashes = [text for text in texts if text.startswith(("scrypt:", "pbkdf2:"))]
+        return any(check_password_hash(each, password) for each in hashes) if hashes else None
 
     def keys_of_rows(self) -> set[tuple[str, ...]]:
         """Read the keys of all rows in all tables but the one of pending registrations."""
@@ -324,7 +353,62 @@ class Target:
             session.execute(sa.delete(table).where(table.c.email.in_(map(to_recipient, addresses))))
             session.commit()
 
+    def delete_accounts(self) -> None:
+        """Delete the accounts and pending registrations of the attack, but for accounts that other rows refer to.
+
+        SQLite does not look after these, and would give the key of a deleted account to the next one.
+        """
+        mapper, tables = self.model.mapper, self.model.mapper.tables
+        others = [each for each in self.model.cls.metadata.tables.values() if each not in tables]
+        references = [each for table in others for each in table.foreign_keys if each.column.table in tables]
+        query = (
+            sa.select(*mapper.primary_key)
+            .select_from(self.model.cls)
+            .where(
+                sa.func.lower(self.model.email.column).in_(self.made),
+                *(~sa.exists().where(reference.parent == reference.column) for reference in references),
+            )
+        )
+        with self.app.app_context():
+            session = self.app.extensions["sqlalchemy"].session
+            try:
+                for key in {tuple(row) for row in session.execute(query)} - self.others:
+                    for table in reversed(tables):  # not by the unit of work, whose cascades may go further
+                        values = zip(table.primary_key, key, strict=True)
+                        session.execute(sa.delete(table).where(*(column == value for column, value in values)))
+                session.commit()
+                if self.state.pending:
+                    self.delete_pending(*self.made)
+            except (SQLAlchemyError, ValueError):  # whatever the attack has left, or addresses that are none
+                session.rollback()
+
     # What can be observed
+
+    @contextmanager
+    def _listening(self, **receivers: Callable[..., object]) -> Iterator[None]:
+        """Listen to events of all engines."""
+        with self.app.app_context():
+            engines = list(self.app.extensions["sqlalchemy"].engines.values())
+        pairs = [(engine, name, receiver) for engine in engines for name, receiver in receivers.items()]
+        for pair in pairs:
+            event.listen(*pair)
+        yield
+        for pair in pairs:
+            event.remove(*pair)
+
+    @contextmanager
+    def held_connections(self) -> Iterator[set[int]]:
+        """Collect the database connections that are in use at the moment."""
+        held: set[int] = set()
+
+        def take(connection: object, record: object, proxy: object) -> None:
+            held.add(id(record))
+
+        def give_back(connection: object, record: object) -> None:
+            held.discard(id(record))
+
+        with self._listening(checkout=take, checkin=give_back):
+            yield held
 
     @contextmanager
     def activations(self) -> Iterator[list[object]]:
@@ -338,27 +422,20 @@ class Target:
             yield users
 
     def trace(self, action: Callable[[], TestResponse]) -> Trace:
-        """Send a request, and return its answer, its statements, and the number of mails through Flask-Mail."""
+        """Send a request, and return its answer, its statements, and the number of its mails."""
         statements: list[str] = []
-        mails: list[object] = []
+        before = len(self.outbox.sent)
 
-        def execute(connection: object, cursor: object, statement: str, *_: object) -> None:
+        def execute(
+            connection: object, cursor: object, statement: str, values: object, context: object, many: bool
+        ) -> None:
             statements.append(statement)
 
-        def dispatch(sender: object, message: object, **_: object) -> None:
-            mails.append(message)
-
-        with self.app.app_context():
-            engines = list(self.app.extensions["sqlalchemy"].engines.values())
-        for engine in engines:
-            event.listen(engine, "before_cursor_execute", execute)
-        with email_dispatched.connected_to(dispatch):
+        with self._listening(before_cursor_execute=execute):
             answer = action()
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", execute)
         headers = {f"header {name}": answer.headers.getlist(name) for name, _ in answer.headers if name != "Date"}
         seen = {"status": answer.status_code, "body": answer.get_data(as_text=True), **headers}
-        return {**seen, "statements": statements, "mails": len(mails)}
+        return {**seen, "statements": statements, "mails": len(self.outbox.sent) - before}
 
     def sent_mails(self) -> list[object]:
         """Collect the recipients of all mails, links and notices alike, until the attack ends."""
@@ -373,6 +450,18 @@ class Target:
 
         self.change_senders(recording)
         return sent
+
+    def built_urls(self) -> list[str]:
+        """Collect what VERIFICATION_URL_BUILDER returns until the attack ends."""
+        urls: list[str] = []
+        build = self.settings.verification_url_builder
+
+        def record(signer: RegisterSigner) -> str:
+            urls.append(build(signer))
+            return urls[-1]
+
+        self.change_settings(verification_url_builder=record)
+        return urls
 
     def compared_codes(self) -> list[str]:
         """Collect the codes that are compared until the attack ends."""
@@ -394,8 +483,7 @@ class Target:
 
     def change_senders(self, change: Callable[[Send], Send]) -> None:
         """Replace the senders of links and notices."""
-        names = ("register_verification_email_sender", "register_existing_email_sender")
-        self.change_settings(**{name: change(getattr(self.settings, name)) for name in names})
+        self.change_settings(**{name: change(getattr(self.settings, name)) for name in SENDERS})
 
     def change_settings(self, **changes: Any) -> None:
         """Run the app with its own settings but for these."""
@@ -427,10 +515,3 @@ def at_once(count: int, function: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
-
-
-def _is_werkzeug_hash_of(password: str, hashed: object) -> bool:
-    text = hashed.decode(errors="replace") if isinstance(hashed, bytes) else str(hashed)
-    with suppress(ValueError):  # a hash of another kind
-        return check_password_hash(text, password)
-    return False

@@ -36,7 +36,7 @@ def below(kind: type[Any]) -> set[type[Any]]:
     return {kind}.union(*(below(subclass) for subclass in kind.__subclasses__()))
 
 
-@pytest.mark.parametrize("name", ["settings", "errors"])
+@pytest.mark.parametrize("name", ["settings", "errors", "testing"])
 def test_a_generated_page_is_what_the_definitions_in_the_code_say(name: str) -> None:
     assert read(f"{name}.rst") == runpy.run_path(str(DOCS / f"generate_{name}.py"))["render"]()
 

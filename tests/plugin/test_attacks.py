@@ -6,19 +6,28 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 from flask import Flask
+from flask_mail import Message
+from kombu import Connection
+from sqlalchemy import select
 
 import flask_rest_registration.testing  # the runs inside must not import it anew
+from flask_rest_registration import user_registered
 from flask_rest_registration.testing.attacks import MODULES, codes
 from flask_rest_registration.testing.bodies import make_body
 from flask_rest_registration.testing.hostile import bodies_like
-from tests.plugin.bad_apps import BAD_APPS, GOOD_APPS
-from tests.support.apps import make_app
+from tests.plugin.bad_apps import BAD_APPS, GOOD_APPS, SENDERS, WAITING
+from tests.support.apps import Built, make_app
+from tests.support.celery_app import celery_init_app
+from tests.support.mail_servers import RecordingServer
 from tests.support.messages import lacking
 from tests.support.pages import DOCS, blocks
 from tests.support.serializers import Rich
@@ -30,7 +39,7 @@ PLUGIN = flask_rest_registration.testing.__name__
 CONFTEST = """
 import pytest
 from tests.plugin import test_attacks
-from tests.plugin.bad_apps import BAD_APPS, GOOD_APPS
+from tests.plugin.bad_apps import BAD_APPS, GOOD_APPS, SENDERS
 from tests.support.apps import make_app
 
 @pytest.fixture{options}
@@ -40,6 +49,12 @@ def app(request, tmp_path_factory):
     built.app.before = test_attacks.changeable(built.app)
     yield built.app
     built.dispose()
+"""
+
+LOG_IN = """
+@pytest.fixture
+def registration_login(app):
+    return app.extensions.get("log_in")
 """
 
 OWN_TESTS = """
@@ -135,7 +150,7 @@ def pytest_collection_modifyitems(items):
 def test_the_mistake_of_a_bad_application_is_found(inside: Inside, module: ModuleType) -> None:
     names = [name for name, bad in BAD_APPS.items() if hasattr(module, bad.attack)]
     options = f"(scope='session', params={names})"
-    outcome = inside.attack("BAD_APPS[request.param].build(file)", options=options, more=CHOOSE)
+    outcome = inside.attack("BAD_APPS[request.param].build(file)", options=options, more=LOG_IN + CHOOSE)
     for name in names:
         about, bad = outcome.about(name), BAD_APPS[name]
         assert about.names("failed") == bad.attacks
@@ -152,6 +167,8 @@ def test_every_attack_finds_the_mistake_of_a_bad_application() -> None:
 #: What is skipped of some, all other attacks having an aim.
 OF_SENDERS = "test_a_sender_that_fails_leaves_no_account"
 OF_LOCK_OUTS = "test_no_link_lets_an_account_in_that_was_locked_out"
+OF_LOG_INS = "test_the_chosen_password_opens_the_account_once_it_is_verified"
+OF_GATES = "test_whoever_is_logged_in_and_not_verified_can_verify"
 OF_FIRST = {
     "test_a_stranger_prepares_no_password_for_somebody_elses_address",
     "test_a_stranger_neither_keeps_an_address_nor_fills_the_users_table",
@@ -161,10 +178,10 @@ OF_FIRST = {
 }
 OF_CODES = {name for name in vars(codes) if name.startswith("test_")}
 WITHOUT_AIM = {
-    "codes": {OF_SENDERS, OF_LOCK_OUTS},
-    "links alone, UUIDs, orders": {OF_SENDERS, OF_LOCK_OUTS, *OF_CODES},
-    "a lock-out flag, consent, log-in": {OF_SENDERS},
-    "resend": {OF_SENDERS, OF_LOCK_OUTS, *OF_FIRST, *OF_CODES},
+    "codes": {OF_SENDERS, OF_LOCK_OUTS, OF_GATES},
+    "links alone, UUIDs, orders": {OF_SENDERS, OF_LOCK_OUTS, OF_GATES, OF_LOG_INS, *OF_CODES},
+    "a lock-out flag, consent, log-in": {OF_SENDERS, OF_GATES, OF_LOG_INS},
+    "resend": {OF_SENDERS, OF_LOCK_OUTS, OF_LOG_INS, *OF_FIRST, *OF_CODES},
 }
 
 
@@ -174,7 +191,7 @@ def test_no_attack_succeeds_against_a_good_application(inside: Inside, group: st
     inside.pytester.makeini("[pytest]\nregistration_open_fields = role\n")
     names = list(GOOD_APPS[group])
     options = f"(scope='session', params={names})"
-    outcome = inside.attack(f"GOOD_APPS[{group!r}][request.param](file)", options=options)
+    outcome = inside.attack(f"GOOD_APPS[{group!r}][request.param](file)", options=options, more=LOG_IN)
     assert (outcome.exit_code, outcome.names("failed")) == (0, set()), outcome.messages
     for name in names:
         passed, skipped = outcome.about(name).names("passed"), outcome.about(name).names("skipped")
@@ -189,8 +206,45 @@ def test_mail_servers_fail_as_it_is_said_whatever_the_applications_own_one_deman
     outcome = inside.attack(f"make_app(config={config}, database_uri=file)", "-k", "mail_server_that_fails")
     assert outcome.counts == (3, 0, 0), outcome.messages
     reasons = [record.message for record in caplog.records if record.message.startswith("email-not-sent")]
-    for reason, words in zip(reasons, ("ConnectionRefusedError", "time-out", "SMTPSenderRefused, 451"), strict=True):
+    for reason, words in zip(reasons, ("ConnectionRefusedError", "time-out", "SMTPDataError, 451"), strict=True):
         assert words in reason
+
+
+def with_queue(built: Built, queue: str) -> Built:
+    """Give an application Celery, its broker in this process's memory, and a receiver that greets in two ways."""
+    built.app.config["CELERY"] = {"broker_url": "memory://", "task_default_queue": queue}
+    celery = celery_init_app(built.app)
+
+    def greet(sender: Flask, user: Any, **_: object) -> None:
+        celery.send_task("greet", [user.email])
+        built.mail.send(Message("Hello", recipients=[user.email], body="Hello!"))
+
+    user_registered.connect(greet, built.app, weak=False)
+    return built
+
+
+def queued(queue: str) -> int:
+    with Connection("memory://") as connection:
+        return int(connection.default_channel.queue_declare(queue).message_count)
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_no_mail_leaves_the_process_and_none_is_queued(inside: Inside, smtp: RecordingServer, sender: str) -> None:
+    queue = str(uuid.uuid4())
+    settings = f"registration={{'REGISTER_VERIFICATION_EMAIL_SENDER': SENDERS[{sender!r}]}}"
+    config = f"config={{'MAIL_PORT': {smtp.port}, 'MAIL_SUPPRESS_SEND': False}}"
+    call = f"test_attacks.with_queue(make_app({settings}, {config}, database_uri=file), {queue!r})"
+    outcome = inside.attack(call, "-k", "attacks/links or slow_mail_server or reaches_its_reader")
+    assert (outcome.names("failed"), len(outcome.names("passed")) > 5) == (set(), True), outcome.messages
+    assert (smtp.connections, queued(queue)) == (0, 0)
+    # A sender that waits for a server does so inside the transaction, which is told.
+    assert ("inside the transaction: let it queue" in outcome.messages) is (sender in WAITING)
+    built = with_queue(make_app(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": SENDERS[sender]}, mail=smtp), queue)
+    assert built.register().status_code == 201
+    for thread in threading.enumerate():
+        if thread.name == "sender":
+            thread.join()
+    assert smtp.connections + queued(queue) == 3
 
 
 WITH_CODES = "pending=True, registration={'REGISTER_EMAIL_FIRST': True, 'REGISTER_VERIFICATION_CODE_ENABLED': True}"
@@ -235,6 +289,11 @@ class Odd(DefaultRegisterUserSerializer):
         data.pop("fingerprint")
         return data
 
+def break_down(app):
+    @app.before_request
+    def fail():
+        raise LookupError("no such tenant")
+
 def slow_down(where):
     return lambda app: app.before_request(lambda: ("slow down", 429) if where in flask.request.path else None)
 """
@@ -258,8 +317,9 @@ def registration_body():
             f"make_app({WITH_CODES}, before_init=slow_down('verify'))",
             "A link with email, username, password, password_confirm was answered 429 slow down",
         ),
+        ("make_app(before_init=break_down)", "(LookupError: no such tenant)"),
     ],
-    ids=["unknown field", "refused", "not set up", "link refused"],
+    ids=["unknown field", "refused", "not set up", "link refused", "broken"],
 )
 def test_where_no_sign_up_is_possible_one_failure_says_what_to_do(inside: Inside, call: str, words: str) -> None:
     outcome = inside.attack(call, "-k", "good_sign_up or salted_hash or writes_no_column", more=MORE)
@@ -267,10 +327,98 @@ def test_where_no_sign_up_is_possible_one_failure_says_what_to_do(inside: Inside
     assert lacking(outcome.messages, words, "registration_body") == []
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("config={'TESTING': False}", "TESTING is false: attacks must reach neither"),
+        ("tables=False", "The accounts cannot be read"),
+    ],
+)
+def test_an_app_that_is_not_set_up_for_tests_is_not_attacked(
+    inside: Inside, smtp: RecordingServer, options: str, words: str
+) -> None:
+    inside.write(conftest=CONFTEST.format(call=f"make_app({options}, mail=SMTP)", options=""))
+    with (inside.pytester.path / "conftest.py").open("a") as conftest:
+        conftest.write(f"\nfrom types import SimpleNamespace\nSMTP = SimpleNamespace(port={smtp.port})\n")
+    outcome = inside.run()
+    assert (outcome.counts[0], outcome.counts[2], smtp.connections) == (0, 1, 0)
+    assert lacking(outcome.messages, words, "Fix: let the fixture of the app return one for tests") == []
+
+
+def with_member(built: Built) -> Built:
+    """Let an application have rows that are not the attacks'."""
+    register_alone = {"email": "ann@example.com"}  # with e-mail first
+    assert 201 in {built.register().status_code, built.post("register/", register_alone).status_code - 1}
+
+    def rows() -> object:
+        return built.rows(), built.Pending and built.pending_rows()
+
+    built.app.rows, built.app.rows_before = rows, rows()  # type: ignore[attr-defined]
+    return built
+
+
+def with_orders_of_all(built: Built) -> Built:
+    """Let every account have an order, whose foreign key SQLite does not enforce; no order may lose its account."""
+
+    def order(sender: Flask, user: Any, **_: object) -> None:
+        built.db.session.add(built.User.order(user_id=user.id))
+        built.db.session.commit()
+
+    def orders_without_account() -> object:
+        with built.app.app_context():
+            user_ids = set(built.db.session.scalars(select(built.User.order.user_id)))
+        return user_ids - {row["id"] for row in built.rows()}, len(user_ids) > 3
+
+    user_registered.connect(order, built.app, weak=False)
+    built.app.rows, built.app.rows_before = orders_without_account, (set(), True)  # type: ignore[attr-defined]
+    return built
+
+
+def with_database_that_keeps_rows(built: Built) -> Built:
+    refusal = "BEFORE DELETE ON user BEGIN SELECT RAISE(ABORT, 'accounts are kept'); END"
+    built.execute_outside(f"CREATE TRIGGER keep {refusal}")
+    built.app.rows, built.app.rows_before = lambda: len(built.rows()) > 3, True  # type: ignore[attr-defined]
+    return built
+
+
+OF_ROWS = """
+def test_of_the_rows(app):
+    assert app.rows() == app.rows_before
+"""
+WITH_RESEND = "pending=True, registration={'REGISTER_VERIFICATION_RESEND_ENABLED': True}"
+BODY_OF_MEMBER = """
+@pytest.fixture
+def registration_body():
+    return lambda: {"email": "Ann@example.com", "username": "ann", "password": "violet-anchor-47-tundra",
+                    "password_confirm": "violet-anchor-47-tundra"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "more"),
+    [
+        ("with_member(GOOD_APPS['account at sign-up']['the usual model, log-in'](file))", ""),
+        ("with_member(GOOD_APPS['account at sign-up']['several tables'](file))", ""),
+        (f"with_member(make_app({WITH_RESEND}, database_uri=file))", ""),
+        ("with_member(GOOD_APPS['e-mail first']['codes'](file))", ""),
+        ("with_member(make_app(database_uri=file))", BODY_OF_MEMBER),
+        ("with_orders_of_all(GOOD_APPS['e-mail first']['links alone, UUIDs, orders'](file))", ""),
+        ("with_database_that_keeps_rows(make_app(database_uri=file))", ""),
+    ],
+    ids=["usual", "several tables", "resend", "e-mail first", "a member's address", "orders", "the database refuses"],
+)
+def test_the_attacks_delete_the_accounts_that_they_made_and_no_other(inside: Inside, call: str, more: str) -> None:
+    inside.write(test_rows=OF_ROWS)
+    choice = "attacks/links or attacks/log_in or mailbox or test_rows"
+    outcome = inside.attack(f"test_attacks.{call}", "-k", choice, options="(scope='session')", more=more)
+    assert "test_of_the_rows" in outcome.names("passed"), outcome.messages
+    assert bool(outcome.names("failed")) is bool(more)
+
+
 def test_the_application_says_what_a_good_body_is(inside: Inside) -> None:
     call = "make_app(registration={'REGISTER_SERIALIZER_CLASS': Odd}, database_uri=file)"
     outcome = inside.attack(call, "-k", "registration_attacks/sign_up", more=MORE + BODY)
-    assert outcome.counts == (6, 0, 0), outcome.messages
+    assert outcome.counts == (7, 0, 0), outcome.messages
 
 
 def test_a_good_body_meets_every_check_of_the_serializer() -> None:
@@ -338,6 +486,12 @@ def test_the_fixture_may_have_another_name_and_parameters(inside: Inside) -> Non
     assert inside.run("-k", ONE).counts == (2, 0, 0)
 
 
+def test_an_application_without_celery_is_attacked(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside.write(conftest=APP)
+    monkeypatch.delitem(sys.modules, "kombu")
+    assert inside.run("-k", ONE).counts == (1, 0, 0)
+
+
 def test_whoever_selects_a_file_gets_no_attacks(inside: Inside) -> None:
     inside.write(conftest=APP, test_own=OWN_TESTS)
     assert inside.run("test_own.py").results == {"test_own.py::test_of_the_application": "passed"}
@@ -380,7 +534,7 @@ def create_app(config):
 
 def test_the_page_of_the_docs_shows_a_conftest_that_works(inside: Inside) -> None:
     python = [block for block in blocks(DOCS / "testing.rst") if block.language == "python"]
-    assert [block.caption for block in python] == ["shop.py", "conftest.py", None, "test_sign_up.py"]
-    inside.write(conftest=f"{python[1].text}\n{python[2].text}", shop=SHOP)
+    assert [block.caption for block in python] == ["shop.py", "conftest.py", None, None, "test_sign_up.py"]
+    inside.write(conftest="\n".join(block.text for block in python[1:4]), shop=SHOP)
     outcome = inside.run("-k", "good_sign_up or " + ONE)
     assert outcome.counts == (2, 0, 0), outcome.messages

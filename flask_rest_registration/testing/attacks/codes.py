@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from ...database.pending import MAILS_WITH_CODE, MOST_ATTEMPTS
-from ..bodies import new_address
 from ..target import Body, Target, at_once, summary
 
 _SECONDS_A_DAY = 24 * 60 * 60
@@ -132,7 +131,7 @@ def test_a_wrong_code_does_not_tell_who_has_an_account(registration_target: Targ
     """
     target = registration_target
     target.need_codes()
-    addresses = [new_address(), new_address(), target.start(), target.sign_up()]
+    addresses = [target.new_address(), target.new_address(), target.start(), target.sign_up()]
     code = _wrong(target.code(addresses[2]))
     guesses = [{**code, "email": address} for address in addresses]
     *unknown, waiting, member = [target.trace(partial(target.verify, guess)) for guess in guesses]

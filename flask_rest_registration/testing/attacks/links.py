@@ -9,7 +9,6 @@ import pytest
 
 from ...settings.definitions import LOCK_OUT_FIELDS
 from ...signers import RegisterSigner
-from ..bodies import new_address
 from ..target import CHECK, VERIFY, Target, at_once, summary
 
 
@@ -94,7 +93,7 @@ def test_a_link_is_dead_after_the_address_has_changed(registration_target: Targe
     """
     target = registration_target
     target.need_verification()
-    address, other = target.start(), new_address()
+    address, other = target.start(), target.new_address()
     link = target.link(address)
     with target.recipient(address) as recipient:
         setattr(recipient, "email" if target.is_email_first else target.model.email.name, other)
@@ -215,7 +214,7 @@ def test_a_registration_is_completed_once(registration_target: Target) -> None:
     """
     target = registration_target
     target.need_email_first()
-    address, other = target.start(), new_address()
+    address, other = target.start(), target.new_address()
     first = target.link(address)
     target.wait(target.cooldown())
     target.ask_for_mail(address)

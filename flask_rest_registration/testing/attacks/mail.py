@@ -1,10 +1,12 @@
-"""Attacks by mail servers and senders that fail."""
+"""Attacks by mail servers and senders that fail, that are slow, and that break mails."""
 
 from __future__ import annotations
 
+import email.policy
+import html
 import socket
 import socketserver
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
@@ -13,24 +15,43 @@ import pytest
 from flask import Request
 
 from ... import clock
-from ...mail.delivery import Send
+from ...mail.delivery import PackageSender, Send
 from ..target import Target, stored_address, summary
 
-
-class _Refusing(socketserver.StreamRequestHandler):
-    """Accepts every address, then refuses the text: by then the mail was rendered."""
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 loopback\r\n")
-        for line in self.rfile:
-            self.wfile.write(b"451 not now\r\n" if line[:4].upper() == b"DATA" else b"250 loopback\r\n")
+#: The most bytes of a line (RFC 5321, 4.5.3.1.6, without the line break).
+_LONGEST_LINE = 998
 
 
 @contextmanager
-def _mail_server(fault: str) -> Iterator[int]:
-    """Yield the port of a mail server that is down, silent, or refuses every mail."""
+def _mail_server(target: Target, fault: str, *, when_asked: Callable[[], object] = int) -> Iterator[None]:
+    """Let the app use a mail server that is down, silent, or refuses every mail.
+
+    :param when_asked: called before the one that refuses answers RCPT.
+    """
+    mail = target.app.extensions["mail"]
+    with _port_of_server(fault, when_asked) as port, pytest.MonkeyPatch.context() as changed:
+        changed.delattr(PackageSender, "transport")  # that of the outbox
+        for name, value in {"suppress": False, "server": "127.0.0.1", "port": port}.items():
+            changed.setattr(mail, name, value)
+        for name in ("use_tls", "use_ssl", "username", "password"):
+            changed.setattr(mail, name, None)
+        target.change_settings(verification_email_timeout=timedelta(seconds=0.5))
+        yield
+
+
+@contextmanager
+def _port_of_server(fault: str, when_asked: Callable[[], object]) -> Iterator[int]:
+    class Refusing(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 loopback\r\n")
+            for line in self.rfile:
+                if line[:4].upper() == b"RCPT":
+                    when_asked()
+                is_refused = line[:4].upper() == b"DATA"
+                self.wfile.write(b"451 not now\r\n" if is_refused else b"250 loopback\r\n")
+
     if fault == "refuses":
-        with socketserver.TCPServer(("127.0.0.1", 0), _Refusing) as server:
+        with socketserver.TCPServer(("127.0.0.1", 0), Refusing) as server:
             server.timeout = 10
             thread = Thread(target=server.handle_request)
             thread.start()
@@ -45,9 +66,7 @@ def _mail_server(fault: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("fault", ["is down", "is silent", "refuses"])
-def test_a_mail_server_that_fails_leaves_no_account(
-    registration_target: Target, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
+def test_a_mail_server_that_fails_leaves_no_account(registration_target: Target, fault: str) -> None:
     """The mail cannot be sent: if the account is stored all the same, nobody can verify it, and its address is taken.
 
     The answer must be 503, nothing may be stored, and the same request must work a little later. Fix: commit nothing
@@ -56,14 +75,8 @@ def test_a_mail_server_that_fails_leaves_no_account(
     target = registration_target
     target.need(target.settings.sends_by_default, "the default sender is not in use")
     target.sign_up()
-    target.change_settings(verification_email_timeout=timedelta(seconds=0.5))
     body = target.body()
-    mail = target.app.extensions["mail"]
-    with _mail_server(fault) as port, monkeypatch.context() as changed:
-        for name, value in {"suppress": False, "server": "127.0.0.1", "port": port}.items():
-            changed.setattr(mail, name, value)
-        for name in ("use_tls", "use_ssl", "username", "password"):
-            changed.setattr(mail, name, None)
+    with _mail_server(target, fault):
         answer = target.request_sign_up(body)
     found = f"While the mail server {fault}, a sign-up was answered {summary(answer)}."
     target.expect(answer.status_code == 503, found)
@@ -105,3 +118,53 @@ def _expect_nothing_stored(target: Target, body: dict[str, object], when: str) -
         target.expect(not waits, f"A sign-up {when} was refused, and no mail can be asked for until its cooldown ends.")
     answer = target.account_request(body)()
     target.expect(target.row(address), f"A sign-up {when} could not be repeated afterwards: {summary(answer)}.")
+
+
+def test_a_slow_mail_server_stops_no_other_page(registration_target: Target) -> None:
+    """A mail server or a recipient that takes seconds: each sign-up that waits for it holds a database connection.
+
+    Some fifteen sign-ups, and no other page gets a connection any more; on SQLite nobody can write. Fix: leave no
+    connection and no change open in before_request functions, serializers and constructors of your model. A sender of
+    your own is called inside the transaction: let it queue the mail, as contrib.celery.send_later does.
+    """
+    target = registration_target
+    target.need_verification()
+    if not target.settings.sends_by_default:
+        target.start()
+        reached = ", ".join(sorted(set(target.outbox.reached)))
+        target.need(not reached, f"your sender waits for {reached} inside the transaction: let it queue the mail")
+        target.need(False, "the default sender is not in use")
+    target.sign_up()
+    seen: list[int] = []
+    with target.held_connections() as held, _mail_server(target, "refuses", when_asked=lambda: seen.append(len(held))):
+        target.request_sign_up(target.body())
+    target.expect(seen == [0], f"Waiting for the mail server, a sign-up holds {seen} connections of the database.")
+
+
+def test_the_message_reaches_its_reader_with_its_link(registration_target: Target) -> None:
+    """A mail without a link, or with one that is broken on its way: nobody can verify their account.
+
+    Mail servers refuse or break lines of more than 998 bytes, inside a link as well (RFC 5321, 4.5.3.1.6). Fix: print
+    {{ verification_url }} in each body; return it from VERIFICATION_URL_BUILDER; and encode what a sender of your own
+    sends, by EmailMessage.set_content() with cte="quoted-printable", say.
+    """
+    target = registration_target
+    target.need_verification()
+    urls = target.built_urls()
+    target.start()
+    mails = [mail for mail in target.outbox.sent if mail]
+    target.need(mails, "a sender of your own sends the mail where it is not seen")
+    longest = max(len(line) for mail in mails for line in mail.splitlines())
+    target.expect(longest <= _LONGEST_LINE, f"The mail has a line of {longest} bytes.")
+    if not urls:  # the sender makes links in its own way
+        return
+    target.expect("://" in str(urls[0]), f"VERIFICATION_URL_BUILDER returned {urls[0]!r}.")
+    lacking = min((_parts_without(urls, mail) for mail in mails), key=len)
+    target.expect(not lacking, f"The mail has no link in its {' and '.join(lacking)}.")
+
+
+def _parts_without(urls: Sequence[str], mail: bytes) -> list[str]:
+    """Return the types of a mail's texts that have none of some URLs."""
+    parts = email.message_from_bytes(mail, policy=email.policy.default).walk()
+    texts = [(part.get_content_type(), part.get_content()) for part in parts if part.get_content_maintype() == "text"]
+    return [kind for kind, text in texts if not any(url in text or url in html.unescape(text) for url in urls)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...model.user_model import python_type
 from ...settings.definitions import Settings
-from ..bodies import new_address, new_password, with_password
+from ..bodies import new_password, with_password
 from ..hostile import bodies_like
 from ..target import CHECK, REGISTER, RESEND, VERIFY, Target, at_once, is_accepted, stored_address, summary
 
@@ -75,8 +75,9 @@ def _extra_values(target: Target, row: dict[str, object], offered: set[str | Non
 def test_a_password_is_stored_as_a_salted_hash_and_never_shown(registration_target: Target) -> None:
     """A stolen table or a logged answer must not let anybody into an account (OWASP, Password Storage Cheat Sheet).
 
-    Fix: let PASSWORD_HASHER, set_password() or your property make a slow, salted hash, as werkzeug's
-    generate_password_hash does, and remove password columns from REGISTER_OUTPUT_SERIALIZER_CLASS.
+    A password that is hashed twice lets nobody in at all. Fix: let PASSWORD_HASHER, set_password() or your property
+    make a slow, salted hash, as werkzeug's generate_password_hash does, let nothing else hash, such as your serializer
+    or an event listener, and remove password columns from REGISTER_OUTPUT_SERIALIZER_CLASS.
     """
     target = registration_target
     password = new_password()
@@ -89,8 +90,25 @@ def test_a_password_is_stored_as_a_salted_hash_and_never_shown(registration_targ
     target.expect(not shown, "The answer to a sign-up shows the password or its hash.")
     plain = [name for name, value in rows[0].items() if password in str(value)]
     target.expect(not plain, f"The password is stored as it is, in {plain}.")
+    is_known = target.has_password(second, password)
+    target.expect(is_known is not False, "What is stored is no hash of the password, but of something made of it.")
     salted = not set(hashes[0]) & set(hashes[1])
     target.expect(salted, "Two accounts with the same password have the same hash: it has no salt.")
+
+
+def test_a_password_that_anybody_guesses_is_refused(registration_target: Target) -> None:
+    """Validators that let everything pass: people choose "a", and a stranger's first guess opens the account.
+
+    A function of PASSWORD_VALIDATORS refuses by raising ValidationError; what it returns refuses nothing. Fix: let
+    yours raise, and keep the default ones beside it.
+    """
+    target = registration_target
+    target.need(target.settings.password_validators, "PASSWORD_VALIDATORS is empty")
+    target.sign_up()
+    body = target.body()
+    target.need("password" in body, "a sign-up has no field 'password'")
+    answer = target.account_request(with_password(body, "a"))()
+    target.expect(answer.status_code == 400, f"A sign-up with the password 'a' was answered {summary(answer)}.")
 
 
 def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_target: Target) -> None:
@@ -151,7 +169,7 @@ def test_no_body_is_answered_with_a_server_error(registration_target: Target) ->
 
 def _good_bodies(target: Target) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     if target.is_email_first:
-        yield REGISTER, lambda: target.email_body(new_address())
+        yield REGISTER, lambda: target.email_body(target.new_address())
         yield CHECK, _fresh(target, target.link)
         yield VERIFY, _fresh(target, lambda address: {**target.fields(), **target.link(address)})
         if target.settings.register_verification_code_enabled:
@@ -161,7 +179,7 @@ def _good_bodies(target: Target) -> Iterator[tuple[str, Callable[[], dict[str, A
     link = target.link(target.sign_up()) if target.model.flag else {}
     yield VERIFY, lambda: link
     if target.state.pending:
-        yield RESEND, lambda: target.email_body(new_address())
+        yield RESEND, lambda: target.email_body(target.new_address())
 
 
 def _fresh(target: Target, make: Callable[[str], dict[str, Any]]) -> Callable[[], dict[str, Any]]:

@@ -6,6 +6,6 @@
 
 from . import at_sign_up, pending
 from .catalogue import BAD_APPS
-from .good import GOOD_APPS
+from .good import GOOD_APPS, SENDERS, WAITING
 
-__all__ = ["BAD_APPS", "GOOD_APPS", "at_sign_up", "pending"]
+__all__ = ["BAD_APPS", "GOOD_APPS", "SENDERS", "WAITING", "at_sign_up", "pending"]

@@ -7,22 +7,40 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from flask import Request, Response, request
+import bcrypt
+from flask import Request, Response, current_app, g, redirect, request
 from flask import session as cookie
+from flask_login import LoginManager, current_user
+from flask_mail import Message
+from jinja2 import DictLoader
 from marshmallow import EXCLUDE, INCLUDE, fields, post_load
-from sqlalchemy import Boolean, String, delete
+from sqlalchemy import Boolean, String, delete, update
 from sqlalchemy.orm import mapped_column
+from werkzeug.security import check_password_hash
 
 from flask_rest_registration import (
     DefaultRegisterUserSerializer,
     DefaultUserProfileSerializer,
+    RegisterSigner,
     user_activated,
     user_registered,
 )
 from tests.support import models
-from tests.support.apps import Built
+from tests.support.apps import Built, fast_hasher
 
-from .catalogue import answer, found_by, pause, sent_by_client, session, set_flag, signs, subscribe_once, this_app
+from .catalogue import (
+    account_of,
+    answer,
+    found_by,
+    log_in,
+    pause,
+    sent_by_client,
+    session,
+    set_flag,
+    signs,
+    subscribe_once,
+    this_app,
+)
 
 
 @found_by("good_sign_up", "was verified right", on=user_registered)
@@ -86,13 +104,85 @@ class ShowsTheHash(DefaultUserProfileSerializer):
 
 
 @found_by("salted_hash", "stored as it is, in ['password_hash']", on="PASSWORD_HASHER")
-def hasher_does_nothing(password: str) -> str:
-    return password
+def hasher_only_names_its_kind(password: str) -> str:
+    return f"plain:{password}"
 
 
 @found_by("salted_hash", "has no salt", on="PASSWORD_HASHER")
 def hash_has_no_salt(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
+
+
+class HashesInTheSerializer(DefaultRegisterUserSerializer):
+    @post_load
+    def hash(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return {**data, "password": fast_hasher(data["password"])}
+
+
+HASHES_TWICE = {"REGISTER_SERIALIZER_CLASS": HashesInTheSerializer}
+
+
+@found_by("chosen_password", "refuses the chosen password", HASHES_TWICE, on="log-in", also=["salted_hash"])
+def password_is_hashed_twice(email: str, password: str) -> bool:
+    return log_in(email, password)
+
+
+@found_by("chosen_password", "The log-in raises ValueError: Invalid salt", on="log-in")
+def log_in_reads_hashes_of_another_kind(email: str, password: str) -> bool:
+    user = account_of(email)
+    return user.email_verified_at is not None and bcrypt.checkpw(password.encode(), user.password_hash.encode())
+
+
+@found_by("chosen_password", "The log-in as ATTACK-", on="log-in")
+def log_in_looks_for_the_address_as_it_is_typed(email: str, password: str) -> bool:
+    return account_of(email) is not None and log_in(email, password)
+
+
+@found_by("chosen_password", "opens an account that is not verified", on="log-in")
+def log_in_does_not_ask_for_the_flag(email: str, password: str) -> bool:
+    return check_password_hash(account_of(email).password_hash, password)
+
+
+@found_by("chosen_password", "accepts another password, ''", on="log-in")
+def log_in_ignores_the_password(email: str, password: str) -> bool:
+    return account_of(email.lower()).email_verified_at is not None
+
+
+@found_by("logged_in_and_not_verified", "verify-registration/ answered somebody", model=models.login_user)
+def gate_of_flask_login_stands_before_everything(app: Built) -> None:
+    LoginManager(app.app).user_loader(lambda key: session().get(app.User, int(key)))
+
+    @app.app.before_request
+    def send_away() -> Any:
+        is_waiting = current_user.is_authenticated and not current_user.email_verified_at
+        return redirect("/unconfirmed") if is_waiting else None
+
+
+def send_away() -> Any:
+    user = session().get(this_app().User, cookie.get("user_id", 0))
+    return redirect("/unconfirmed") if user and not user.email_verified_at else None
+
+
+@found_by("logged_in_and_not_verified", "verify-registration/ answered somebody", on="before_request")
+def gate_stands_before_everything() -> Any:
+    return send_away()
+
+
+RESEND = {"REGISTER_VERIFICATION_RESEND_ENABLED": True}
+
+
+@found_by("logged_in_and_not_verified", "resend-verification/ answered somebody", RESEND, on="before_request")
+def gate_lets_the_link_alone_pass() -> Any:
+    return None if request.path.endswith("/verify-registration/") else send_away()
+
+
+def refuse_weak(password: str, user: object = None) -> bool:
+    return len(password) > 8
+
+
+@found_by("anybody_guesses", "PASSWORD_VALIDATORS", {"PASSWORD_VALIDATORS": [refuse_weak]})
+def validator_returns_what_it_finds(app: Built) -> None:
+    """It returns False where it should raise."""
 
 
 @found_by("logs_nobody_in", "has ['access_token']", on="REGISTER_OUTPUT_SERIALIZER_CLASS")
@@ -197,6 +287,53 @@ def failed_mail_is_a_success(response: Response) -> None:
 )
 def failed_sender_is_a_success(response: Response) -> None:
     failed_mail_is_a_success(response)
+
+
+@found_by("slow_mail_server", "a sign-up holds [1] connections")
+def each_request_has_a_connection_of_its_own(app: Built) -> None:
+    @app.app.before_request
+    def connect() -> None:
+        g.connection = app.db.engine.connect()
+
+    @app.app.teardown_request
+    def close(error: object) -> None:
+        g.connection.close()
+
+
+@found_by("slow_mail_server", "a sign-up holds [1] connections", on="before_request")
+def visits_are_counted_in_the_transaction_of_the_sign_up() -> None:
+    session().execute(update(this_app().User).values(username=this_app().User.username))
+
+
+@found_by("reaches_its_reader", "The mail has a line of", on="REGISTER_VERIFICATION_EMAIL_SENDER")
+def mail_is_one_line(request: object, user: Any) -> None:
+    url = RegisterSigner.for_user(user).get_url()
+    message = Message("Welcome", recipients=[user.email], html=f"<p>{'Welcome! ' * 120}<a href='{url}'>Verify</a></p>")
+    current_app.extensions["mail"].send(message)
+
+
+@found_by("reaches_its_reader", "VERIFICATION_URL_BUILDER", on="VERIFICATION_URL_BUILDER")
+def url_builder_returns_nothing(signer: RegisterSigner) -> None:
+    signer.get_base_url()
+
+
+@found_by(
+    "reaches_its_reader",
+    "The mail has no link in its text/plain and text/html",
+    {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"html_body": "body.html"}},
+)
+def template_misspells_the_link(app: Built) -> None:
+    app.app.jinja_loader = DictLoader({"body.html": "<a href='{{ verification_ulr }}'>Verify</a>"})
+
+
+@found_by(
+    "reaches_its_reader",
+    "The mail has no link in its text/plain.",
+    {"REGISTER_VERIFICATION_EMAIL_TEMPLATES": {"html_body": "rest_registration/register/body.html"}},
+    on="VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER",
+)
+def text_is_cut_off(html: str) -> str:
+    return "Please read this mail as HTML."
 
 
 @found_by("deletes_a_row", "Sign-ups and links have deleted rows of others: [('user'", on="after_request")

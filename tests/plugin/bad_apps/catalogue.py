@@ -12,9 +12,11 @@ from typing import Any, Final, TypeVar
 
 from blinker import NamedSignal
 from flask import current_app, request
-from sqlalchemy import text
+from sqlalchemy import ForeignKey, select, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from werkzeug.security import check_password_hash
 
-from flask_rest_registration import RegisterSigner
+from flask_rest_registration import RegisterSigner, normalize_email
 from flask_rest_registration.state import current_state
 from flask_rest_registration.testing.attacks import MODULES
 from tests.support import models
@@ -60,8 +62,8 @@ def found_by(
     """Say which attack finds a mistake, and with which words; a part of its name is enough.
 
     :param on: what the mistake is made of: the name of a setting or of one of Flask's decorators, a signal, ``view``
-        (it is called with the view of verify-registration/) or ``second chance`` (it is called where that view
-        refuses); None if it is called with the app.
+        (it is called with the view of verify-registration/), ``second chance`` (it is called where that view
+        refuses) or ``log-in`` (it is called with address and password); None if it is called with the app.
     :param also: other attacks that have to find it.
     """
 
@@ -77,6 +79,8 @@ def found_by(
                 on.connect(mistake, sender=built.app)
             elif on == "view":
                 views[_VIEW] = partial(mistake, views[_VIEW])
+            elif on == "log-in":
+                offer_log_in(built, mistake)
             elif on == "second chance":
                 views[_VIEW] = partial(_fall_back, views[_VIEW], mistake)
             elif on == "after_request":
@@ -89,6 +93,48 @@ def found_by(
         return mistake
 
     return add
+
+
+def offer_log_in(built: Built, log_in: Callable[[str, str], bool]) -> Built:
+    """Let an application have a log-in, which the fixture ``registration_login`` of the tests finds."""
+
+    def log_in_to_app(email: str, password: str) -> bool:
+        with built.app.app_context():
+            return log_in(email, password)
+
+    built.app.extensions.update(built=built, log_in=log_in_to_app)
+    return built
+
+
+def account_of(email: str) -> Any:
+    return session().scalar(select(this_app().User).filter_by(email=email))
+
+
+def has_password(email: str, password: str) -> bool:
+    return check_password_hash(account_of(normalize_email(email)).password_hash, password)
+
+
+def log_in(email: str, password: str) -> bool:
+    """Log in without a mistake."""
+    user = account_of(normalize_email(email))
+    return bool(user and user.email_verified_at and has_password(email, password))
+
+
+def with_orders(lazy: Any) -> models.Model:
+    """People whose orders are loaded along with them, in one of SQLAlchemy's ways."""
+
+    def model(db: Any) -> type[Any]:
+        user = models.uuid_key(db)
+
+        class Order(db.Model):  # type: ignore[misc]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            user_id: Mapped[Any] = mapped_column(ForeignKey(user.id))
+
+        user.orders = relationship(Order, lazy=lazy)
+        user.order = Order
+        return user
+
+    return model
 
 
 def _whole(part: str) -> str:

@@ -27,7 +27,19 @@ from flask_rest_registration.state import current_state
 from tests.support import models
 from tests.support.apps import Built, fast_hasher
 
-from .catalogue import answer, found_by, pause, sent_by_client, session, set_flag, signs, subscribe_once, this_app
+from .catalogue import (
+    account_of,
+    answer,
+    found_by,
+    pause,
+    sent_by_client,
+    session,
+    set_flag,
+    signs,
+    subscribe_once,
+    this_app,
+    with_orders,
+)
 
 EMAIL_FIRST = {"REGISTER_EMAIL_FIRST": True}
 CODES = {**EMAIL_FIRST, "REGISTER_VERIFICATION_CODE_ENABLED": True}
@@ -164,6 +176,20 @@ def resend_tells_support_who_it_was(response: Response) -> None:
     known = session().scalar(select(this_app().User).filter_by(email=sent_by_client().get("email")))
     if known and request.path.endswith("/resend-verification/"):
         response.headers["X-Known"] = "yes"
+
+
+def look_up_the_visitor() -> None:
+    account_of(str(sent_by_client().get("email")))
+
+
+@found_by("asking_for_a_message", "statements: ", RESEND, on="before_request", model=with_orders("selectin"))
+def visitors_are_looked_up_with_their_orders() -> None:
+    look_up_the_visitor()
+
+
+@found_by("asking_for_a_message", "statements: ", CODES, on="before_request", model=with_orders("selectin"))
+def members_are_looked_up_with_their_orders() -> None:
+    look_up_the_visitor()
 
 
 @found_by("second_request", "mails: 1, not 0", CODES, on=user_registered)
