@@ -3,11 +3,13 @@
 from .addresses import normalize_email
 from .exceptions import (
     CodeInvalid,
+    CompressedBody,
     ConfigurationError,
     DatabaseFault,
     DatabaseUnavailable,
     EmailNotSent,
     InvalidInput,
+    LengthRequired,
     NotFound,
     ParseError,
     RecipientRefused,
@@ -30,6 +32,7 @@ from .signers import RegisterSigner
 
 __all__ = [
     "CodeInvalid",
+    "CompressedBody",
     "ConfigurationError",
     "DatabaseFault",
     "DatabaseUnavailable",
@@ -37,6 +40,7 @@ __all__ = [
     "DefaultUserProfileSerializer",
     "EmailNotSent",
     "InvalidInput",
+    "LengthRequired",
     "NotFound",
     "ParseError",
     "PendingRegistrationMixin",

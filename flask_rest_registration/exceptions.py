@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from .translations.texts import gettext_noop
 
@@ -58,6 +59,8 @@ class RequestRefused(RestRegistrationError):
     code = "invalid"
     #: The text for people, in English.
     detail: str = gettext_noop("The data that you sent is not valid.")
+    #: The headers that go with the answer.
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         super().__init__(self.detail)
@@ -81,6 +84,14 @@ class ParseError(RequestRefused):
     detail: str = gettext_noop("The body must be JSON in UTF-8.")
 
 
+class LengthRequired(RequestRefused):
+    """The body is sent in chunks, of which the server handed none on: it wants a Content-Length (RFC 9110, 15.5.12)."""
+
+    status = 411
+    code = "length-required"
+    detail: str = gettext_noop("Send the body with the header Content-Length, and not in chunks.")
+
+
 class RequestTooLarge(RequestRefused):
     """The body is longer than registration ever needs, or than the application allows."""
 
@@ -90,11 +101,18 @@ class RequestTooLarge(RequestRefused):
 
 
 class UnsupportedMediaType(RequestRefused):
-    """The body is not announced as JSON."""
+    """The body is not announced as JSON, or it is compressed."""
 
     status = 415
     code = "unsupported-media-type"
     detail: str = gettext_noop("Send the body with the header Content-Type: application/json.")
+
+
+class CompressedBody(UnsupportedMediaType):
+    """The body has a Content-Encoding, such as gzip."""
+
+    detail: str = gettext_noop("Send the body uncompressed, without the header Content-Encoding.")
+    headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
 
 
 class NotFound(RequestRefused):
@@ -134,12 +152,14 @@ class UserWithoutEmailNonverifiable(RequestRefused):
 
 
 class ServiceUnavailable(RequestRefused):
-    """Something that registration needs is out of reach; no account is stored, and the request may be repeated.
+    """Something that registration needs is out of reach; the same request may be sent again.
 
     :param reason: for the log, without addresses, links and the texts of servers.
     """
 
     status = 503
+    #: Seconds: long enough for servers that start anew, short enough for people who wait.
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -150,7 +170,7 @@ class ServiceUnavailable(RequestRefused):
 
 
 class EmailNotSent(ServiceUnavailable):
-    """The mail could not be sent or queued."""
+    """The mail could not be sent or queued; the same request may be sent again."""
 
     code = "email-not-sent"
     detail: str = gettext_noop("The e-mail could not be sent. Please try again later.")
@@ -161,7 +181,7 @@ class RecipientRefused(EmailNotSent):
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """The database could not be reached, or kept refusing the transaction as a conflict."""
+    """The database could not be reached, or kept refusing a conflicting transaction; the request may be sent again."""
 
     code = "database-unavailable"
     detail: str = gettext_noop("The database is not available. Please try again later.")

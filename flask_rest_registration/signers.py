@@ -22,6 +22,17 @@ _SALT_OF_ACCOUNTS = "flask_rest_registration.register_verification"
 _SALT_OF_PENDING = "flask_rest_registration.pending_registration"
 _SALT_OF_CODES = "flask_rest_registration.code"
 
+# RFC 2104, section 3, asks for a key as long as the hash's output (SHA-256: 32 bytes); half of that is refused.
+_SHORTEST_KEY = 16
+_KEY_FIX = "Fix: set it to the output of python -c 'import secrets; print(secrets.token_hex())'."
+
+#: Keys that this package's documentation shows, or has shown.
+DOCUMENTED_KEYS = (
+    "replace this: it signs the links",
+    "a key for this page's examples",
+    "the new key, from: python -c 'import secrets; print(secrets.token_hex())'",
+)
+
 
 class RegisterSigner:
     """Sign and check a link that proves control of an e-mail address.
@@ -149,24 +160,45 @@ def accepts_code(state: AppState, row: PendingRegistrationMixin, code: str) -> b
     return any(matches)
 
 
-def secret_keys(app: Flask) -> list[str | bytes]:
+def secret_keys(app: Flask, *, lenient: bool | None = None) -> list[str | bytes]:
     """Return SECRET_KEY_FALLBACKS and SECRET_KEY, which comes last and signs, as they are now.
 
     They are read each time, as Flask does for its sessions: a key that is dropped must verify no link any more.
 
-    :raises ConfigurationError: if there is no SECRET_KEY, or SECRET_KEY_FALLBACKS is no list.
+    :param lenient: whether keys that can be guessed pass; by default while TESTING or DEBUG is on.
+    :raises ConfigurationError: if there is no SECRET_KEY, SECRET_KEY_FALLBACKS is no list, or a key is none.
     """
-    key = app.config.get("SECRET_KEY")
+    key, fallbacks = app.config.get("SECRET_KEY"), app.config.get("SECRET_KEY_FALLBACKS") or ()
+    lenient = app.testing or app.debug if lenient is None else lenient
     if not key:
-        raise ConfigurationError(
-            "SECRET_KEY is not set, so that no link can be signed. Fix: set it to the output of"
-            " python -c 'import secrets; print(secrets.token_hex())'."
-        )
-    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
+        raise ConfigurationError(f"SECRET_KEY is not set, so that no link can be signed. {_KEY_FIX}")
     if not isinstance(fallbacks, (list, tuple)):  # each character of a text would be a key
         kind = type(fallbacks).__name__
         raise ConfigurationError(f"SECRET_KEY_FALLBACKS must be a list of keys, not {kind}. Fix: put them into a list.")
-    return [*fallbacks, key]
+    keys, faults = [*fallbacks, key], []
+    for each in keys:
+        if not isinstance(each, (str, bytes)):
+            faults.append(f"is neither text nor bytes but {type(each).__name__}")
+        elif lenient:
+            continue
+        elif len(each) < _SHORTEST_KEY:
+            faults.append(f"has {len(each)} characters: it can be guessed, and links forged with it")
+        elif (each if isinstance(each, str) else each.decode("latin-1")) in DOCUMENTED_KEYS:
+            faults.append("stands in this package's documentation: everybody can forge links with it")
+    if faults:
+        raise ConfigurationError(
+            *(f"SECRET_KEY (or one of SECRET_KEY_FALLBACKS) {fault}. {_KEY_FIX}" for fault in faults)
+        )
+    return keys
+
+
+def key_faults(app: Flask) -> list[str]:
+    """Return what is wrong with an app's keys, each with its fix, whether or not TESTING or DEBUG is on."""
+    try:
+        secret_keys(app, lenient=False)
+    except ConfigurationError as error:
+        return list(error.faults)
+    return []
 
 
 def _code(state: AppState, row: PendingRegistrationMixin, key: str | bytes) -> str:

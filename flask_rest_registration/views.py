@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from flask import Blueprint, Request, Response, current_app, jsonify, request
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, default_exceptions
 from werkzeug.local import LocalProxy
 
 from .exceptions import (
     WHOLE_OBJECT,
+    CompressedBody,
     InvalidInput,
+    LengthRequired,
     ParseError,
     RequestRefused,
     RequestTooLarge,
@@ -37,7 +40,20 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def add_views(blueprint: Blueprint) -> None:
-    """Give a blueprint the endpoints, error handlers and headers, before an app registers it."""
+    """Give a blueprint the endpoints, error handlers and headers, before an app registers it.
+
+    The endpoints stand on the host that the option ``host`` of its registration names, if it names one.
+    """
+    blueprint.record(_add_rules)
+    blueprint.register_error_handler(RequestRefused, _answer_refusal)
+    # Code by code too, since an application's handler for a code would win over one for HTTPException.
+    kinds: list[type[Exception] | int] = [HTTPException, *default_exceptions]
+    for kind in kinds:
+        blueprint.register_error_handler(kind, _answer_http_exception)
+    blueprint.after_request(_forbid_storing)
+
+
+def _add_rules(setup: BlueprintSetupState) -> None:
     routes: dict[str, Callable[[], ResponseReturnValue]] = {
         "register": _register,
         "verify-registration": _verify_registration,
@@ -46,14 +62,8 @@ def add_views(blueprint: Blueprint) -> None:
     }
     for path, view in routes.items():
         # Two rules, since one with strict_slashes=False answers other methods without the slash by 404.
-        blueprint.add_url_rule(f"/{path}/", endpoint=path, view_func=view, methods=["POST"])
-        blueprint.add_url_rule(f"/{path}", endpoint=path, view_func=view, methods=["POST"])
-    blueprint.register_error_handler(RequestRefused, _answer_refusal)
-    # Code by code too, since an application's handler for a code would win over one for HTTPException.
-    kinds: list[type[Exception] | int] = [HTTPException, *default_exceptions]
-    for kind in kinds:
-        blueprint.register_error_handler(kind, _answer_http_exception)
-    blueprint.after_request(_forbid_storing)
+        for rule in (f"/{path}/", f"/{path}"):
+            setup.add_url_rule(rule, path, view, methods=["POST"], host=setup.options.get("host"))
 
 
 def _register() -> tuple[Response, int]:
@@ -90,13 +100,13 @@ def _forbid_storing(response: Response) -> Response:
     return response
 
 
-def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int]:
+def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int, Mapping[str, str]]:
     body: dict[str, Any] = {"detail": gettext(refusal.detail), "code": refusal.code}
     if isinstance(refusal, InvalidInput):
         body["errors"] = refusal.errors
     if isinstance(refusal, ServiceUnavailable):
         current_app.logger.error("%s: %s", refusal.code, refusal.reason)
-    return jsonify(body), refusal.status
+    return jsonify(body), refusal.status, refusal.headers
 
 
 def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
@@ -131,7 +141,8 @@ def _answer_of_application(error: InternalServerError) -> ResponseReturnValue:
 def _read_json() -> Any:
     """Return the body's JSON.
 
-    :raises RequestRefused: if it is too large, not JSON in strict UTF-8, or has texts that no database stores.
+    :raises RequestRefused: if it is too large, compressed, swallowed by the server, not JSON in strict UTF-8, or has
+        texts that no database stores.
     """
     allowed = request.max_content_length  # Flask's: MAX_CONTENT_LENGTH, or what a before_request set
     limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
@@ -140,6 +151,11 @@ def _read_json() -> Any:
     body = request.get_data()
     if len(body) > limit:
         raise RequestTooLarge
+    # Of a server that does not say where the chunks end, such as uWSGI or an adapter of ASGI, werkzeug reads nothing.
+    if not body and "Transfer-Encoding" in request.headers and "wsgi.input_terminated" not in request.environ:
+        raise LengthRequired
+    if (request.content_encoding or "identity").lower() != "identity":
+        raise CompressedBody
     if not request.is_json:
         raise UnsupportedMediaType
     try:

@@ -99,9 +99,17 @@ def _settings() -> None:
 
 
 @commands.command("openapi")
+@click.option("--title", default="Registration", show_default=True, help="The title of the document.")
+@click.option("--version", help="The version of the API; by default that of the package.")
+@click.option(
+    "--server",
+    "servers",
+    multiple=True,
+    help="A URL that the paths are below, such as the prefix of a proxy; repeatable.",
+)
 @click.option("--format", "form", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
 @click.option("--output", type=click.File("w", encoding="utf-8"), default="-", help="A file to write to.")
-def _openapi(form: str, output: TextIO) -> None:
+def _openapi(title: str, version: str | None, servers: tuple[str, ...], form: str, output: TextIO) -> None:
     """Describe the endpoints that are switched on as OpenAPI 3.1."""
     try:
         from ..contrib.openapi import openapi, to_yaml  # an extra: imported only when used
@@ -109,7 +117,7 @@ def _openapi(form: str, output: TextIO) -> None:
         raise click.ClickException(
             f"apispec is missing ({error}). Fix: run pip install 'flask-rest-registration[openapi]'."
         ) from None
-    document = openapi(current_app)
+    document = openapi(current_app, title=title, version=version, servers=servers)
     output.write(to_yaml(document) if form == "yaml" else json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -5,16 +5,16 @@ It needs the extra: ``pip install 'flask-rest-registration[openapi]'``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.metadata
+from collections.abc import Iterator, Sequence
 from copy import copy
-from importlib.metadata import version
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
 from apispec import APISpec
 from apispec.yaml_utils import dict_to_yaml
-from flask import Flask
+from flask import Flask, current_app, has_request_context, request
 from marshmallow import EXCLUDE, Schema
 
 from ..exceptions import (
@@ -23,6 +23,7 @@ from ..exceptions import (
     DatabaseUnavailable,
     EmailNotSent,
     InvalidInput,
+    LengthRequired,
     NotFound,
     ParseError,
     RequestRefused,
@@ -52,8 +53,27 @@ _VERSION = "3.1.0"
 
 _Refusals = tuple[type[RequestRefused], ...]
 
-_ALWAYS: _Refusals = (InvalidInput, ParseError, RequestTooLarge, UnsupportedMediaType, DatabaseUnavailable)
+_ALWAYS: _Refusals = (
+    *(InvalidInput, ParseError, LengthRequired, RequestTooLarge),
+    *(UnsupportedMediaType, DatabaseUnavailable),
+)
 _OF_LINKS: _Refusals = (SignatureInvalid, SignatureExpired)
+
+_HEADERS: Json = {
+    "Retry-After": {
+        "description": "The seconds after which to send the same request again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
+
+_BY_LINK = (
+    "Takes the values of the query string of the link that was mailed, and ignores others, which mail services append."
+)
+_ON_A_CLICK = (
+    f"{_BY_LINK} Send them when somebody presses a button, and not when the page is opened: mail scanners open links,"
+    " and run scripts."
+)
 
 _FOR_PEOPLE = "A text for people."
 _BESIDE_LOG_IN = "The log-in's own fields, such as a token, stand beside it."
@@ -76,16 +96,35 @@ _ERROR_SCHEMA: Json = {
 }
 
 
-def openapi(app: Flask) -> Json:
+def openapi(app: Flask, *, title: str = PREFIX, version: str | None = None, servers: Sequence[str] = ()) -> Json:
     """Describe the endpoints of an app that are switched on.
 
     :param app: an app that the extension is initialised on.
+    :param title: the title of the document.
+    :param version: the version of the API that it describes; by default that of this package.
+    :param servers: the URLs that the paths of the document are below; by default where the app itself knows to be: by
+        the current request, else by APPLICATION_ROOT, and by HOST or SUBDOMAIN.
     :returns: an OpenAPI 3.1 document as a plain dict.
     :raises ConfigurationError: if the app lacks something.
     """
-    spec = APISpec(title=PREFIX, version=version("flask-rest-registration"), openapi_version=_VERSION)
+    version = importlib.metadata.version("flask-rest-registration") if version is None else version
+    spec = APISpec(title=title, version=version, openapi_version=_VERSION)
     add_to(spec, app)
-    return spec.to_dict()
+    document = spec.to_dict()
+    urls = servers or [url for url in (_server_of(app),) if url]
+    # What it is stands before what is in it.
+    head = {name: document.pop(name) for name in ("openapi", "info")}
+    return {**head, **({"servers": [{"url": url} for url in urls]} if urls else {}), **document}
+
+
+def _server_of(app: Flask) -> str:
+    """Return what stands before the paths: the host, where it is a fixed one, and the prefix that a proxy adds."""
+    settings = app_state(app).settings
+    is_asked = has_request_context() and current_app == app
+    prefix = request.root_path if is_asked else app.config["APPLICATION_ROOT"].rstrip("/")
+    host = settings.host or (f"{settings.subdomain}.{app.config['SERVER_NAME']}" if settings.subdomain else None)
+    scheme = request.scheme if is_asked else app.config["PREFERRED_URL_SCHEME"]
+    return f"{scheme}://{host}{prefix}" if host else prefix
 
 
 def to_yaml(document: Json) -> str:
@@ -144,12 +183,16 @@ class _Description:
     def __init__(self, state: AppState, openapi_version: str) -> None:
         self._settings = settings = state.settings
         self._serializers = state.serializers
-        self._schemas = SchemaComponents(settings, openapi_version)
-        self._email_name = state.model.email.name
+        self._schemas = SchemaComponents(state.app, settings, openapi_version)
+        self._email_name, self._attributes = state.model.email.name, set(state.model.mapper.attrs.keys())
         self.operations: dict[str, Json] = {}
         if settings.register_flow_enabled and settings.register_email_first:
             schema = self._serializers.register_email()
-            self._add_mail_request("register", "Sign up with an address", schema=schema, detail=ASKED)
+            description = (
+                "Mails a link to the address, or a notice where it has an account. Everybody is answered alike. The"
+                " account is made by `verify-registration`, by whoever reads the mail."
+            )
+            self._add_mail_request("register", "Sign up with an address", description, schema=schema, detail=ASKED)
             self._add_check_link()
         elif settings.register_flow_enabled:
             self._add_register()
@@ -157,7 +200,12 @@ class _Description:
             self._add_verify()
         if settings.register_verification_resend_enabled:
             schema = ResendVerificationSerializer()
-            self._add_mail_request("resend-verification", "Ask for the link again", schema=schema, detail=RESENT)
+            description = (
+                "Mails a new link where an account with this address waits for its verification. Everybody is answered"
+                " alike. How soon the next mail goes to an address doubles with each one."
+            )
+            summary = "Ask for the link again"
+            self._add_mail_request("resend-verification", summary, description, schema=schema, detail=RESENT)
 
     @property
     def components(self) -> dict[str, Json]:
@@ -184,22 +232,27 @@ class _Description:
             if settings.register_serializer_class is not DefaultRegisterUserSerializer:  # which requires an address
                 refusals += (UserWithoutEmailNonverifiable,)
         body = self._body(f"{PREFIX}SignUp", self._serializers.register())
-        self._add("register", "Sign up", body=body, answers=[self._account(more=False)], refusals=refusals)
+        mailed = ", and mails the link that verifies its address" if settings.register_verification_enabled else ""
+        description = f"Makes an account{mailed}. Any other answer than 201 leaves no account behind."
+        answers = [self._account(more=False)]
+        self._add("register", "Sign up", description, body=body, answers=answers, refusals=refusals)
 
-    def _add_mail_request(self, endpoint: str, summary: str, *, schema: Schema, detail: str) -> None:
+    def _add_mail_request(self, endpoint: str, summary: str, description: str, *, schema: Schema, detail: str) -> None:
         """Add an endpoint that sends a mail and answers everybody alike."""
         body = self._body(f"{PREFIX}Address", schema)
         answer = _Answer(202, "Accepted, whether or not there is an account.", f"{PREFIX}Detail", _detail(detail))
-        self._add(endpoint, summary, body=body, answers=[answer], refusals=(*_ALWAYS, EmailNotSent))
+        self._add(endpoint, summary, description, body=body, answers=[answer], refusals=(*_ALWAYS, EmailNotSent))
 
     def _add_check_link(self) -> None:
         answer = _Answer(200, "The link is good; nothing has changed.", f"{PREFIX}LinkAddress")
         summary, refusals = "Ask which address a link proves", (*_ALWAYS, *_OF_LINKS)
-        self._add("check-link", summary, body=self._link(), answers=[answer], refusals=refusals)
+        description = f"{_BY_LINK} Nothing changes, so that a page may ask when it is opened."
+        self._add("check-link", summary, description, body=self._link(), answers=[answer], refusals=refusals)
 
     def _add_verify(self) -> None:
         settings, body, refusals = self._settings, self._link(), (*_ALWAYS, *_OF_LINKS)
         answers = [_Answer(200, "The account is verified.", f"{PREFIX}Verified", _detail(VERIFIED))]
+        description = _ON_A_CLICK
         if settings.register_email_first and settings.register_flow_enabled:
             proofs, fields = [f"{PREFIX}Link"], f"{PREFIX}AccountFields"
             self._body(fields, self._account_fields())
@@ -211,10 +264,11 @@ class _Description:
             kinds = [*({"allOf": [_reference(proof), _reference(fields)]} for proof in proofs), body.schema]
             body = _Body({"anyOf": kinds}, body.missing)
             answers.append(self._account(more=self._log_in_adds_fields))
+            description += " With the fields of an account it makes the account, which is verified then."
         elif settings.register_email_first:  # a link from before sign-up was switched off
             refusals += (NotFound,)
         summary = "Verify the address with the link or code"
-        self._add("verify-registration", summary, body=body, answers=answers, refusals=refusals)
+        self._add("verify-registration", summary, description, body=body, answers=answers, refusals=refusals)
 
     def _body(self, component: str, schema: Schema) -> _Body:
         self._schemas.add_read(component, schema)
@@ -234,13 +288,24 @@ class _Description:
     def _account(self, *, more: bool) -> _Answer:
         answer = _Answer(201, "The account is stored.", f"{PREFIX}Account")
         complete = self._settings.register_output_serializer_class is DefaultUserProfileSerializer
-        self._schemas.add_shown(answer.component, self._serializers.profile(), complete=complete, more=more)
+        schema = self._serializers.profile()
+        self._schemas.add_shown(answer.component, schema, self._attributes, complete=complete, more=more)
         return answer
 
-    def _add(self, endpoint: str, summary: str, *, body: _Body, answers: list[_Answer], refusals: _Refusals) -> None:
+    def _add(
+        self,
+        endpoint: str,
+        summary: str,
+        description: str,
+        *,
+        body: _Body,
+        answers: list[_Answer],
+        refusals: _Refusals,
+    ) -> None:
         self.operations[endpoint] = {
             "operationId": endpoint.replace("-", "_"),
             "summary": summary,
+            "description": description,
             "tags": [PREFIX],
             "security": [],  # no log-in is needed, whatever the rest of the document requires
             "requestBody": {"required": True, "content": {"application/json": {"schema": body.schema}}},
@@ -257,10 +322,12 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
     for status, group in groupby(sorted(refusals, key=by_status), key=by_status):
         same = list(group)
         codes = {"type": "object", "properties": {"code": {"enum": [refusal.code for refusal in same]}}}
+        headers = {name: _HEADERS[name] for refusal in same for name in refusal.headers}
         yield (
             str(status),
             {
                 "description": "\n".join(f"- `{refusal.code}`: {refusal.detail}" for refusal in same),
+                **({"headers": headers} if headers else {}),
                 "content": {
                     "application/json": {
                         "schema": {"allOf": [_reference(_ERROR), codes]},

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import decimal
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.common import resolve_schema_cls, resolve_schema_instance
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from flask import Flask
 from marshmallow import RAISE, Schema
-from marshmallow.fields import Field
+from marshmallow.fields import Decimal, Field, Number
 
 from ..passwords import LONGEST, SHORTEST, validate_length
 from ..serializers.fields import not_blank
@@ -29,9 +31,15 @@ _BETWEEN_DIGITS = r"[\s\u2010-\u2015-]*"  # which the field Code drops
 _ROW_ID = "6b1f0c9e-3a57-4d0e-9c58-2f1de7a4b830"
 _LINK = {"user_id": "1", "timestamp": "1700000000", "signature": "lBvqmRdhPKL5XgZMNcVx0hYc0dQ-KV9kO4jzTt9uPqE"}
 
+_ISO_FORMATS = (None, "iso", "iso8601")
+# "date-time" is RFC 3339's, with an offset from UTC, which most databases do not keep.
+_ISO_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d:\d\d)?$"
+
 
 class _ReadingConverter(OpenAPIConverter):
     """Describes what a client sends, without the fields that are only shown."""
+
+    app: Flask
 
     # A table of its own: map_to_openapi_type() would change the one that all documents share.
     field_mapping = {  # noqa: RUF012  # apispec declares it so
@@ -55,6 +63,18 @@ class _ReadingConverter(OpenAPIConverter):
             described.pop("additionalProperties", None)
         return described
 
+    def field2type_and_format(self, field: Field[Any], **kwargs: Any) -> Json:
+        """Describe the type of a field."""
+        described: Json = super().field2type_and_format(field, **kwargs)
+        if getattr(field, "format", None) not in _ISO_FORMATS:  # of a DateTime, Date or Time
+            described.pop("format", None)
+        return described
+
+    def datetime2properties(self, field: Field[Any], **kwargs: Any) -> Json:
+        """Describe a time of another format than ISO 8601, without apispec's nulls and its texts for numbers."""
+        found: Json = super().datetime2properties(field, **kwargs)
+        return {name: found[name] for name in ("type", "pattern") if found.get(name) is not None}
+
     def includes(self, field: Field[Any]) -> bool:
         """Tell whether a field is used in this direction."""
         return not field.dump_only
@@ -66,6 +86,16 @@ class _ReadingConverter(OpenAPIConverter):
 
 class _ShowingConverter(_ReadingConverter):
     """Describes what a client gets, to which a schema's hooks may add."""
+
+    def field2type_and_format(self, field: Field[Any], **kwargs: Any) -> Json:
+        described = super().field2type_and_format(field, **kwargs)
+        if isinstance(field, Decimal) and self.app.json.dumps(decimal.Decimal("1.50"))[0] == '"':
+            return {"type": "string", "format": "decimal"}  # as Flask writes it, unless the application has its own way
+        if isinstance(field, Number) and field.as_string:
+            return {"type": "string"}
+        if described.get("format") == "date-time":
+            return {"type": "string", "pattern": _ISO_TIME}
+        return described
 
     def includes(self, field: Field[Any]) -> bool:
         return not field.load_only
@@ -81,8 +111,9 @@ class SchemaComponents:
     that names and maps things differently.
     """
 
-    def __init__(self, settings: Settings, openapi_version: str) -> None:
+    def __init__(self, app: Flask, settings: Settings, openapi_version: str) -> None:
         self._describe_field = _field_describer(settings, openapi_version)
+        self._app = app
         self._version = openapi_version
         self._reading = self._spec(_ReadingConverter, "Input")
         self._showing = self._spec(_ShowingConverter, "Output")
@@ -92,9 +123,10 @@ class SchemaComponents:
         if name not in self._reading.components.schemas:  # two endpoints may read the same
             self._reading.components.schema(name, schema=schema)
 
-    def add_shown(self, name: str, schema: Schema, *, complete: bool, more: bool) -> None:
+    def add_shown(self, name: str, schema: Schema, attributes: Container[str], *, complete: bool, more: bool) -> None:
         """Add a component of what a client gets and a schema dumps.
 
+        :param attributes: what each account has: a schema without hooks always dumps the fields of these names.
         :param complete: whether the schema always dumps all its fields, and no others.
         :param more: whether something else, such as the log-in handler, adds fields.
         """
@@ -102,6 +134,10 @@ class SchemaComponents:
         described = self._showing.components.schemas[name]
         if complete:
             described.update(required=sorted(described["properties"]), additionalProperties=more)
+        elif not any(schema._hooks.get(hook) for hook in ("pre_dump", "post_dump")):  # noqa: SLF001  # no other way
+            shown = schema.dump_fields.items()
+            always = [field.data_key or key for key, field in shown if (field.attribute or key) in attributes]
+            described.update({"required": sorted(always)} if always else {})
 
     def by_name(self) -> dict[str, Json]:
         """Return the JSON Schema of each component by its name."""
@@ -113,7 +149,8 @@ class SchemaComponents:
             cls = found[0] if isinstance(found, list) else found  # two modules may have a schema of one name
             return f"{PREFIX}{cls.__name__.removesuffix('Schema')}{suffix}"
 
-        plugin = type("_Plugin", (MarshmallowPlugin,), {"Converter": converter})(schema_name_resolver=name_nested)
+        of_app = type("_Converter", (converter,), {"app": self._app})
+        plugin = type("_Plugin", (MarshmallowPlugin,), {"Converter": of_app})(schema_name_resolver=name_nested)
         spec = APISpec(PREFIX, "0", self._version, plugins=[plugin])
         plugin.converter.add_attribute_function(self._describe_field)
         return spec

@@ -79,6 +79,14 @@ class Settings:
     """The settings of one app, every dotted path resolved; each attribute defines one setting."""
 
     url_prefix: str = _setting(parsers.url_prefix, "Where the blueprint is mounted.", "/api/v1/accounts")
+    subdomain: str | None = _setting(
+        parsers.subdomain, "The subdomain that the blueprint is mounted on; for apps with `subdomain_matching` only."
+    )
+    host: str | None = _setting(
+        parsers.host,
+        "The host that the blueprint is mounted on, with its port unless that is 80 or 443; for apps with"
+        " `host_matching`, which need it, only.",
+    )
     user_model: type[Any] | None = _class("The user model; by default the one class `User` of `db.Model`'s registry.")
     user_email_field: str = _text("The model's e-mail attribute; it must be unique in the database.", "email")
     user_password_field: str | None = _text(

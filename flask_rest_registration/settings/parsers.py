@@ -35,6 +35,10 @@ def _is_dotted_path(value: object) -> bool:
     return isinstance(value, str) and all(part.isidentifier() for part in value.split(".")) and "." in value
 
 
+_is_subdomain = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII).fullmatch
+_is_host = re.compile(r"[\w-]+(\.[\w-]+)*(:(?!(80|443)$)[0-9]+)?", re.ASCII).fullmatch
+
+
 def _is_url(value: object) -> bool:
     if not isinstance(value, str) or re.search(r"[\x00-\x20\x7f]", value):
         return False
@@ -64,6 +68,17 @@ def _are_names(value: object) -> bool:
 
 text: Parser = _accept(lambda value: isinstance(value, str) and value != "", "a text that is not empty")
 url: Parser = _accept(_is_url, "an absolute http or https URL, such as 'https://example.com/verify/'")
+# In lower case: browsers send host names so, and werkzeug compares letter by letter.
+subdomain: Parser = _accept(
+    lambda value: isinstance(value, str) and _is_subdomain(value) is not None,
+    "a subdomain without variables, such as 'api'",
+    str.lower,
+)
+host: Parser = _accept(
+    lambda value: isinstance(value, str) and _is_host(value) is not None,
+    "a host name without variables, with its port unless that is 80 or 443, such as 'api.example.com'",
+    str.lower,
+)
 names: Parser = _accept(_are_names, "a list of attribute names", tuple)
 code_length: Parser = _accept(lambda value: _is_whole_number(value) and 6 <= value <= 10, "a whole number from 6 to 10")
 class_or_path: Parser = _accept(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from blinker import NamedSignal
-from flask import Request, session
+from flask import Request, g, session
+from flask.globals import request_ctx
 
-from ..exceptions import RestRegistrationError
+from ..exceptions import ConfigurationError
 from ..safe_logging import log_exception, without_text
 from ..settings.reading import propagates_exceptions
 from ..state import AppState
@@ -41,21 +45,49 @@ def send_signal(state: AppState, signal: NamedSignal, **keywords: Any) -> Except
 def log_in(state: AppState, *, request: Request, user: object) -> Mapping[str, object]:
     """Log in, where REGISTER_VERIFICATION_AUTO_LOGIN is on; return what the handler adds to the answer.
 
-    The account is verified by now, so that a failure of the handler is logged and no more.
+    The account is verified by now. A handler that fails is logged, and it is as if it had not been called.
     """
     if not state.settings.register_verification_auto_login:
         return {}
-    session_before = dict(session)
     try:
-        answer = state.settings.login_handler(request, user)
-        if answer is not None and not isinstance(answer, Mapping):
-            raise RestRegistrationError(f"LOGIN_HANDLER must return a dict or None, not {type(answer).__name__}.")
-        state.app.json.dumps(answer)  # what cannot be answered must fail here and not afterwards
+        with _undone_on_failure():
+            answer = state.settings.login_handler(request, user)
+            if answer is not None and not isinstance(answer, Mapping):
+                raise ConfigurationError(
+                    f"LOGIN_HANDLER returned a {type(answer).__name__}. Fix: return a dict or None."
+                )
+            # What cannot be answered must fail here and not afterwards.
+            json.loads(state.app.json.dumps(answer).encode(), parse_constant=_refuse_constant)
     except Exception as error:  # whatever the application's handler raises
-        # A handler that failed half-way must not leave a session behind (as in djoser's CVE-2024-21543).
-        session.clear()
-        session.update(session_before)
         state.transactions.rollback()
         log_exception(state.app, "The log-in after a verification failed", error)
         return {}
     return answer or {}
+
+
+@contextmanager
+def _undone_on_failure() -> Iterator[None]:
+    """Put back what a handler that fails half-way has changed: it must not leave anybody logged in (CVE-2024-21543).
+
+    That is the session, ``g``, where Flask-Login keeps ``current_user``, and what would add a cookie to the answer.
+    """
+    contents, was_modified = copy.deepcopy(dict(session)), session.modified
+    globals_before = {name: g.get(name) for name in g}
+    after_request = request_ctx._after_request_functions  # noqa: SLF001  # after_this_request() has no counterpart
+    count = len(after_request)
+    try:
+        yield
+    except Exception:
+        session.clear()
+        session.update(contents)
+        session.modified = was_modified
+        for name in [*g]:
+            g.pop(name)
+        for name, value in globals_before.items():
+            setattr(g, name, value)
+        del after_request[count:]
+        raise
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"LOGIN_HANDLER returned {name}, which JSON has not. Fix: return None in its place.")

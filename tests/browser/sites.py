@@ -73,7 +73,11 @@ class Site:
     def configure(self, **config: object) -> Flask:
         """Serve an application that is configured otherwise, with the same database and a new mailbox."""
         create_app = backend.create_app if self.name == "spa" else create_quickstart
-        usual = {"PUBLIC_URL": self.url, "SECRET_KEY": "of a test", "SQLALCHEMY_DATABASE_URI": self._database}
+        usual = {
+            "PUBLIC_URL": self.url,
+            "SECRET_KEY": "of the tests in a browser",
+            "SQLALCHEMY_DATABASE_URI": self._database,
+        }
         app = create_app({**usual, **config})
         self._apps.append(app)
         self.mailbox: Mailbox = app.extensions["mailbox"]

@@ -13,6 +13,7 @@ import pytest
 import flask_rest_registration
 from flask_rest_registration import RequestRefused
 from flask_rest_registration.settings.definitions import describe_settings
+from flask_rest_registration.signers import DOCUMENTED_KEYS
 from tests.support.pages import DOCS, ILLUSTRATIONS, ROOT, Story, blocks, commands, pages
 
 pytestmark = pytest.mark.programs
@@ -86,6 +87,25 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
             assert sources, f"{name} stands after no module"
             assert any(f"def {name}(" in source for source in sources), name
         was_module = is_module
+
+
+@pytest.mark.parametrize("page", [*pages(), *(ROOT / "examples").rglob("*.py")], ids=lambda page: page.name)
+def test_every_key_that_is_written_out_is_refused_as_one_that_everybody_knows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"\bSECRET_KEY(?:_FALLBACKS)?\W{0,5}[=:] ?\W{0,2}b?[\"'](.*)[\"']", text)
+    assert [key for key in shown if key not in DOCUMENTED_KEYS] == []
+    assert re.findall(r"environ\.get\(.SECRET_KEY., .*", text) == [], "a key that stands in for the real one"
+
+
+def test_every_page_behind_a_link_takes_the_three_names_and_no_other_from_its_address() -> None:
+    sources = [*pages(), *(ROOT / "examples").glob("*/s*/*.[jt]s")]
+    found = {path.name: path.read_text(encoding="utf-8") for path in sources}
+    read = {name: text for name, text in found.items() if re.search(r"location\.(search|href)", text)}
+    assert {"quickstart.rst", "email_first.rst", "verify_user.js", "link.ts"} <= set(read)
+    names = '["user_id", "timestamp", "signature"]'
+    assert [name for name, text in read.items() if names not in text or "query.get(name)" not in text] == []
+    whole = r"(fromEntries|\.\.\.|forEach|entries)\W*(new URLSearchParams|query\b)"
+    assert [name for name, text in read.items() if re.search(whole, text)] == []
 
 
 def test_each_attack_on_the_page_of_security_has_its_test() -> None:

@@ -181,6 +181,7 @@ def make_app(
     database_uri: str = "sqlite://",
     registration: Mapping[str, object] | None = None,
     config: Mapping[str, object] | None = None,
+    matching: Mapping[str, Any] | None = None,
     mail: HasPort | None = None,
     tables: bool = True,
     pending: bool = False,
@@ -191,13 +192,14 @@ def make_app(
     """Build an app.
 
     :param registration: settings of the extension beyond those that every app needs.
+    :param matching: how Flask matches hosts, as its constructor takes it.
     :param mail: the server to deliver to; without one, Flask-Mail sends nothing.
     :param pending: whether there is a model of pending registrations.
     :param extension: an extension object that other apps use as well.
     :param before_init: called with the configured app before its extensions are initialised.
     :param accounts_uri: makes the URI of the bind ``accounts`` from the other one.
     """
-    app = Flask("app_under_test")
+    app = Flask("app_under_test", **(matching or {}))
     app.jinja_options = {"bytecode_cache": _compiled_templates}
     settings = {
         "REGISTER_VERIFICATION_URL": VERIFICATION_URL,

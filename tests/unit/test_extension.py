@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from flask import Blueprint, Flask
+from flask.testing import FlaskClient
 from flask_babel import Babel
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
@@ -32,6 +33,7 @@ from tests.support.apps import CHECK_LINK, OMITTED, PASSWORD, REGISTER, RESEND, 
 from tests.support.clock import Clock
 from tests.support.links import code_of, html_of, link_in, text_of, values_of
 from tests.support.mail_servers import RecordingServer
+from tests.support.messages import lacking
 from tests.unit.settings.test_settings import VALUES
 
 NO_LINK = {"user_id": "1", "timestamp": "1", "signature": "x"}
@@ -102,6 +104,84 @@ def test_an_app_that_has_a_blueprint_of_our_name_is_refused_and_left_as_it_was()
     with pytest.raises(ConfigurationError, match=f"blueprint named {extension.blueprint.name}"):
         extension.init_app(app)
     assert shape_of(app) == before
+
+
+BY_HOST: dict[str, Any] = {"host_matching": True, "static_host": "static.example"}
+BY_SUBDOMAIN: dict[str, Any] = {"subdomain_matching": True}
+
+
+HOSTS = ["shop.example", "api.shop.example", "a.api.shop.example", "other.example", "api.example:8443"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/api/v1/accounts"])
+def test_the_endpoints_stand_on_the_host_of_each_app_alone(build: Builder, smtp: RecordingServer, prefix: str) -> None:
+    extension = RestRegistration()
+    for matching, place, hosts, right in [
+        ({}, {}, HOSTS, HOSTS),
+        (BY_HOST, {"HOST": "API.example:8443"}, HOSTS, HOSTS[4:]),
+        (BY_HOST, {"HOST": "other.example"}, HOSTS, HOSTS[3:4]),
+        (BY_SUBDOMAIN, {}, HOSTS[:3], HOSTS[:1]),
+        (BY_SUBDOMAIN, {"SUBDOMAIN": "Api"}, HOSTS[:3], HOSTS[1:2]),
+        (BY_SUBDOMAIN, {"SUBDOMAIN": "a.api"}, HOSTS[:3], HOSTS[2:3]),
+    ]:
+        settings = {**place, "URL_PREFIX": prefix}
+        built = build(extension=extension, matching=matching, registration=settings, config={"SERVER_NAME": HOSTS[0]})
+
+        def post(path: str, host: str, body: object, client: FlaskClient) -> int:
+            return client.post(f"{prefix}/{path}", json=body, base_url=f"http://{host}").status_code
+
+        client = built.app.test_client()
+        for path in (REGISTER, REGISTER.rstrip("/"), VERIFY):
+            assert [post(path, host, {}, client) for host in hosts] == [400 if host in right else 404 for host in hosts]
+        assert post(REGISTER, right[0], built.body(), client) == 201
+        assert post(VERIFY, right[0], values_of(link_in(smtp.messages[-1])), client) == 200
+
+
+@pytest.mark.parametrize(
+    ("matching", "place", "config", "fault"),
+    [
+        (BY_HOST, {}, {}, "HOST is missing"),
+        (BY_HOST, {"HOST": "a.example", "SUBDOMAIN": "api"}, {}, "SUBDOMAIN is given, and the app has host_matching"),
+        (BY_HOST, {"SUBDOMAIN": "api"}, {}, "HOST is missing ... SUBDOMAIN is given, and the app has host_matching"),
+        ({}, {"HOST": "a.example"}, {}, "HOST is given, and the app has no host_matching"),
+        (BY_SUBDOMAIN, {"HOST": "a.example"}, {"SERVER_NAME": "a.example"}, "HOST is given, and the app has no"),
+        (
+            {},
+            {"SUBDOMAIN": "api"},
+            {"SERVER_NAME": "a.example"},
+            "SUBDOMAIN is given, and the app has no subdomain_matching",
+        ),
+        (BY_SUBDOMAIN, {"SUBDOMAIN": "api"}, {}, "SUBDOMAIN is given, and SERVER_NAME is not"),
+    ],
+)
+def test_a_place_that_the_app_would_answer_404_or_ignore_is_refused_at_start(
+    matching: dict[str, Any], place: dict[str, object], config: dict[str, object], fault: str
+) -> None:
+    app = Flask("bare", **matching)
+    app.config.update(config, REST_REGISTRATION={"REGISTER_VERIFICATION_URL": VERIFICATION_URL, **place})
+    before = shape_of(app)
+    with pytest.raises(ConfigurationError) as caught:
+        RestRegistration(app)
+    assert lacking(str(caught.value), *fault.split(" ... "), "Fix: ") == []
+    assert shape_of(app) == before
+
+
+@pytest.mark.parametrize("how", ["before init_app", "a second prefix", "under a parent", "a second name"])
+def test_the_blueprint_is_registered_by_init_app_alone_and_in_one_place(build: Builder, how: str) -> None:
+    extension = RestRegistration()
+    built = build(extension=extension)
+    app = bare_app() if how == "before init_app" else built.app
+    rules = rules_of(app)
+    blueprint, options = extension.blueprint, {"name": "second"} if how == "a second name" else {}
+    if how == "under a parent":
+        blueprint = Blueprint("parent", __name__)
+        blueprint.register_blueprint(extension.blueprint)
+    with pytest.raises(
+        ConfigurationError, match=r"no other blueprint.* Fix: remove register_blueprint\(\); URL_PREFIX"
+    ):
+        app.register_blueprint(blueprint, url_prefix="/second", **options)
+    assert rules_of(app) == rules
+    assert built.register().status_code == 201
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(["registration", "db", "mail", "login"])], ids="-".join)
@@ -240,6 +320,9 @@ PAIRS: dict[str, tuple[object, object]] = {
     "PASSWORD_VALIDATORS": ([], [not_oslo]),
 }
 
+#: They need apps that match hosts: see test_the_endpoints_stand_on_the_host_of_each_app_alone.
+PLACES = {"SUBDOMAIN", "HOST"}
+
 #: They change what the endpoints read: see test_switches_and_pending_registrations_are_each_apps_own.
 ABOUT_PENDING = re.compile("PENDING_|REGISTER_(EMAIL_|EXISTING_|VERIFICATION_RESEND_|VERIFICATION_CODE_)")
 
@@ -255,7 +338,7 @@ def use_templates(app: Flask) -> Flask:
 def test_the_two_apps_differ_in_every_setting() -> None:
     others = {name for name in VALUES if ABOUT_PENDING.match(name)}
     switches = {"REGISTER_FLOW_ENABLED", "REGISTER_VERIFICATION_ENABLED", "USER_MODEL"}
-    assert set(PAIRS) == set(VALUES) - switches - others
+    assert set(PAIRS) == set(VALUES) - switches - others - PLACES
     assert [name for name, (first, second) in PAIRS.items() if first == second] == []
 
 

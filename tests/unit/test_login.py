@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from flask import Response, jsonify, session
+from flask import Request, Response, abort, after_this_request, g, jsonify, request, session
 from flask.testing import FlaskClient
 from flask_login import LoginManager, current_user, login_user
 from flask_sqlalchemy import SQLAlchemy
@@ -112,22 +114,104 @@ def test_auto_login_without_a_login_manager_is_a_configuration_error_on_first_us
     assert built.rows() == []
 
 
-def test_a_handler_that_fails_half_way_leaves_nobody_logged_in(build: Builder, smtp: RecordingServer) -> None:
-    def half(request: object, user: Any) -> None:
-        session.update(note="half", language="of the account")
-        login_user(user)
-        raise RuntimeError("the second factor is missing")
+def add_cookie(response: Response) -> Response:
+    response.set_cookie("token", "of the account")
+    return response
 
-    built = with_flask_login(build(models.login_user, registration={**AUTO_LOGIN, "LOGIN_HANDLER": half}))
+
+FAILURES: dict[str, Callable[[], Any]] = {
+    "raises": lambda: 1 / 0,
+    "aborts": lambda: abort(403),
+    "aborts with a page": lambda: abort(Response("No.", 401, {"Set-Cookie": "token=x"})),
+    "a list": lambda: [("token", "x")],
+    "a text": lambda: "token",
+    "a response": lambda: Response("{}"),
+    "an object": lambda: {"token": object()},
+    "a key that is no text": lambda: {("a", "b"): 1},
+    "no number": lambda: {"expires_in": float("nan")},
+    "no end": lambda: {"expires_in": float("inf")},
+}
+
+
+@pytest.mark.parametrize("way", [{}, {"REGISTER_EMAIL_FIRST": True}], ids=["at sign-up", "e-mail first"])
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("visitor", [None, "bob@example.com"])
+def test_a_handler_that_fails_half_way_is_as_if_it_had_not_been_called(
+    build: Builder,
+    smtp: RecordingServer,
+    caplog: pytest.LogCaptureFixture,
+    way: dict[str, object],
+    failure: str,
+    visitor: str | None,
+) -> None:
+    def half(request: Request, user: Any) -> Any:
+        session.update(note="half", language="of the account")
+        session["cart"].append(3)
+        session.permanent = True
+        login_user(user, remember=True)
+        g.identity, g.tenant = user.id, "of the account"
+        after_this_request(add_cookie)
+        return FAILURES[failure]()
+
+    def look(response: Response) -> Response:
+        if request.path.endswith(VERIFY):
+            name = current_user.email if current_user.is_authenticated else None
+            seen.append((name, "identity" in g, g.tenant, dict(session)))
+        return response
+
+    def prepare() -> None:
+        g.tenant = "blue"
+        after_this_request(keep)
+
+    def keep(response: Response) -> Response:
+        seen.append("kept")
+        return response
+
+    seen: list[object] = []
+    settings = {**AUTO_LOGIN, **way, "LOGIN_HANDLER": half}
+    built = with_flask_login(build(models.login_user, pending=True, registration=settings))
+    built.app.login_manager.session_protection = None  # type: ignore[attr-defined]  # it marks sessions that are made here
+    built.app.before_request(prepare)
+    built.app.after_request(look)
+    client = built.client()
+    held: dict[str, object] = {"cart": [1, 2], "language": "nb"}
+    with built.app.app_context():
+        bob = built.User(email=visitor, username="bob", password_hash="x", email_verified_at=datetime.now(timezone.utc))
+        built.db.session.add_all([bob] if visitor else [])
+        built.db.session.commit()
+        held |= {"_user_id": str(bob.id), "_fresh": True} if visitor else {}
+    with client.session_transaction() as before:
+        before.update(held)
+    built.client().post(f"/api/v1/accounts/{REGISTER}", json={"email": "ann@example.com"} if way else built.body())
+    seen.clear()
+    answer = verify(client, {**built.body(), **values_of(link_in(smtp.message))})
+    assert answer.status_code == (201 if way else 200)
+    assert "token" not in answer.get_json()
+    assert "Set-Cookie" not in answer.headers
+    assert seen == ["kept", (visitor, False, "blue", held)]
+    assert me(client) == visitor
+    with client.session_transaction() as after:
+        assert dict(after) == held
+    assert [
+        record.levelname for record in caplog.records if "log-in after a verification failed" in record.message
+    ] == ["ERROR"]
+
+
+def test_what_a_handler_that_succeeds_has_done_stays(build: Builder, smtp: RecordingServer) -> None:
+    def handler(request: Request, user: Any) -> dict[str, object]:
+        session["note"] = "whole"
+        login_user(user)
+        after_this_request(add_cookie)
+        return {"token": "t", "expires_in": 1.5}
+
+    built = with_flask_login(build(models.login_user, registration={**AUTO_LOGIN, "LOGIN_HANDLER": handler}))
     built.register()
     client = built.client()
-    with client.session_transaction() as before:
-        before.update(cart=[1, 2], language="nb")
     answer = verify(client, values_of(link_in(smtp.message)))
-    assert (answer.status_code, answer.get_json()) == (200, VERIFIED)
+    assert answer.get_json() == {**VERIFIED, "token": "t", "expires_in": 1.5}
+    assert (me(client), "token=" in str(answer.headers.getlist("Set-Cookie"))) == ("ann@example.com", True)
     with client.session_transaction() as after:
-        assert dict(after) == {"cart": [1, 2], "language": "nb"}
-    assert me(client) is None
+        assert after["note"] == "whole"
 
 
 def test_flask_login_is_needed_for_auto_login_only_and_missed_by_init_app(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import string
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,11 +24,13 @@ from sqlalchemy.orm import mapped_column, relationship
 from werkzeug.test import TestResponse
 
 from flask_rest_registration import ConfigurationError, RegisterSigner
+from flask_rest_registration.signers import DOCUMENTED_KEYS, key_faults
 from tests.support import models
-from tests.support.apps import CHECK_LINK, REGISTER, VERIFICATION_URL, Builder, Built, make_app
+from tests.support.apps import CHECK_LINK, REGISTER, VERIFICATION_URL, VERIFY, Builder, Built, make_app
 from tests.support.clock import Clock
 from tests.support.links import changed, link_in, values_of, with_other_character
 from tests.support.mail_servers import RecordingServer
+from tests.support.messages import lacking
 
 NOW = 1_700_000_000
 KEY = "a key for tests only"
@@ -289,6 +292,53 @@ def test_fallbacks_that_are_no_list_are_a_configuration_error(
         with pytest.raises(ConfigurationError, match="SECRET_KEY_FALLBACKS must be a list"):
             rotated.verify(link)
     assert [row["email_verified_at"] for row in built.rows()] == [None, None]
+
+
+FORGEABLE: dict[str, tuple[object, object, str]] = {
+    "a short key": ("k" * 15, [], "has 15 characters"),
+    "short bytes": (b"k" * 15, [], "has 15 characters"),
+    "an empty fallback": (KEY, [""], "has 0 characters"),
+    "a short fallback": (KEY, ["the new key of today", "hunter2"], "has 7 characters"),
+    **{key: (key, [], "stands in this package's documentation") for key in DOCUMENTED_KEYS},
+    "bytes of the docs": (KEY, [DOCUMENTED_KEYS[0].encode()], "stands in this package's documentation"),
+}
+
+
+@pytest.mark.parametrize("name", FORGEABLE)
+@pytest.mark.parametrize("lenient", [{}, {"TESTING": True}, {"DEBUG": True}], ids=str)
+def test_keys_that_can_be_guessed_sign_and_verify_under_testing_and_debug_only(
+    build: Builder, built: Built, values: Values, name: str, lenient: dict[str, bool]
+) -> None:
+    key, fallbacks, fault = FORGEABLE[name]
+    rotated = with_keys(build, built, KEY, [])
+    rotated.app.config.update({"TESTING": False, "PROPAGATE_EXCEPTIONS": True, **lenient})
+    rotated.app.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks)
+    (told,) = key_faults(rotated.app)
+    assert lacking(told, "SECRET_KEY", fault, "Fix: set it to the output of python -c") == []
+    if lenient:
+        assert rotated.verify(values).status_code in {200, 400}
+        assert rotated.register(email="c@example.com", username="c").status_code == 201
+        return
+    for path, body in ((VERIFY, values), (REGISTER, rotated.body(email="c@example.com", username="c"))):
+        with pytest.raises(ConfigurationError, match=re.escape(told)):
+            rotated.post(path, body)
+    assert [row["email_verified_at"] for row in rotated.rows()] == [None, None]
+
+
+@pytest.mark.parametrize("strange", [None, 5, ["a key in a list of its own"]])
+@pytest.mark.parametrize("testing", [True, False])
+def test_a_key_that_is_neither_text_nor_bytes_is_a_configuration_error(
+    build: Builder, built: Built, values: Values, strange: object, testing: bool
+) -> None:
+    """Such as the None of ``[os.environ.get("OLD_KEY")]``."""
+    rotated = with_keys(build, built, KEY, [strange])
+    rotated.app.config.update(TESTING=testing, PROPAGATE_EXCEPTIONS=True)
+    with pytest.raises(ConfigurationError, match=f"neither text nor bytes but {type(strange).__name__}"):
+        rotated.verify(values)
+
+
+def test_keys_of_16_characters_have_no_fault(build: Builder) -> None:
+    assert key_faults(build(config={"SECRET_KEY": "k" * 16, "SECRET_KEY_FALLBACKS": [b"k" * 16]}).app) == []
 
 
 BASES = ["", "/verify", "/verify/?lang=en&next=%2Fhome%3Fa%3D1", "/#/verify/here?not=query", "/a%20b/?empty=&flag#top"]

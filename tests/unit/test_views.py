@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from asgiref.wsgi import WsgiToAsgi
 from flask import Flask, Response, abort, request
 from flask_babel import LazyString
 from werkzeug.datastructures import WWWAuthenticate
@@ -120,6 +124,73 @@ def test_a_chunked_body_has_the_same_limit(
             assert post_chunked(port, padded(length)) == (400, "invalid")
         for length in too_long:
             assert post_chunked(port, padded(length)) == (413, "request-too-large")
+
+
+async def post_through_asgi(app: Flask, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[int, str]:
+    """Send a body as an ASGI server does, to an app behind asgiref's adapter of WSGI."""
+    adapter: Any = WsgiToAsgi
+    scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": path}
+    scope |= {"query_string": b"", "headers": headers, "server": ("localhost", 80), "client": ("127.0.0.1", 1)}
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await adapter(app)(scope, receive, send)
+    return sent[0]["status"], json.loads(b"".join(message["body"] for message in sent if "body" in message))["code"]
+
+
+def test_a_chunked_body_that_an_asgi_adapter_does_not_hand_on_is_411(endpoints: tuple[Built, list[str]]) -> None:
+    built, paths = endpoints
+    announced, length = (b"content-type", JSON.encode()), (b"content-length", b"2")
+    for path in (f"{built.url_prefix}/{path}" for path in paths):
+        answers = [
+            asyncio.run(post_through_asgi(built.app, path, b"{}", [announced, header]))
+            for header in ((b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"gzip, chunked"), length)
+        ]
+        assert answers == [(411, "length-required")] * 2 + [(400, "invalid")]
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked"])
+def test_a_body_whose_chunks_have_no_end_for_werkzeug_is_411(built: Built, coding: str) -> None:
+    """Such an environment is uWSGI's."""
+    chunked = {"HTTP_TRANSFER_ENCODING": coding, "CONTENT_TYPE": JSON}
+    answer = built.post(REGISTER, environ_overrides=chunked)
+    assert "Content-Length" in refused(answer, 411, "length-required")["detail"]
+    terminated = built.post(REGISTER, environ_overrides={**chunked, "wsgi.input_terminated": True})
+    refused(terminated, 400, "parse-error")
+
+
+def test_an_empty_body_of_a_server_that_hands_chunks_on_is_a_parse_error(built: Built) -> None:
+    with served(built.app) as port:
+        assert post_chunked(port, b"") == (400, "parse-error")
+
+
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    **dict.fromkeys(("gzip", "GZIP", "x-gzip", "gzip, identity", "br"), gzip.compress),
+    "deflate": zlib.compress,
+    "compress": lambda body: body,  # such as of a proxy that has decoded it and kept the header
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_body_is_415_and_is_told_to_come_uncompressed(
+    endpoints: tuple[Built, list[str]], coding: str
+) -> None:
+    built, paths = endpoints
+    body, headers = CODINGS[coding](json.dumps(built.body()).encode()), {"Content-Encoding": coding}
+    for path in paths:
+        answer = built.post(path, data=body, content_type=JSON, headers=headers)
+        assert "uncompressed" in refused(answer, 415, "unsupported-media-type")["detail"]
+        assert answer.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_a_body_that_is_announced_as_not_compressed_is_read(built: Built, coding: str) -> None:
+    assert built.post(REGISTER, built.body(), headers={"Content-Encoding": coding}).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ class SignUp(DefaultRegisterUserSerializer):
 
 @pytest.mark.parametrize(
     ("arguments", "read", "beginning"),
-    [([], json.loads, '{\n  "paths"'), (["--format", "yaml"], yaml.safe_load, "paths:\n  ")],
+    [([], json.loads, '{\n  "openapi"'), (["--format", "yaml"], yaml.safe_load, "openapi: 3.1.0\n")],
     ids=["json", "yaml"],
 )
 def test_the_document_is_printed_or_written_as_json_or_yaml(
@@ -167,6 +167,13 @@ def test_the_document_is_printed_or_written_as_json_or_yaml(
     to_file = run(built, "openapi", *arguments, "--output", str(file))
     assert (to_file.exit_code, to_file.output) == (0, "")
     assert file.read_text("utf-8") == outcome.stdout
+
+
+def test_the_document_has_the_title_version_and_servers_of_the_options(build: Builder) -> None:
+    options = ["--title", "Shop", "--version", "7", "--server", "https://a.example/v1", "--server", "/behind"]
+    document = json.loads(run(build(), "openapi", *options).stdout)
+    assert document["info"] == {"title": "Shop", "version": "7"}
+    assert [server["url"] for server in document["servers"]] == ["https://a.example/v1", "/behind"]
 
 
 def test_a_document_that_cannot_be_made_or_written_is_an_error(

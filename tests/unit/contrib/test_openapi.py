@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import json
 import uuid
+from contextlib import nullcontext
+from datetime import datetime
+from decimal import Decimal
+from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec_webframeworks.flask import FlaskPlugin
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from flask_login import LoginManager
 from flask_smorest import Api
 from jsonschema import Draft202012Validator, FormatChecker
-from marshmallow import EXCLUDE, INCLUDE, Schema, fields, post_dump, validate
+from marshmallow import EXCLUDE, INCLUDE, Schema, fields, missing, post_dump, validate
 from openapi_spec_validator import validate as validate_document
 from sqlalchemy import String
 from sqlalchemy.orm import mapped_column
@@ -88,7 +96,9 @@ def account_of(document: Document) -> dict[str, Any]:
 def faults(document: Document, schema: dict[str, Any], value: object) -> list[str]:
     """Return what a JSON Schema of the document finds wrong with a value."""
     whole = {**schema, "components": document["components"]}
-    validator = Draft202012Validator(whole, format_checker=FormatChecker(["email"]))
+    checker = FormatChecker(["email", "date-time", "date", "time", "uuid"])
+    assert set(checker.checkers) == {"email", "date-time", "date", "time", "uuid"}
+    validator = Draft202012Validator(whole, format_checker=checker)
     return [error.message for error in validator.iter_errors(value)]
 
 
@@ -254,6 +264,177 @@ def test_a_custom_profile_serializer_shows(build: Builder) -> None:
     assert "additionalProperties" not in account
     nested = resolved(document, account["properties"]["address"])
     assert set(nested["properties"]) == {"city", "checked"}  # and not those of the same schema in what is read
+
+
+class Plan(enum.Enum):
+    FREE = "free"
+    PAID = "paid"
+
+
+#: Columns of every type that JSON can fill: what is sent.
+SORTS: dict[str, tuple[Any, Any]] = {
+    "text": (sa.String(9), "blue"),
+    "price": (sa.Numeric(9, 2), "1.50"),
+    "ratio": (sa.Numeric(9, 2, asdecimal=False), 0.5),
+    "weight": (sa.Float, 70.25),
+    "level": (sa.Integer, 7),
+    "points": (sa.BigInteger, 2**40),
+    "is_nice": (sa.Boolean, True),
+    "born": (sa.Date, "1815-12-10"),
+    "met": (sa.DateTime, "2024-02-29T12:30:00"),
+    "met_exactly": (sa.DateTime, "2024-02-29T12:30:00.123456"),
+    "met_there": (sa.DateTime(timezone=True), "2024-02-29T12:30:00+01:00"),
+    "wakes": (sa.Time, "06:30:00"),
+    "waits": (sa.Interval, 90),
+    "token": (sa.Uuid, str(uuid.UUID(int=7))),
+    "token_text": (sa.Uuid(as_uuid=False), str(uuid.UUID(int=8))),
+    "plan": (sa.Enum(Plan), "PAID"),
+    "colour": (sa.Enum("red", "blue", name="colour"), "red"),
+    "notes": (sa.JSON, {"a": [1, None]}),
+}
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("sent", [True, False], ids=["filled", "null"])
+def test_the_account_of_a_model_of_every_column_type_is_as_described(build: Builder, sent: bool) -> None:
+    columns = {name: mapped_column(kind, nullable=True) for name, (kind, _) in SORTS.items()}
+    columns["joined"] = mapped_column(sa.DateTime, server_default=sa.func.now())
+    settings = {"USER_EDITABLE_FIELDS": [*SORTS], "USER_PUBLIC_FIELDS": ["id", "email", *SORTS, "joined"]}
+    built = build(models.declared(**columns), registration=settings)
+    body = built.body(**{name: value for name, (_, value) in SORTS.items() if sent})
+    document = openapi(built.app)
+    validate_document(document)
+    strict = {"price": 1.5, "met": "2024-02-29T12:30:00Z", "met_exactly": "2024-02-29T12:30:00Z"} if sent else {}
+    assert faults(document, body_of(document), {**body, **strict}) == []  # what else is read is not described
+    answer = built.client().post(REGISTER, json=body)
+    assert answer.status_code == 201, answer.text
+    shown = answer.get_json()
+    assert faults(document, account_of(document), shown) == []
+    assert sorted(account_of(document)["required"]) == sorted(shown)
+    assert {name for name in SORTS if shown[name] is not None} == (set(SORTS) if sent else set())
+
+
+class Numbers(DefaultUserProfileSerializer):
+    level = fields.Integer(as_string=True)
+    rate = fields.Decimal(as_string=True)
+    price = fields.Decimal()
+    at = fields.DateTime()
+    stamp = fields.DateTime(format="timestamp", attribute="at", dump_only=True)
+    day = fields.DateTime(format="%d.%m.%Y", attribute="at", data_key="on", dump_only=True)
+    born = fields.Date(format="%d.%m.%Y", attribute="at", dump_only=True)
+    mail = fields.DateTime(format="rfc", attribute="at", dump_only=True)
+
+
+class Floats(DefaultJSONProvider):
+    default = staticmethod(float)
+
+
+@pytest.mark.parametrize(("provider", "kind"), [(DefaultJSONProvider, "string"), (Floats, "number")])
+def test_fields_of_ones_own_are_described_as_they_are_sent(
+    build: Builder, provider: type[DefaultJSONProvider], kind: str
+) -> None:
+    model = models.declared(
+        level=mapped_column(sa.Integer, default=3),
+        rate=mapped_column(sa.Numeric(9, 2), default=Decimal("0.10")),
+        price=mapped_column(sa.Numeric(9, 2), default=Decimal("1.50")),
+        at=mapped_column(sa.DateTime, default=datetime.fromisoformat("2024-02-29T12:00:00")),
+    )
+    settings = {"REGISTER_OUTPUT_SERIALIZER_CLASS": Numbers}
+    built = build(model, registration=settings, before_init=lambda app: setattr(app, "json", provider(app)))
+    document, shown = openapi(built.app), built.register().get_json()
+    validate_document(document)
+    account = account_of(document)
+    assert faults(document, account, shown) == []
+    assert sorted(shown) == account["required"]
+    types = {name: account["properties"][name]["type"] for name in ("level", "rate", "price", "stamp")}
+    assert types == {"level": "string", "rate": "string", "price": kind, "stamp": "number"}
+    assert account["properties"]["on"] == account["properties"]["born"] | {"type": "string"}
+
+
+def test_what_a_serializer_of_ones_own_always_shows_is_required_unless_it_has_hooks(build: Builder) -> None:
+    class Card(DefaultUserProfileSerializer):
+        nick = fields.String(attribute="username", data_key="nickName")
+        maybe = fields.Function(lambda user: missing if user.id else "new")
+
+    class Hooked(Card):
+        @post_dump
+        def drop(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+            return {"id": data["id"]}
+
+    class Apart(Schema):
+        maybe = fields.Constant(5)
+
+    for cls, required in ((Card, ["email", "id", "nickName", "username"]), (Hooked, None), (Apart, None)):
+        built = build(registration={"REGISTER_OUTPUT_SERIALIZER_CLASS": cls})
+        document = openapi(built.app)
+        assert account_of(document).get("required") == required
+        assert faults(document, account_of(document), built.register().get_json()) == []
+
+
+BY_HOST: dict[str, Any] = {"host_matching": True, "static_folder": None}
+PROXIED = {"APPLICATION_ROOT": "/shop/"}
+
+
+@pytest.mark.parametrize(
+    ("matching", "place", "config", "base_url", "servers"),
+    [
+        ({}, {}, {}, None, None),
+        ({}, {}, PROXIED, None, ["/shop"]),
+        ({}, {}, {}, "https://x.example/behind/", ["/behind"]),
+        ({}, {}, {**PROXIED, "APPLICATION_ROOT": "/"}, "https://x.example/", None),
+        (
+            BY_HOST,
+            {"HOST": "api.example:81"},
+            {**PROXIED, "PREFERRED_URL_SCHEME": "https"},
+            None,
+            ["https://api.example:81/shop"],
+        ),
+        (BY_HOST, {"HOST": "api.example"}, {}, "https://api.example/behind", ["https://api.example/behind"]),
+        (
+            {"subdomain_matching": True},
+            {"SUBDOMAIN": "api"},
+            {"SERVER_NAME": "x.example"},
+            None,
+            ["http://api.x.example"],
+        ),
+    ],
+)
+def test_the_paths_are_below_the_server_on_which_the_app_answers_them(
+    build: Builder, matching: Any, place: Settings, config: Settings, base_url: str | None, servers: list[str] | None
+) -> None:
+    built = build(matching=matching, registration=place, config=config)
+    context = built.app.test_request_context("/", base_url=base_url) if base_url else nullcontext()
+    with context:
+        document = openapi(built.app)
+        elsewhere = openapi(build(config=PROXIED).app)
+    validate_document(document)
+    found = [server["url"] for server in document.get("servers", [])]
+    assert found == (servers or [])
+    assert elsewhere["servers"] == [{"url": "/shop"}]
+    prefix = urlsplit(found[0]).path if found else ""
+    host = urlsplit(found[0]).netloc if found else ""
+    client = built.app.test_client()
+    answer = client.post(REGISTER, json=built.body(), base_url=f"http://{host or 'localhost'}{prefix}")
+    assert answer.status_code == 201
+
+
+def test_a_document_says_first_what_it_is_and_has_the_title_version_and_servers_that_are_given(build: Builder) -> None:
+    app = build(config=PROXIED).app
+    document = openapi(app, title="Shop", version="7", servers=["https://a.example", "/b"])
+    validate_document(document)
+    assert list(document)[:3] == ["openapi", "info", "servers"]
+    assert to_yaml(document).startswith("openapi: 3.1.0\ninfo:")
+    assert document["info"] == {"title": "Shop", "version": "7"}
+    assert document["servers"] == [{"url": "https://a.example"}, {"url": "/b"}]
+    assert openapi(app)["info"] == {"title": "Registration", "version": metadata.version("flask-rest-registration")}
+
+
+@pytest.mark.parametrize("settings", [UNVERIFIED, WITH_RESEND, EMAIL_FIRST, CODES])
+def test_every_operation_has_a_description_of_its_own(build: Builder, settings: Settings) -> None:
+    paths = describe(build, settings)["paths"]
+    texts = [path["post"]["description"] for path in paths.values()]
+    assert len(set(texts)) == len(paths)
+    assert [text for text in texts if len(text) < 40] == []
 
 
 @pytest.mark.parametrize("auto_login", [False, True])
@@ -431,7 +612,8 @@ def test_the_text_of_a_refusal_is_the_declared_one_and_invalid_alone_names_a_fie
         assert details[code] in document["paths"][path]["post"]["responses"][status]["description"]
 
 
-OF_ALL = {"invalid", "parse-error", "request-too-large", "unsupported-media-type", "database-unavailable", "success"}
+OF_ALL = {"invalid", "parse-error", "length-required", "request-too-large", "unsupported-media-type"}
+OF_ALL |= {"database-unavailable", "success"}
 OF_LINKS = {"signature-invalid", "signature-expired"}
 AT_SIGN_UP = {
     REGISTER: OF_ALL | {"email-not-sent", "user-without-email-nonverifiable"},
@@ -447,6 +629,7 @@ BY_ADDRESS = {
 PLAIN: dict[str, dict[str, Any]] = {
     "invalid": {"json": {"no": "such field"}},
     "parse-error": {"data": b"{", "content_type": JSON},
+    "length-required": {"environ_overrides": {"HTTP_TRANSFER_ENCODING": "chunked"}},
     "request-too-large": {"data": b" " * 99_999, "content_type": JSON},
     "unsupported-media-type": {"data": {"email": "a@b.example"}},
     "code-invalid": {"json": {**ADDRESS, "code": "000000", **FIELDS}},
@@ -500,6 +683,10 @@ def test_every_answer_that_is_documented_is_given_just_so(
     document = openapi(built.app)
     content = answers_of(document, path)[str(response.status_code)]
     assert faults(document, content["schema"], response.get_json()) == []
+    headers = document["paths"][path]["post"]["responses"][str(response.status_code)].get("headers", {})
+    assert list(headers) == (["Retry-After"] if response.status_code == 503 else [])
+    assert all(faults(document, each["schema"], int(response.headers[name])) == [] for name, each in headers.items())
+    assert ("Retry-After" in response.headers) is ("Retry-After" in headers)
     if code == "success":
         assert response.status_code < 300
         assert content.get("example", response.get_json()) == response.get_json()

@@ -63,6 +63,8 @@ NO_DURATIONS: list[object] = [0, -1, "60", 1.5, True, timedelta(0), timedelta(da
 #: For each setting, in the order of their definition, a value that is accepted and values that are refused.
 VALUES: dict[str, tuple[object, list[object]]] = {
     "URL_PREFIX": ("/auth", ["auth", 5, "/<tenant>/accounts", "/<int:tenant>"]),
+    "SUBDOMAIN": ("api.v1", [5, "", "api.", "<tenant>", "api/", "ä"]),
+    "HOST": ("localhost:5000", [5, "", "https://api.example", "api.example/", "<tenant>.example", "api.example:443"]),
     "USER_MODEL": ("shop.models.Account", [5, "", "not a path"]),
     "USER_EMAIL_FIELD": ("email", [5, "", ["email"]]),
     "USER_PASSWORD_FIELD": ("password_hash", [5, ""]),
@@ -110,7 +112,12 @@ REFUSED = [(name, value) for name, (_, refused) in VALUES.items() for value in r
 
 def initialise(settings: Mapping[str, object], **config: object) -> None:
     """Initialise the extension on an app that has nothing but settings."""
-    app = Flask("bare")
+    given = {**settings, **config}
+    by_host, by_subdomain = (
+        any(given.get(key) is not None for key in (name, *flat(name, ""))) for name in ("HOST", "SUBDOMAIN")
+    )
+    app = Flask("bare", host_matching=by_host, subdomain_matching=by_subdomain, static_folder=None)
+    app.config["SERVER_NAME"] = "shop.example"
     app.config.update({"REST_REGISTRATION": {"REGISTER_VERIFICATION_URL": VERIFICATION_URL, **settings}, **config})
     RestRegistration(app)
 
