@@ -9,6 +9,7 @@ from marshmallow import ValidationError
 from werkzeug.security import generate_password_hash
 from zxcvbn_rs_py import zxcvbn
 
+from .safe_logging import own_words
 from .translations.texts import gettext, gettext_noop, ngettext
 
 PasswordValidator = Callable[[str, Mapping[str, object]], object]
@@ -21,6 +22,8 @@ _RATED_CHARACTERS = 32
 _RATED_INPUTS, _RATED_INPUT_CHARACTERS = 50, 100
 _LOWEST_SCORE = 3
 
+#: What is said where hasher, model or validator refuse a password without words for people.
+UNUSABLE_PASSWORD = gettext_noop("This password cannot be used.")
 _DEFAULT_ADVICE = gettext_noop("This password is easy to guess. Add another word or two. Uncommon words are better.")
 
 
@@ -90,7 +93,5 @@ def password_faults(
             messages = error.messages
             faults += [str(text) for text in messages] if isinstance(messages, list) else [str(messages)]
         except ValueError as error:
-            # Subclasses such as UnicodeEncodeError quote what they were given.
-            own_words = str(error) if type(error) is ValueError else ""
-            faults.append(own_words or gettext("This password cannot be used."))
+            faults.append(own_words(error) or gettext(UNUSABLE_PASSWORD))
     return faults

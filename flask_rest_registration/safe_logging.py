@@ -54,6 +54,11 @@ def traceback_without_secrets(error: BaseException, *secrets: str) -> str:
     return _SECRETS.sub("...", text)
 
 
+def own_words(error: ValueError) -> str:
+    """Return what an application says by a ``ValueError``; empty for subclasses, which quote what they were given."""
+    return str(error) if type(error) is ValueError else ""
+
+
 def class_name(error: BaseException | None) -> str:
     """Return an exception's class with its module."""
     return f"{type(error).__module__}.{type(error).__qualname__}"

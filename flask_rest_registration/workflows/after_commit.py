@@ -12,7 +12,6 @@ from blinker import NamedSignal
 from flask import Request, g, session
 from flask.globals import request_ctx
 
-from ..exceptions import ConfigurationError
 from ..safe_logging import log_exception, without_text
 from ..settings.reading import propagates_exceptions
 from ..state import AppState
@@ -52,10 +51,6 @@ def log_in(state: AppState, *, request: Request, user: object) -> Mapping[str, o
     try:
         with _undone_on_failure():
             answer = state.settings.login_handler(request, user)
-            if answer is not None and not isinstance(answer, Mapping):
-                raise ConfigurationError(
-                    f"LOGIN_HANDLER returned a {type(answer).__name__}. Fix: return a dict or None."
-                )
             # What cannot be answered must fail here and not afterwards.
             json.loads(state.app.json.dumps(answer).encode(), parse_constant=_refuse_constant)
     except Exception as error:  # whatever the application's handler raises

@@ -30,8 +30,8 @@ from ..exceptions import (
 from ..mail.delivery import Mailer
 from ..model.unique import UniqueRule
 from ..model.user_model import UserModel, python_type, required_attributes
-from ..passwords import password_faults
-from ..safe_logging import raise_alone
+from ..passwords import UNUSABLE_PASSWORD, password_faults
+from ..safe_logging import own_words, raise_alone
 from ..serializers.schemas import ENTER_PASSWORD, client_name, join_errors, load
 from ..settings.definitions import Settings
 from ..signers import address_of
@@ -177,7 +177,7 @@ class SignUp:
                 is_taken = constructor.password is not None or _PASSWORD in more
                 give_password(model, self._state.settings, user, password, is_taken=is_taken)
             except ValueError as error:  # which may hold the password
-                text = _own_words(error, otherwise=gettext("This password cannot be used."))
+                text = own_words(error) or gettext(UNUSABLE_PASSWORD)
                 raise_alone(InvalidInput({self._password_name: [text]}))
         return user
 
@@ -185,7 +185,7 @@ class SignUp:
         """Find out whether the constructor refused the visitor's values or None that stands for ours, and say so."""
         if isinstance(error, KeyError):
             raise error
-        refusal: Exception = InvalidInput({WHOLE_OBJECT: [_own_words(error, otherwise=gettext(_UNUSABLE))]})
+        refusal: Exception = InvalidInput({WHOLE_OBJECT: [own_words(error) or gettext(_UNUSABLE)]})
         names = [name for name, value in self._state.model.constructor.placeholders.items() if value is None]
         if is_first and names:
             with suppress(Exception):  # it refuses the visitor's values all the same
@@ -214,7 +214,7 @@ class SignUp:
                 model.email.name,
             )
         except ValueError as error:
-            text = _own_words(error, otherwise=text)
+            text = own_words(error) or text
         raise InvalidInput({WHOLE_OBJECT: [text]})
 
     # Storing
@@ -382,11 +382,6 @@ def sample_sign_up(state: AppState, password: str) -> tuple[Any, object]:
     sign_up.load_sample(password)
     user, column = sign_up.make_user(), state.model.hash_column
     return user, vars(user).get(column.name) if column else None
-
-
-def _own_words(error: ValueError, *, otherwise: str) -> str:
-    # Subclasses such as UnicodeEncodeError quote what they were given.
-    return str(error) if type(error) is ValueError and str(error) else otherwise
 
 
 def _refuse_stored_children(user: object) -> None:
