@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy as sa
 from flask import Flask, before_render_template
 from jinja2 import Environment, Template, TemplateNotFound, TemplateSyntaxError, nodes
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from ..database.tables import tables_without_transactions, takes_for_one
 from ..exceptions import ConfigurationError, DatabaseFault, ServiceUnavailable, collecting
@@ -123,8 +125,18 @@ def _check_model(state: AppState, report: Report) -> None:
     parts = [model.email.name, column.name if column else model.password.name]
     parts += [f"flag {model.flag.name}"] if model.flag else []
     report.looked_at.append(f"model: {model.name}({', '.join(parts)})")
+    session = state.transactions.session()
+    event.listen(session, "before_commit", _refuse_commit)
     try:
-        _, stored = sample_sign_up(state, _SAMPLE_PASSWORD)
+        user, stored = sample_sign_up(state, _SAMPLE_PASSWORD)
+        if model.password.kind == "method":
+            before = dict(vars(user))
+            getattr(user, model.password.name)(_SAMPLE_PASSWORD[::-1])
+            if vars(user) == before:
+                report.warnings.append(
+                    f"{model.name}.{model.password.name}() changed nothing of a sample account, so that nobody could"
+                    " log in. Fix: let it keep the hash in the account."
+                )
     except ConfigurationError:
         raise
     except Exception as error:  # whatever the application's model and hasher raise
@@ -134,6 +146,7 @@ def _check_model(state: AppState, report: Report) -> None:
         )
         return
     finally:
+        event.remove(session, "before_commit", _refuse_commit)
         state.transactions.rollback()  # a constructor may ask the database
     if stored is None or column is None:
         return
@@ -146,6 +159,12 @@ def _check_model(state: AppState, report: Report) -> None:
         )
     elif model.longest_hash is not None and isinstance(stored, str) and len(stored) > model.longest_hash:
         report.errors.append(model.hash_fault(stored))
+
+
+def _refuse_commit(session: Session) -> None:
+    """Keep a constructor from storing what it makes, such as a default role, in the name of a sample account."""
+    if not session.in_nested_transaction():
+        raise RuntimeError("check stores nothing")
 
 
 def _as_stored(state: AppState, column: sa.Column[Any], value: object) -> object:

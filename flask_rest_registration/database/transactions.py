@@ -34,11 +34,14 @@ HOT_ROW_RETRIES = 8
 
 # Set in a session's info while its transaction has written something.
 _HAS_WRITTEN = "flask_rest_registration.has_written"
+# Set there between a flush's statements and the end of its part of the transaction.
+_HAS_FLUSHED = "flask_rest_registration.has_flushed"
 # Set there while a serializer runs: the setting that names it, and what was changed before.
 _LOADING = "flask_rest_registration.loading"
 
 
 def _note_flush(session: Session, _: object) -> None:
+    session.info[_HAS_FLUSHED] = True
     if session.new or session.deleted or _changes(session):  # a flush that only meets back-references writes nothing
         session.info[_HAS_WRITTEN] = True
     if _LOADING in session.info:
@@ -58,6 +61,8 @@ def _note_execution(execution: ORMExecuteState) -> None:
 def _note_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.info.pop(_HAS_WRITTEN, None)
+    elif not transaction.nested and not session.info.pop(_HAS_FLUSHED, False):
+        session.info[_HAS_WRITTEN] = True  # bulk methods have a part of their own too, and no other event
 
 
 def _changes(session: Session) -> dict[InstanceState[Any], object]:

@@ -37,8 +37,14 @@ class NormalizedString(TrimmedString):
 
     The form is Unicode's NFKC (UAX #15), with one blank where several stand. What RFC 8265 refuses in a user name
     (UsernameCasePreserved) is refused in each part between blanks: invisible characters, symbols, mixed directions.
-    It is normalised before its validators run: one character can become eighteen.
+    It is normalised before its validators run: one character can become eighteen. Blanks alone are NULL where the
+    column allows it: forms send an empty text for what nobody filled in, and a second one would be taken.
     """
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a value."""
+        is_blank = isinstance(value, str) and not value.strip()
+        return super().deserialize(None if is_blank and self.allow_none else value, *args, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)

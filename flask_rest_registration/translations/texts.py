@@ -30,6 +30,8 @@ class Language:
 
     def gettext(self, text: str, **variables: object) -> str:
         """Translate a text, as :func:`gettext` does."""
+        if not text:  # of which gettext's translation is the catalogue's header
+            return text
         found = self._own.gettext(text)
         translated = self._ours.gettext(text) if found == text else found
         try:

@@ -265,8 +265,10 @@ class SignUp:
         flag = self._state.model.flag
         if flag is not None and flag.is_time and flag.name not in vars(self._user):
             set_committed_value(self._user, flag.name, None)  # NULL was written as SQL: reading it would be a SELECT
-        column = self._state.model.hash_column
-        if self._hashed is not None and column and vars(self._user).get(column.name, self._hashed) is not self._hashed:
+        column, hashed = self._state.model.hash_column, self._hashed
+        stored = vars(self._user).get(column.name, hashed) if column else None
+        # A listener of the application may have read the row again: an equal text, which is another object.
+        if column and hashed is not None and stored is not hashed and stored != hashed:
             raise ConfigurationError(
                 f"{self._state.model.name}.{column.name} was changed at the INSERT, so that the password would not fit."
                 " Fix: hash it in set_password(), or let a REGISTER_SERIALIZER_CLASS make the object in @post_load."
@@ -385,13 +387,26 @@ def sample_sign_up(state: AppState, password: str) -> tuple[Any, object]:
 
 
 def _refuse_stored_children(user: object) -> None:
-    """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody."""
+    """Refuse rows that would change hands: what a nested schema loads by a key in the body belongs to somebody.
+
+    Nothing watches a detached row while the serializer runs, and adding the user would write its changes.
+    """
     state: InstanceState[Any] = sa.inspect(user, raiseerr=True)
     for each in [state, *(found for *_, found, _ in state.mapper.cascade_iterator("save-update", state))]:
         attributes = each.attrs
-        for relationship in each.mapper.relationships if each.key is None else ():
-            children = [child for child in attributes[relationship.key].history.added or () if child is not None]
-            if relationship.direction is RelationshipDirection.ONETOMANY and any(map(has_identity, children)):
+        if each.detached and any(attributes[column.key].history.has_changes() for column in each.mapper.column_attrs):
+            raise ConfigurationError(
+                f"REGISTER_SERIALIZER_CLASS gave a changed {each.class_.__name__} that the database already has, so"
+                " that a stranger could overwrite it. Fix: load nested schemas without load_instance, or with"
+                " transient=True."
+            )
+        for relationship in each.mapper.relationships:
+            history = attributes[relationship.key].history
+            # A stored row that is referred to by one row only would be taken from that one.
+            taken = history.added if each.key is None else history.deleted if history.added else ()
+            if relationship.direction is RelationshipDirection.ONETOMANY and any(
+                has_identity(child) for child in taken or () if child is not None
+            ):
                 raise ConfigurationError(
                     f"REGISTER_SERIALIZER_CLASS gave a {each.class_.__name__} whose {relationship.key} the database"
                     " already has, so that a stranger could take them over. Fix: load nested schemas without"

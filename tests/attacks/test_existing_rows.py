@@ -42,7 +42,13 @@ class Hobby(Named, DB.Model):  # type: ignore[misc,name-defined]
     people: Mapped[list[User]] = relationship(secondary=LIKES, back_populates="hobbies")
 
 
+class Locker(Named, DB.Model):  # type: ignore[misc,name-defined]
+    user: Mapped[User | None] = relationship(back_populates="locker")
+
+
 class User(models.Usual, DB.Model):  # type: ignore[misc,name-defined]
+    locker_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Locker.id))
+    locker: Mapped[Locker | None] = relationship(back_populates="user")
     club_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Club.id))
     club: Mapped[Club | None] = relationship(back_populates="members")
     hobbies: Mapped[list[Hobby]] = relationship(secondary=LIKES, back_populates="people")
@@ -177,6 +183,31 @@ def give_a_stored_child_to_a_new_parent(data: dict[str, Any]) -> Any:
     return {**data, "kennel": Kennel(dogs=[load_one(Dog, "Stray")])}
 
 
+@_in(REFUSED)
+def take_what_one_row_refers_to(data: dict[str, Any]) -> Any:
+    return {**data, "locker": load_one(Locker, "Bob's")}
+
+
+@_in(REFUSED)
+def rename_a_detached_row(data: dict[str, Any]) -> Any:
+    found = club()
+    DB.session.expunge(found)
+    found.name = "Stolen"
+    return {**data, "club": found}
+
+
+@_in(ALLOWED)
+def take_what_is_free(data: dict[str, Any]) -> Any:
+    return {**data, "club": club(), "locker": load_one(Locker, "Free")}
+
+
+@_in(ALLOWED)
+def refer_to_a_detached_row(data: dict[str, Any]) -> Any:
+    found = club()
+    DB.session.expunge(found)
+    return {**data, "club": found}
+
+
 @_in(ALLOWED)
 def refer_to_a_row(data: dict[str, Any]) -> Any:
     return new_user(data, club=club(), hobbies=[load_one(Hobby, "Chess")], kennel=None)
@@ -247,7 +278,8 @@ def build_with(build: Builder) -> BuildWith:
             old = Club(name="Club", dogs=[Dog(name="Rex")])
             chess = Hobby(name="Chess")
             member = User(email="bob@example.com", username="bob", password_hash="x", club=old, hobbies=[chess])
-            DB.session.add_all([member, Hobby(name="Go"), Dog(name="Stray")])
+            member.locker = Locker(name="Bob's")
+            DB.session.add_all([member, Locker(name="Free"), Hobby(name="Go"), Dog(name="Stray")])
             DB.session.commit()
         return built
 

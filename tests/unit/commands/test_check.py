@@ -115,6 +115,28 @@ def test_it_asks_no_mail_server_and_the_database_by_selects_that_are_rolled_back
     assert built.rows() == built.pending_rows() == []
 
 
+@pytest.mark.parametrize("end", ["flush", "commit", "begin_nested"])
+def test_it_stores_nothing_of_what_a_constructor_makes(build: Builder, end: str) -> None:
+    def model(db: SQLAlchemy) -> type[Any]:
+        role = type("Role", (db.Model,), {"id": Column(Integer, primary_key=True)})
+
+        def init(self: Any, **values: object) -> None:
+            db.session.add(role())
+            savepoint = getattr(db.session, end)()
+            if savepoint is not None:
+                savepoint.commit()
+            super(type(self), self).__init__(**values)
+
+        return models.declared(__init__=init)(db)
+
+    built = build(model)
+    code, errors, warnings = check(built)
+    refused = "User or its password raised RuntimeError for a sample account"
+    assert (code, errors, [each.partition(",")[0] for each in warnings]) == (0, [], [refused] * (end == "commit"))
+    with built.outside() as outside:
+        assert outside.execute("SELECT * FROM role").all() == []
+
+
 def lost_of(part: str) -> str:
     """Return the words of the error about a body without the link."""
     return f"The {part} of the verification mail lacks the verification link ... print {{{{ verification_url }}}}"
@@ -213,7 +235,7 @@ FINE: dict[str, dict[str, Any]] = {
         "model": models.declared(
             password_hash=None,
             password=Column(String(254)),
-            set_password=lambda self, password: None,
+            set_password=lambda self, password: setattr(self, "elsewhere", password),
         )
     },
     "an app whose accounts need no verification": {
@@ -231,7 +253,7 @@ FINE: dict[str, dict[str, Any]] = {
         "model": models.declared(
             password_hash=None,
             secret=Column(String(9)),
-            set_password=Mock(),
+            set_password=lambda self, password: setattr(self, "secret", password[::-2]),
         )
     },
     **{
@@ -635,6 +657,10 @@ WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
     "a hasher that cannot be tried": (
         {"registration": {"PASSWORD_HASHER": Mock(side_effect=RuntimeError("cannot hash"))}},
         "User or its password raised RuntimeError",
+    ),
+    "a method that keeps no hash": (
+        {"model": models.declared(set_password=staticmethod(models.cheap_hash))},
+        "User.set_password() changed nothing of a sample account ... nobody could log in",
     ),
     **{
         f"a log-in without encryption at {server}": (

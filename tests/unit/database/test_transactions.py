@@ -130,7 +130,7 @@ def test_a_default_that_the_constructor_reads_holds_no_connection_at_the_mail_se
     with recorded(built.engine) as statements:
         assert built.register().status_code == 201
     assert built.row()["role_id"] == role_id
-    asks_for_users = {"loaded": 1, "loaded eagerly": 1, "from the other side": 1, "one to one": 2}
+    asks_for_users = {"loaded": 1, "loaded eagerly": 1, "from the other side": 1, "one to one": 3}
     selects = 2 + asks_for_users.get(name, 0)  # for the role and its permissions
     inserts = 2 if name == "many to many" else 1
     assert statements.queries == [*["SELECT"] * selects, *["INSERT"] * inserts]
@@ -155,6 +155,23 @@ def write_by_text(db: SQLAlchemy) -> object:
 
 def write_by_statement(db: SQLAlchemy) -> object:
     return db.session.execute(sa.delete(db.metadata.tables["other"]))
+
+
+def write_in_bulk(db: SQLAlchemy) -> None:
+    db.session.bulk_insert_mappings(new_other(db).__class__, [{"note": "bulk"}])
+
+
+def save_in_bulk(db: SQLAlchemy) -> None:
+    db.session.bulk_save_objects([new_other(db)])
+
+
+def read_in_a_savepoint(db: SQLAlchemy) -> None:
+    with db.session.begin_nested():
+        read_one(db)
+
+
+def read_by_a_common_table(db: SQLAlchemy) -> object:
+    return db.session.execute(sa.select(sa.select(sa.literal(1)).cte())).scalar()
 
 
 def leave_pending(db: SQLAlchemy) -> None:
@@ -201,6 +218,10 @@ def with_other(db: SQLAlchemy) -> type[Any]:
         pytest.param(name_tenant, 0, marks=pytest.mark.only_on("postgresql")),
         (write_by_text, 1),
         (write_by_statement, 1),
+        (write_in_bulk, 1),
+        (save_in_bulk, 1),
+        (read_in_a_savepoint, 0),
+        (read_by_a_common_table, 0),
         (leave_pending, 1),
         (flush_pending, 1),
         (leave_a_change, 1),

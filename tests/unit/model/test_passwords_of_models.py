@@ -264,6 +264,19 @@ def test_a_hash_that_is_changed_at_the_insert_is_refused_and_nothing_is_stored(
     assert smtp.messages == []
 
 
+@pytest.mark.parametrize("kind", [sa.String(254), sa.LargeBinary(254), Encrypted])
+def test_a_hash_that_is_only_read_again_after_the_insert_is_not_changed(build: Builder, kind: Any) -> None:
+    def read_again(session: Any, _: object) -> None:
+        for each in list(session.identity_map.values()):
+            session.refresh(each)
+
+    built = build(declared(password_hash=mapped_column(kind)))
+    event.listen(built.db.session, "after_flush_postexec", read_again)
+    assert built.register().status_code == 201
+    stored = built.row()["password_hash"]
+    assert check_password_hash(stored if isinstance(stored, str) else stored.decode(), PASSWORD)
+
+
 # What PASSWORD_HASHER returns.
 
 

@@ -432,6 +432,15 @@ def test_a_look_alike_of_a_taken_name_is_taken(build: Builder) -> None:
     assert field_errors(built.register(username="ﬁｏna", email="bob@example.com")) == {"username": TAKEN}
 
 
+@pytest.mark.parametrize("sent", ["", " ", "\u3000\n"])
+def test_a_unique_text_that_nobody_filled_in_is_taken_by_nobody(build: Builder, sent: str) -> None:
+    optional = models.declared(phone=sa.Column(sa.String(20), unique=True))
+    built = build(optional, registration={"USER_EDITABLE_FIELDS": ["phone"]})
+    for email in ("ann@example.com", "bob@example.com"):
+        assert built.register(email=email, phone=sent).get_json()["phone"] is None
+    assert field_errors(build().register(username=sent)) == {"username": ["Fill in this field."]}
+
+
 BLANKS = "\u00a0\u3000\t\n\x1f "
 
 

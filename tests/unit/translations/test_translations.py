@@ -22,7 +22,6 @@ from babel.messages.plurals import get_plural
 from flask import Flask, request
 from flask_babel import Babel, get_locale
 from marshmallow import ValidationError, fields
-from marshmallow.validate import Equal
 
 from flask_rest_registration import (
     ConfigurationError,
@@ -225,11 +224,15 @@ def test_what_marshmallow_filled_in_stands_in_the_translation(build: Builder) ->
     }
 
 
-def test_a_text_of_the_applications_own_schema_stays_as_it_is(build: Builder) -> None:
-    own = fields.String(required=True, validate=Equal("Bob", error="Frag den Admin."))
+@pytest.mark.parametrize("text", ["Frag den Admin.", "", "100 %(x)s"])
+def test_a_text_of_the_applications_own_schema_stays_as_it_is(build: Builder, text: str) -> None:
+    def refuse(value: object) -> None:
+        raise ValidationError(text)
+
+    own = fields.String(required=True, validate=refuse)
     serializer = type("Own", (DefaultRegisterUserSerializer,), {"username": own})
     built = build(registration={"REGISTER_SERIALIZER_CLASS": serializer}, before_init=always("de"))
-    assert built.register().get_json()["errors"] == {"username": ["Frag den Admin."]}
+    assert built.register().get_json()["errors"] == {"username": [text]}
 
 
 @pytest.mark.parametrize("kind", [zxcvbn_rs_py.Warning, zxcvbn_rs_py.Suggestion], ids=lambda kind: kind.__name__)
