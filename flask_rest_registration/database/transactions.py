@@ -26,6 +26,7 @@ from ..safe_logging import raise_alone
 from .errors import SQLALCHEMY_ERRORS, TransactionConflict, translate
 
 Result = TypeVar("Result")
+_States = set[InstanceState[Any]]
 
 #: How often a conflict is tried again.
 RETRIES = 3
@@ -45,7 +46,7 @@ def _note_flush(session: Session, _: object) -> None:
     if session.new or session.deleted or _changes(session):  # a flush that only meets back-references writes nothing
         session.info[_HAS_WRITTEN] = True
     if _LOADING in session.info:
-        _refuse_new_changes(session)
+        _refuse_new_changes(session, loaded=())
         session.info[_LOADING] = session.info[_LOADING][0], {}
 
 
@@ -65,21 +66,24 @@ def _note_end(session: Session, transaction: SessionTransaction) -> None:
         session.info[_HAS_WRITTEN] = True  # bulk methods have a part of their own too, and no other event
 
 
-def _changes(session: Session) -> dict[InstanceState[Any], object]:
-    """Return what a flush would change of rows that exist, by object."""
+def _changes(session: Session, free: _States | None = None) -> dict[InstanceState[Any], object]:
+    """Return what a flush would change of rows that exist, by object.
+
+    :param free: the new objects whose back-references are no changes; None for all new objects.
+    """
     changes: dict[InstanceState[Any], object] = {sa.inspect(each, raiseerr=True): True for each in session.deleted}
     for each in session.dirty:
         state: InstanceState[Any] = sa.inspect(each, raiseerr=True)
         attributes = state.attrs
         keys = (prop.key for prop in (*state.mapper.column_attrs, *state.mapper.relationships))
         histories = {key: attributes[key].history for key in keys}
-        changed = {key: history for key, history in histories.items() if _is_change(state, key, history)}
+        changed = {key: history for key, history in histories.items() if _is_change(state, key, history, free)}
         if changed:
             changes[state] = changed
     return changes
 
 
-def _is_change(state: InstanceState[Any], key: str, history: History) -> bool:
+def _is_change(state: InstanceState[Any], key: str, history: History, free: _States | None = None) -> bool:
     """Tell whether an attribute of a row that exists is changed.
 
     A back-reference is no change: a new object that refers to the row stands in a collection of it too, and only the
@@ -88,7 +92,8 @@ def _is_change(state: InstanceState[Any], key: str, history: History) -> bool:
     relationship = state.mapper.relationships.get(key)
     if relationship is None or relationship.direction is RelationshipDirection.MANYTOONE or history.deleted:
         return history.has_changes()
-    return not all(_refers_to(new, state.obj()) for new in history.added or () if new is not None)
+    added = [new for new in history.added or () if new is not None]
+    return not all(_refers_to(new, state.obj()) and (free is None or sa.inspect(new) in free) for new in added)
 
 
 def _refers_to(new: object, old: object) -> bool:
@@ -99,6 +104,21 @@ def _refers_to(new: object, old: object) -> bool:
         for relationship in state.mapper.relationships
         for each in attributes[relationship.key].history.added or ()
     )
+
+
+def _new_objects(loaded: object) -> _States:
+    """Return the new objects that are reached from what a serializer gave, by no way through a row that exists."""
+    found, waiting = _States(), [loaded]
+    for each in waiting:  # grows while it is walked
+        state: InstanceState[Any] | None = sa.inspect(each, raiseerr=False)
+        if isinstance(each, Mapping):
+            waiting += each.values()
+        elif isinstance(each, (list, tuple, set)):
+            waiting += each
+        elif isinstance(state, InstanceState) and state.key is None and state not in found:
+            found.add(state)
+            waiting += (state.dict.get(relationship.key) for relationship in state.mapper.relationships)
+    return found
 
 
 def _forget_new_objects(session: Session, row: object) -> None:
@@ -117,10 +137,10 @@ def _forget_new_objects(session: Session, row: object) -> None:
         session.expire(row, forgotten)
 
 
-def _refuse_new_changes(session: Session) -> None:
+def _refuse_new_changes(session: Session, *, loaded: object) -> None:
     """Refuse what a serializer has changed of rows that exist; see :meth:`Transactions.refuse_changes`."""
     setting, before = session.info[_LOADING]
-    after = _changes(session)
+    after = _changes(session, _new_objects(loaded))
     changed = [state for state in {**before, **after} if before.get(state) != after.get(state)]
     if changed:
         names = ", ".join(sorted({state.class_.__name__ for state in changed}))
@@ -156,23 +176,31 @@ class Transactions:
     def __init__(self, db: SQLAlchemy, mapper: Mapper[Any]) -> None:
         self._db = db
         self._mapper = mapper
+        self._watched: scoped_session[Any] | None = None
         if autocommits(self.session.get_bind(mapper)):
             raise ConfigurationError(
                 f"The database of {mapper.class_.__name__} is in AUTOCOMMIT, so that a refused registration would leave"
                 " its row behind. Fix: remove isolation_level from its engine options (SQLALCHEMY_ENGINE_OPTIONS,"
                 " SQLALCHEMY_BINDS)."
             )
-        if not event.contains(db.session, "after_flush", _note_flush):  # as it does for another app of the same db
-            event.listen(db.session, "after_flush", _note_flush)
-            event.listen(db.session, "do_orm_execute", _note_execution)
-            event.listen(db.session, "after_transaction_end", _note_end)
-        if self.session().in_transaction():  # what was written before the first use was not noted
-            self.session().info[_HAS_WRITTEN] = True
 
     @property
     def session(self) -> scoped_session[Any]:
         """The application's session; its tests may replace it."""
-        return self._db.session
+        session = self._db.session
+        if session is not self._watched:
+            self._watch(session)
+        return session
+
+    def _watch(self, session: scoped_session[Any]) -> None:
+        """Note from now on what is written in a session."""
+        if not event.contains(session, "after_flush", _note_flush):  # as it does for another app of the same db
+            event.listen(session, "after_flush", _note_flush)
+            event.listen(session, "do_orm_execute", _note_execution)
+            event.listen(session, "after_transaction_end", _note_end)
+        if session().in_transaction():  # what was written before was not noted
+            session().info[_HAS_WRITTEN] = True
+        self._watched = session
 
     @property
     def dialect(self) -> str:
@@ -284,21 +312,22 @@ class Transactions:
             raise
 
     @contextmanager
-    def refuse_changes(self, setting: str) -> Iterator[None]:
+    def refuse_changes(self, setting: str) -> Iterator[list[object]]:
         """Keep a serializer that runs inside from changing rows that the database already has.
 
         A nested schema that loads instances finds them by the keys in the body, and overwrites them. Also what it
-        flushes by itself is refused, before it can be committed.
+        flushes by itself is refused, before it can be committed. The context gives a list for what was loaded: its new
+        objects may refer to rows that exist.
 
         :raises ConfigurationError: if there are changes that were not there before.
         """
-        session = self.session()
-        session.info[_LOADING] = setting, (_changes(session) if session.identity_map else {})
+        session, loaded = self.session(), list[object]()
+        session.info[_LOADING] = setting, (_changes(session, set()) if session.identity_map else {})
         try:
             with session.no_autoflush:  # after a flush nobody could tell what was changed
-                yield
+                yield loaded
             if session.identity_map:
-                _refuse_new_changes(session)
+                _refuse_new_changes(session, loaded=loaded)
         finally:
             del session.info[_LOADING]
 

@@ -23,7 +23,10 @@ def usable_hook(app: Flask, setting: str, hook: Hook, *, returns: tuple[type[Any
 
     :param setting: the name of the hook's setting.
     :param returns: the types that its result may have; none for a hook whose result nobody reads.
+    :raises ValueError: for a generator function, of which a call runs nothing.
     """
+    if inspect.isgeneratorfunction(hook) or inspect.isasyncgenfunction(hook):
+        raise ValueError(f"is the generator function {hook.__name__}, whose code would not run: remove its yield")
     module = getattr(hook, "__module__", None) or ""
     is_ours = module.startswith("flask_rest_registration.") and inspect.unwrap(hook) is hook
     if is_ours:

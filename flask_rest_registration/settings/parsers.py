@@ -85,8 +85,10 @@ class_or_path: Parser = _accept(
     lambda value: inspect.isclass(value) or _is_dotted_path(value),
     "a class or its dotted path, such as 'shop.models.User'",
 )
+# A call of a class would make an object, and do nothing else.
 function_or_path: Parser = _accept(
-    lambda value: callable(value) or _is_dotted_path(value), "a function or its dotted path, such as 'shop.mail.send'"
+    lambda value: (callable(value) and not inspect.isclass(value)) or _is_dotted_path(value),
+    "a function or its dotted path, such as 'shop.mail.send'",
 )
 
 

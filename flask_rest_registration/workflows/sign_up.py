@@ -77,8 +77,9 @@ class SignUp:
         :raises ConfigurationError: if the serializer changes what the database already has.
         """
         judge = partial(self._judge_password, more_errors or {})
-        with self._transactions.refuse_changes("REGISTER_SERIALIZER_CLASS"):
+        with self._transactions.refuse_changes("REGISTER_SERIALIZER_CLASS") as loaded:
             self._loaded = load(self._schema, self._sent, judge=judge)
+            loaded.append(self._loaded)
 
     def load_sample(self, password: str) -> None:
         """Take sample values for the fields, in place of what somebody sent."""

@@ -35,7 +35,7 @@ class Named:
 
 class Club(Named, DB.Model):  # type: ignore[misc,name-defined]
     members: Mapped[list[User]] = relationship(back_populates="club")
-    dogs: Mapped[list[Dog]] = relationship()
+    dogs: Mapped[list[Dog]] = relationship(back_populates="club")
 
 
 class Hobby(Named, DB.Model):  # type: ignore[misc,name-defined]
@@ -67,6 +67,7 @@ class Pending(PendingRegistrationMixin, DB.Model):  # type: ignore[misc,name-def
 
 class Dog(Named, DB.Model):  # type: ignore[misc,name-defined]
     club_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Club.id))
+    club: Mapped[Club | None] = relationship(back_populates="dogs")
     kennel_id: Mapped[int | None] = mapped_column(sa.ForeignKey(Kennel.id))
 
 
@@ -156,6 +157,13 @@ def add_to_a_collection(data: dict[str, Any]) -> None:
 
 
 @_in(REFUSED)
+def add_a_new_child_beside_the_account(data: dict[str, Any]) -> Any:
+    found = club()
+    found.dogs.append(Dog(name="Puppy"))
+    return {**data, "club": found}
+
+
+@_in(REFUSED)
 def remove_from_a_collection(data: dict[str, Any]) -> None:
     found = club()
     found.dogs.remove(load_one(Dog, "Rex"))
@@ -230,6 +238,11 @@ def stand_in_a_collection(data: dict[str, Any]) -> Any:
 @_in(ALLOWED)
 def bring_new_children(data: dict[str, Any]) -> Any:
     return {**data, "kennel": Kennel(dogs=[Dog(name="Puppy")])}
+
+
+@_in(ALLOWED)
+def bring_a_new_child_that_refers_to_a_row(data: dict[str, Any]) -> Any:
+    return {**data, "kennel": Kennel(dogs=[Dog(name="Puppy", club=club())])}
 
 
 @_in(ALLOWED)
@@ -311,7 +324,7 @@ def test_a_serializer_may_let_new_objects_refer_to_existing_rows(build_with: Bui
     answer = built.register()
     assert answer.status_code == 201, answer.text
     assert [row for old, new in zip(before, rows(built), strict=True) for row in old if row not in new] == []
-    refers = ALLOWED[name] not in {bring_new_children, change_nothing}
+    refers = ALLOWED[name] not in {bring_new_children, bring_a_new_child_that_refers_to_a_row, change_nothing}
     assert (built.rows()[1]["club_id"] == built.rows()[0]["club_id"]) is refers
 
 

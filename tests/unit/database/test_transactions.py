@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import mapped_column, relationship
+from flask_sqlalchemy.session import Session
+from sqlalchemy.orm import mapped_column, relationship, scoped_session, sessionmaker
 
 from flask_rest_registration import ConfigurationError
 from flask_rest_registration.database.transactions import autocommits
@@ -244,6 +245,28 @@ def test_only_what_before_request_has_written_keeps_its_transaction(
     assert connections_at_ehlo(built, smtp) == 1  # before the first use nobody has noted what was written
     assert connections_at_ehlo(built, smtp) == expected
     assert built.register().status_code == 201
+
+
+@pytest.mark.parametrize(("act", "expected"), [(read_one, 0), (write_by_statement, 1)])
+def test_what_is_written_in_a_session_that_replaced_the_first_one_is_noted(
+    build: Builder, smtp: RecordingServer, act: Callable[[SQLAlchemy], object], expected: int
+) -> None:
+    built = build(with_other)
+    with built.app.app_context():
+        built.db.session.add(built.User.other())
+        built.db.session.commit()
+    replacing = scoped_session(sessionmaker(class_=Session, db=built.db))
+
+    @built.app.before_request
+    def act_first() -> None:
+        if built.db.session is replacing:
+            act(built.db)
+
+    built.app.teardown_appcontext(lambda error: replacing.remove())
+    assert connections_at_ehlo(built, smtp) == 0
+    built.db.session = replacing  # as tests of applications do
+    assert connections_at_ehlo(built, smtp) == 1  # what was written before it was met is not known
+    assert connections_at_ehlo(built, smtp) == expected
 
 
 # AUTOCOMMIT

@@ -7,7 +7,7 @@ import functools
 import html
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -200,3 +200,24 @@ def test_an_awaitable_that_is_no_coroutine_is_refused_likewise(build: Builder, m
 def test_an_exception_of_a_coroutine_function_is_the_hooks_own(build: Builder) -> None:
     built = build(registration={"PASSWORD_VALIDATORS": [as_coroutine(refuse_oslo)]})
     refused(built.register(password="Oslo"), 400, "invalid")
+
+
+def sends_by_and_by(request: object, user: object) -> Iterator[None]:
+    yield
+
+
+async def sends_at_some_time(request: object, user: object) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("sender", [sends_by_and_by, sends_at_some_time])
+def test_a_generator_function_is_no_hook(build: Builder, sender: object) -> None:
+    built = build(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": sender})
+    with pytest.raises(ConfigurationError, match="_SENDER is the generator function sends_"):
+        built.register()
+
+
+@pytest.mark.parametrize("hasher", [AsynchronousObject, f"{__name__}.AsynchronousObject"])
+def test_a_class_is_no_hook(build: Builder, hasher: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"PASSWORD_HASHER .*must be a function or its dotted path"):
+        build(registration={"PASSWORD_HASHER": hasher}).register()
