@@ -13,8 +13,9 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import formataddr, formatdate, make_msgid, parseaddr
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -275,7 +276,7 @@ class PartLoader(BaseLoader):
 
     def __init__(self, environment: Environment, *, autoescape: bool) -> None:
         self._app_environment = environment
-        self._syntax = Environment(autoescape=autoescape, enable_async=environment.is_async)  # noqa: S701  # not HTML
+        self._syntax = _own_syntax(autoescape=autoescape, is_async=environment.is_async)
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
         """Return what the app's own loader finds."""
@@ -289,8 +290,20 @@ class PartLoader(BaseLoader):
     def load(self, environment: Environment, name: str, globals: Any = None) -> Template:  # noqa: A002  # Jinja's name
         """Compile a template by the syntax that it has."""
         source, filename, is_current = self.get_source(environment, name)
-        code = self.syntax_of(environment, filename).compile(source, name, filename)
+        syntax = self.syntax_of(environment, filename)
+        compile_template = _compile_own if syntax is self._syntax else Environment.compile
+        code = compile_template(syntax, source, name, filename)
         return environment.template_class.from_code(environment, code, globals or {}, is_current)
+
+
+@cache
+def _own_syntax(*, autoescape: bool, is_async: bool) -> Environment:
+    return Environment(autoescape=autoescape, enable_async=is_async)  # noqa: S701  # texts are not HTML
+
+
+@lru_cache(maxsize=32)  # the package's files never change
+def _compile_own(syntax: Environment, source: str, name: str, filename: str) -> CodeType:
+    return syntax.compile(source, name, filename)
 
 
 def recipient_of(state: AppState, user: object) -> str:
