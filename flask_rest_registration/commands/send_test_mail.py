@@ -21,7 +21,7 @@ _FIXES = {
         "look at MAIL_USE_TLS (STARTTLS, port 587) and MAIL_USE_SSL (port 465); the server's certificate must be"
         " trusted here, and be for the name in MAIL_SERVER"
     ),
-    Step.LOG_IN: "look at MAIL_USERNAME and MAIL_PASSWORD",
+    Step.LOG_IN: "look at MAIL_USERNAME and MAIL_PASSWORD, and at MAIL_USE_TLS, which many demand first",
     Step.SENDER: (
         "look at VERIFICATION_FROM_EMAIL, or MAIL_DEFAULT_SENDER: many servers take only senders of their own, and"
         " want a log-in (MAIL_USERNAME, MAIL_PASSWORD)"

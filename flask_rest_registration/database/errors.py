@@ -29,6 +29,8 @@ _VALUES: set[str | int] = {
     *(1264, 1265, 1267, 1292, 1366, 1406),  # MySQL, MariaDB: truncated, out of range, wrong for the column
     18,  # SQLite: too big
 }
+# Statements that are wrong, as where a column (MySQL, MariaDB) or a table is missing, in the driver's OperationalError.
+_WRONG_STATEMENTS: set[str | int] = {1054, _SQLITE_ERROR}
 # Of SQLSTATE, class 23 is "integrity constraint violation", 22 "data exception", 54 "program limit exceeded", such
 # as a text too long for its index.
 
@@ -68,8 +70,11 @@ def translate(error: Exception) -> Exception:
         return ConstraintViolation(description)
     if isinstance(error, exc.DataError) or codes & _VALUES or _has_class(codes, "22", "54"):
         return ValueRefused(description)
-    if isinstance(error, (exc.ProgrammingError, exc.NotSupportedError)) or _SQLITE_ERROR in codes:
-        return DatabaseFault(description)
+    if isinstance(error, (exc.ProgrammingError, exc.NotSupportedError)) or codes & _WRONG_STATEMENTS:
+        return DatabaseFault(
+            f"{description} (perhaps a table or column is missing. Fix: run your migrations;"
+            " flask rest-registration check names it)"
+        )
     return DatabaseUnavailable(description)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .transactions import Transactions
+from ..exceptions import DatabaseFault
+from .transactions import Transactions, safe_errors
 
 _WITHOUT_TRANSACTIONS = sa.text(
     "SELECT table_name FROM information_schema.tables JOIN information_schema.engines USING (engine)"
@@ -20,6 +21,22 @@ def tables_without_transactions(transactions: Transactions, tables: Iterable[sa.
     has_engines = transactions.dialect in {"mysql", "mariadb"}
     asked = [{"schema": table.schema, "name": table.name} for table in tables if has_engines]
     return [name for each in asked for name in transactions.execute(_WITHOUT_TRANSACTIONS, each).scalars()]
+
+
+def missing_of(transactions: Transactions, table: sa.Table) -> list[str]:
+    """Return the names of a table or of its columns that the database lacks, as before a migration."""
+    try:
+        transactions.execute(sa.select(table).where(sa.false()))
+    except DatabaseFault:
+        transactions.rollback()
+    else:
+        return []
+    with safe_errors():
+        inspector = sa.inspect(transactions.session.connection(bind_arguments={"clause": table}))
+        if not inspector.has_table(table.name, table.schema):
+            return [table.name]
+        there = {each["name"] for each in inspector.get_columns(table.name, table.schema)}
+    return [f"{table.name}.{column.name}" for column in table.columns if column.name not in there]
 
 
 def takes_for_one(transactions: Transactions, column: sa.Column[Any], first: str, second: str) -> bool:

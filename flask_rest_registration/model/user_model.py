@@ -119,7 +119,8 @@ class UserModel:
         unit, kind = ("bytes", "LargeBinary") if isinstance(hashed, bytes) else ("characters", "String")
         return (
             f"{self.name}.{column} holds {self.longest_hash} {unit}, but the password's hash has {len(hashed)}."
-            f" Fix: make the column db.{kind}(255), with a migration."
+            f" Fix: make the column db.{kind}(255), with a migration; or let PASSWORD_HASHER or the model make the hash"
+            " that your log-in reads, if that is a shorter one, such as bcrypt's."
         )
 
 

@@ -104,7 +104,8 @@ def _import(value: object, parse: parsers.Parser) -> object:
     except ImportError as error:
         reason = getattr(error, "exception", error)  # werkzeug's own text is a list of guesses over several lines
         raise ValueError(
-            f"is {value!r}, which cannot be imported ({reason}). Fix: correct the path, or give the object itself"
+            f"is {value!r}, which cannot be imported ({reason}). Fix: let it name a module and what the module has, not"
+            " an object's method, or give the function or class itself"
         ) from None
     if isinstance(found, str):
         raise ValueError(f"is {value!r}, which leads to a text. Fix: give the path of a class or function")

@@ -104,6 +104,13 @@ def test_one_more_field_is_read_and_shown(load: Load) -> None:
     example = load("customising", "one_more_field")
     assert example.sign_up(display_name="Ada").get_json()["display_name"] == "Ada"
     assert example.users()[0].display_name == "Ada"
+    assert example.sign_up(email="bob@example.com").get_json()["display_name"] is None
+
+
+def test_a_column_that_may_be_null_is_demanded_by_a_schema_and_trimmed(load: Load) -> None:
+    example = load("customising", "demanded_field")
+    assert list(field_errors(example.sign_up())) == ["display_name"]
+    assert example.sign_up(display_name=" Ada ").get_json()["display_name"] == "Ada"
 
 
 def test_a_schema_of_ones_own_has_its_rules(load: Load) -> None:

@@ -31,7 +31,7 @@ from sqlalchemy import (
     func,
 )
 
-from flask_rest_registration import ConfigurationError
+from flask_rest_registration import ConfigurationError, DatabaseFault
 from flask_rest_registration.commands.check import check_app
 from tests.support import models
 from tests.support.apps import Builder, Built
@@ -105,8 +105,8 @@ def test_it_asks_no_mail_server_and_the_database_by_selects_that_are_rolled_back
     built = build(pending=True, registration=settings)
     with recorded(built.engine) as statements:
         assert check(built)[:2] == (0, [])
-    engines = len([built.User, *([built.Pending] if "PASSWORD_HASHER" not in settings else [])])
-    selects = ["SELECT"] * (1 + engines * (CHOSEN == "mariadb"))
+    tables = len([built.User, *([built.Pending] if "PASSWORD_HASHER" not in settings else [])])
+    selects = ["SELECT"] * (1 + tables * (1 + (CHOSEN == "mariadb")))
     assert statements.kinds == ["BEGIN", *selects, "ROLLBACK"]
     with built.app.app_context():
         check_app(built.app)
@@ -434,7 +434,7 @@ ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "a secret key of 15 characters": ({"config": {"SECRET_KEY": "k" * 15}}, "SECRET_KEY ... 15 characters"),
     "a column too short for werkzeug's hash": (
         {"model": models.short_hash_column, "registration": {"PASSWORD_HASHER": None}},
-        "User.password_hash ... holds 128 characters ... password's hash has 162 ... make the column db.String(255)",
+        "User.password_hash ... holds 128 characters ... hash has 162 ... db.String(255) ... PASSWORD_HASHER",
     ),
     "a column too short for the hash of a method": (
         {
@@ -528,6 +528,7 @@ DOTTED = [name for name, (value, _) in VALUES.items() if callable(value) or str(
     ("path", "words"),
     [
         ("no_such_module.thing", "cannot be imported (No module named 'no_such_module')"),
+        ("flask_rest_registration.normalize_email.method", "Fix: let it name a module and what the module has, not an"),
         ("flask_rest_registration.no_such_thing", "cannot be imported ("),
         (f"{__name__}.TOKEN", "leads to a text"),
         (f"{__name__}.DOTTED", "but must be a "),
@@ -745,8 +746,34 @@ def test_it_warns_of_tables_without_transactions(build: Builder, table: str, eng
 
 
 @pytest.mark.database
-@pytest.mark.parametrize("reached", [True, False])
-def test_a_database_that_cannot_be_asked_is_a_warning(build: Builder, reached: bool) -> None:
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        (['DROP TABLE "user"'], "user"),
+        (['ALTER TABLE "user" DROP COLUMN email_verified_at'], "user.email_verified_at"),
+        (["ALTER TABLE pending_registration DROP COLUMN mails"], "pending_registration.mails"),
+        (
+            ['ALTER TABLE "user" DROP COLUMN password_hash', "DROP TABLE pending_registration"],
+            "user.password_hash, pending_registration",
+        ),
+    ],
+)
+def test_tables_and_columns_that_the_database_lacks_are_named(build: Builder, changes: list[str], missing: str) -> None:
+    built = build(pending=True, registration=RESEND)
+    for change in changes:
+        built.execute_outside(change.replace('"', "`") if CHOSEN == "mariadb" else change)
+    code, errors, warnings = check(built)
+    assert (code, errors, len(warnings)) == (0, [], 1)
+    assert lacking(warnings[0], f"The database lacks {missing}: ", "Fix: run your migrations") == []
+    path, body = (
+        ("register/", built.body()) if "user" in missing else ("resend-verification/", {"email": "a@b.example"})
+    )
+    with pytest.raises(DatabaseFault, match=r"missing.* Fix: run your migrations.* check names it"):
+        built.post(path, body)
+
+
+@pytest.mark.database
+def test_a_database_that_cannot_be_asked_is_a_warning(build: Builder) -> None:
     built = build(tables=False, config=impatient())
     built.execute_outside("SELECT 1")  # SQLite makes its file
 
@@ -754,8 +781,8 @@ def test_a_database_that_cannot_be_asked_is_a_warning(build: Builder, reached: b
         options.update({} if ON_SQLITE else {"port": 1})
         arguments[:1] = ["/no such folder/app.db"] if ON_SQLITE else []
 
-    if not reached:
-        event.listen(built.engine, "do_connect", refuse)
+    built.engine.dispose()
+    event.listen(built.engine, "do_connect", refuse)
     code, errors, warnings = check(built)
     assert (code, errors, len(warnings)) == (0, [], 1)
     assert lacking(warnings[0], "The database could not be asked: ", "Fix: ") == [], warnings

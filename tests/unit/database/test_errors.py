@@ -82,6 +82,7 @@ MEANINGS: dict[type[Exception], list[Exception]] = {
     DatabaseFault: [
         of_sqlstate("42P01"),
         pymysql.err.ProgrammingError(1146, "Table doesn't exist"),
+        of_pymysql(1054),
         *(of_sqlite("no such table: user", code) for code in (1, None)),
     ],
     DatabaseUnavailable: [
