@@ -169,7 +169,8 @@ def secret_keys(app: Flask, *, lenient: bool | None = None) -> list[str | bytes]
     :raises ConfigurationError: if there is no SECRET_KEY, SECRET_KEY_FALLBACKS is no list, or a key is none.
     """
     key, fallbacks = app.config.get("SECRET_KEY"), app.config.get("SECRET_KEY_FALLBACKS") or ()
-    lenient = app.testing or app.debug if lenient is None else lenient
+    if lenient is None:  # by the text "False", as an environment has it, nothing is meant to be on
+        lenient = True in (app.testing, app.debug)
     if not key:
         raise ConfigurationError(f"SECRET_KEY is not set, so that no link can be signed. {_KEY_FIX}")
     if not isinstance(fallbacks, (list, tuple)):  # each character of a text would be a key

@@ -148,7 +148,12 @@ def _read_json() -> Any:
     limit = _LONGEST_BODY if allowed is None else min(_LONGEST_BODY, allowed)
     # One byte more: a body without Content-Length is silently cut off at this limit.
     request.max_content_length = limit + 1
-    body = request.get_data()
+    try:
+        body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception:  # a server's own class, such as gunicorn's for what are no chunks
+        raise ParseError from None
     if len(body) > limit:
         raise RequestTooLarge
     # Of a server that does not say where the chunks end, such as uWSGI or an adapter of ASGI, werkzeug reads nothing.

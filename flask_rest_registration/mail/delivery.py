@@ -28,7 +28,7 @@ from flask_mail import Message, email_dispatched
 from .. import clock
 from ..exceptions import ConfigurationError, EmailNotSent, RecipientRefused
 from ..model.pending import PendingRegistrationMixin
-from ..safe_logging import log_exception, raise_alone, traceback_without_secrets, traceback_without_text
+from ..safe_logging import raise_alone, traceback_without_secrets, traceback_without_text
 from ..settings.definitions import OwnSender
 from ..signers import make_code
 from ..state import AppState, current_state
@@ -143,7 +143,8 @@ class Mailer:
 
 
 # RFC 3463: subject 1 is about addresses; of those, X.1.7 and X.1.8 are about the sender's. X.2.1: mailbox disabled.
-_ENHANCED_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\S)")
+# Some servers write "#5.7.1" or "5.7.1:".
+_ENHANCED_STATUS = re.compile(r"#?([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _MAILBOX_STATUS = re.compile(r"5\.(1\.(?!7$|8$)\d+|2\.1)")
 _MAILBOX_REPLIES = {"550", "551", "553"}  # RFC 5321, section 4.2.2, without an enhanced status
 
@@ -165,6 +166,8 @@ def failure_of(error: Exception) -> EmailNotSent:
         reason += f", {' '.join(_status_of(error.smtp_code, error.smtp_error)).strip()}"
     elif isinstance(error, ssl.SSLCertVerificationError):
         reason += f", {error.verify_message}"
+    elif isinstance(error, ssl.SSLError):  # its errno is one of OpenSSL's
+        reason += f", {error.reason}"
     elif isinstance(error, socket.gaierror):
         reason += ", the mail server's name was not found"
     elif error.errno is not None:
@@ -176,7 +179,7 @@ def _status_of(code: int, reply: bytes | str) -> tuple[str, str]:
     """Return a reply's code, and its enhanced status (RFC 2034) if it has one."""
     text = reply.decode("ascii", "replace") if isinstance(reply, bytes) else reply
     enhanced = _ENHANCED_STATUS.match(text)
-    return str(code), enhanced[0] if enhanced else ""
+    return str(code), enhanced[1] if enhanced else ""
 
 
 # SMTP
@@ -281,7 +284,8 @@ class SMTPTransport:
         except Exception as error:
             if client is None:  # nothing is out: as good as a delivery that failed
                 raise_alone(failure_of(error))
-            log_exception(self._state.app, "A receiver of email_dispatched failed", error)
+            told = traceback_without_secrets(error, mail.text, mail.html or "")
+            self._state.app.logger.error("A receiver of email_dispatched failed: %s", told)  # noqa: TRY400  # struck out
 
     def _failure_of(self, error: Exception) -> EmailNotSent:
         return EmailNotSent("time-out") if self.deadline.has_passed else failure_of(error)
@@ -401,13 +405,15 @@ def tls_context(known: ssl.SSLContext | None = None) -> ssl.SSLContext:
 def connect(host: str, port: int, deadline: Deadline) -> DeadlineSocket:
     """Connect to the first of a host's addresses that answers; raise ``OSError`` if none does in time.
 
-    The deadline, which socket.create_connection lacks, bounds every later operation too.
+    The deadline, which socket.create_connection lacks, bounds every later operation too. A silent address, as of a
+    broken IPv6, leaves its share of the time to those that follow.
     """
     failure = OSError(f"no address of {host} was found")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(found):
         candidate = socket.socket(family, kind, protocol)
         try:
-            candidate.settimeout(deadline.seconds_left())
+            candidate.settimeout(deadline.seconds_left() / (len(found) - number))
             candidate.connect(address)
         except OSError as error:
             candidate.close()

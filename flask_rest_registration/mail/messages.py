@@ -50,13 +50,16 @@ _PLAIN = re.compile(r"(?!.*=\?)[ -~]{0,60}")
 # What no body may have as it is (RFC 5322, section 2.1.1). "=_" begins a boundary, and is in no encoded body.
 _TO_ENCODE = re.compile(rb"[^\t\n -~]|^.{999}|=_", re.MULTILINE)
 _BOUNDARY = "=_mail"
+# What ends a header; a folded one goes on after a blank.
+_BROKEN = re.compile(r"\r|\n(?! )")
 
 
 @dataclass(frozen=True)
 class VerificationMail:
     """A mail of registration, ready for whatever carries it.
 
-    ``bytes(mail)`` is what goes over the wire (RFC 5322): 7 bits, lines of at most 998 octets.
+    ``bytes(mail)`` is what goes over the wire (RFC 5322): 7 bits, lines of at most 998 octets. It raises
+    ``ValueError`` for a line break in an address or header.
 
     :param recipient: the address that it goes to, its domain in ASCII.
     :param sender: the name, which may be empty, and the address that it comes from.
@@ -110,13 +113,15 @@ class VerificationMail:
             several = "".join(f"--{_BOUNDARY}\n{part}\n" for part in parts)
             content = f'Content-Type: multipart/alternative; boundary="{_BOUNDARY}"\n\n{several}--{_BOUNDARY}--\n'
         lines = [f"{name}: {value}" for name, value in headers.items()]
+        if any(_BROKEN.search(line) for line in lines):
+            raise ValueError("a header of the mail has a line break, which would begin another header")
         return "\n".join([*lines, content]).replace("\n", "\r\n").encode("ascii")
 
 
-def _encode_text(text: str) -> str:
-    """Encode and fold a header's text (RFC 2047), with whole characters in each word."""
+def _encode_text(text: str, *, may_fold: bool = True) -> str:
+    """Encode a header's text (RFC 2047) with whole characters in each word, or fold it where that is enough."""
     folded = re.sub("(.{1,60}) (?=[^ ])", r"\1\n ", text)
-    if all(_PLAIN.fullmatch(line) for line in folded.split("\n ")):
+    if may_fold and all(_PLAIN.fullmatch(line) for line in folded.split("\n ")):
         return folded
     data, words = text.encode("utf-8", "replace"), []
     while data:
@@ -131,7 +136,9 @@ def _encode_address(pair: tuple[str, str]) -> str:
     name, address = pair
     if not name:
         return address
-    shown = formataddr((name, "")).removesuffix(" <>") if _PLAIN.fullmatch(name) else _encode_text(name)
+    shown = formataddr((name, "")).removesuffix(" <>") if name.isascii() else name
+    if not _PLAIN.fullmatch(shown):  # a quoted name is not folded: Python's own parseaddr() does not read that
+        shown = _encode_text(name, may_fold=shown == name)
     return f"{shown}{' ' if len(shown) + len(address) < 60 else chr(10) + ' '}<{address}>"
 
 

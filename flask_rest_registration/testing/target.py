@@ -169,6 +169,13 @@ class Target:
     # Requests
 
     @property
+    def place(self) -> dict[str, Any]:
+        """What Flask's test client is to be told, where the endpoints have a host or subdomain of their own."""
+        if self.settings.host:
+            return {"base_url": f"http://{self.settings.host}"}
+        return {"subdomain": self.settings.subdomain} if self.settings.subdomain else {}
+
+    @property
     def email_name(self) -> str:
         """The name of the e-mail field in a body."""
         with self.app.app_context():
@@ -176,7 +183,8 @@ class Target:
 
     def post(self, path: str, json: object = None, client: FlaskClient | None = None, **options: Any) -> TestResponse:
         """Send a request to one of the endpoints."""
-        answer = (client or self.app.test_client()).post(f"{self.settings.url_prefix}/{path}", json=json, **options)
+        url, client = f"{self.settings.url_prefix}/{path}", client or self.app.test_client()
+        answer = client.post(url, json=json, **self.place, **options)
         self.outbox.wait()
         return answer
 

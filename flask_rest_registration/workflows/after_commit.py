@@ -66,7 +66,7 @@ def _undone_on_failure() -> Iterator[None]:
 
     That is the session, ``g``, where Flask-Login keeps ``current_user``, and what would add a cookie to the answer.
     """
-    contents, was_modified = copy.deepcopy(dict(session)), session.modified
+    contents, was_modified = {name: _copied(value) for name, value in session.items()}, session.modified
     globals_before = {name: g.get(name) for name in g}
     after_request = request_ctx._after_request_functions  # noqa: SLF001  # after_this_request() has no counterpart
     count = len(after_request)
@@ -82,6 +82,13 @@ def _undone_on_failure() -> Iterator[None]:
             setattr(g, name, value)
         del after_request[count:]
         raise
+
+
+def _copied(value: object) -> object:
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # sessions that stay on the server may hold what has no copy, such as a lock
+        return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

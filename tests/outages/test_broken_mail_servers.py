@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -53,6 +54,7 @@ CASES: dict[str, tuple[Callable[[], AbstractContextManager[HasPort]], dict[str, 
     "451 at RCPT": (partial(RecordingServer, rcpt_reply=f"451 {QUOTED}"), {}, "recipient refused, 451 5.1.1"),
     "550 at RCPT": (partial(RecordingServer, rcpt_reply=f"550 {QUOTED}"), {}, "recipient refused, 550 5.1.1"),
     "a certificate that does not verify": (partial(RecordingServer, security="tls"), TLS, "SSLCertVerificationError, "),
+    "TLS at a port without it": (RecordingServer, TLS, "SSLError, WRONG_VERSION_NUMBER"),
     "drops in the middle of DATA": (partial(RecordingServer, fault=HangUp("TEXT")), {}, "SMTPServerDisconnected"),
 }
 
@@ -187,6 +189,20 @@ def test_servers_that_hang_are_left_in_time_and_the_next_request_works(
     assert [stored(built) for built, *_ in apps] == before
     for built, action, *_ in apps:
         demand_success(built, smtp, action)
+
+
+@pytest.mark.parametrize("silent", [1, 2, 4])
+def test_a_silent_address_of_the_mail_server_leaves_time_for_the_next(
+    build: Builder, smtp: RecordingServer, monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        stack.enter_context(socket.create_connection(full.getsockname()))  # from now on it answers nobody
+        ports = [full.getsockname()[1]] * silent + [smtp.port]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        built = build(registration={"VERIFICATION_EMAIL_TIMEOUT": 4}, config={"MAIL_SERVER": "mail.example"})
+        assert built.register().status_code == 201
 
 
 WAITING, POOL = 30, 5

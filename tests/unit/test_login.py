@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
+from threading import Lock
 from typing import Any
 
 import pytest
-from flask import Request, Response, abort, after_this_request, g, jsonify, request, session
+from flask import Flask, Request, Response, abort, after_this_request, g, jsonify, request, session
+from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 from flask_login import LoginManager, current_user, login_user
 from flask_sqlalchemy import SQLAlchemy
@@ -212,6 +214,28 @@ def test_what_a_handler_that_succeeds_has_done_stays(build: Builder, smtp: Recor
     assert (me(client), "token=" in str(answer.headers.getlist("Set-Cookie"))) == ("ann@example.com", True)
     with client.session_transaction() as after:
         assert after["note"] == "whole"
+
+
+@pytest.mark.parametrize(
+    "held", [Lock(), (each for each in [1]), memoryview(b"")], ids=lambda held: type(held).__name__
+)
+def test_a_session_with_what_has_no_copy_is_logged_in_too(build: Builder, smtp: RecordingServer, held: object) -> None:
+    class OnTheServer(SecureCookieSessionInterface):
+        def open_session(self, app: Flask, request: Request) -> Any:
+            opened: Any = super().open_session(app, request)
+            opened["held"] = held
+            return opened
+
+        def save_session(self, app: Flask, session: Any, response: Response) -> None:
+            session.pop("held")
+            super().save_session(app, session, response)
+
+    built = with_flask_login(build(models.login_user, registration=AUTO_LOGIN))
+    built.app.session_interface = OnTheServer()
+    built.register()
+    client = built.client()
+    assert verify(client, values_of(link_in(smtp.message))).get_json() == VERIFIED
+    assert me(client) == "ann@example.com"
 
 
 def test_flask_login_is_needed_for_auto_login_only_and_missed_by_init_app(

@@ -17,6 +17,8 @@ import pytest
 from asgiref.wsgi import WsgiToAsgi
 from flask import Flask, Response, abort, request
 from flask_babel import LazyString
+from gunicorn.http.body import Body, ChunkedReader  # type: ignore[import-untyped]
+from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, HTTPException, InternalServerError, TooManyRequests, Unauthorized
 from werkzeug.serving import make_server
@@ -167,6 +169,14 @@ def test_a_body_whose_chunks_have_no_end_for_werkzeug_is_411(built: Built, codin
 def test_an_empty_body_of_a_server_that_hands_chunks_on_is_a_parse_error(built: Built) -> None:
     with served(built.app) as port:
         assert post_chunked(port, b"") == (400, "parse-error")
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}??0\r\n\r\n", b"2;\r\n{}", b"-1\r\n{}"])
+def test_chunks_that_gunicorn_cannot_read_are_a_parse_error(built: Built, chunks: bytes) -> None:
+    reader = ChunkedReader(None, IterUnreader(iter([chunks])))
+    body = {"wsgi.input": Body(reader), "wsgi.input_terminated": True, "CONTENT_TYPE": JSON}
+    refused(built.post(REGISTER, environ_overrides={**body, "HTTP_TRANSFER_ENCODING": "chunked"}), 400, "parse-error")
+    assert built.rows() == []
 
 
 CODINGS: dict[str, Callable[[bytes], bytes]] = {

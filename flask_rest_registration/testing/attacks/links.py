@@ -163,12 +163,12 @@ def test_opening_a_link_verifies_nothing(registration_target: Target) -> None:
     with target.recipient(address) as recipient:
         signer = RegisterSigner.for_user(recipient)
         values = signer.get_signed_data()
-        pages = [f"{target.settings.url_prefix}/{VERIFY}"]
+        pages = {f"{target.settings.url_prefix}/{VERIFY}": target.place}
         if target.settings.register_verification_url:
-            pages.append(urlsplit(signer.get_base_url()).path or "/")
-    for page in pages:
+            pages[urlsplit(signer.get_base_url()).path or "/"] = {}
+    for page, place in pages.items():
         for method in ("HEAD", "GET"):
-            target.app.test_client().open(page, method=method, query_string=values)
+            target.app.test_client().open(page, method=method, query_string=values, **place)
             target.expect(not target.is_verified(address), f"{method} {page} with a link's values verified an account.")
 
 

@@ -59,7 +59,7 @@ def test_whoever_is_logged_in_and_not_verified_can_verify(registration_target: T
     with target.account(address) as user:
         key = sa.inspect(user, raiseerr=True).identity[0]
         name = user.get_id() if hasattr(user, "get_id") else str(key)
-    with client.session_transaction() as session:
+    with client.session_transaction(**target.place) as session:
         session.update({"_user_id": name, "_fresh": True, "user_id": key})  # of Flask-Login; as Flask's tutorial does
     requests = {RESEND: target.email_body(address)} if target.state.pending else {}
     for path, body in {**requests, VERIFY: target.link(address)}.items():

@@ -123,10 +123,10 @@ def test_signing_up_logs_nobody_in_before_the_address_is_verified(registration_t
     target.sign_up()
     client = target.app.test_client()
     target.post(REGISTER, {}, client)
-    with client.session_transaction() as session:
+    with client.session_transaction(**target.place) as session:
         before = set(session)
     answer = target.request_sign_up(target.body(), client)
-    with client.session_transaction() as session:
+    with client.session_transaction(**target.place) as session:
         added = set(session) - before - {"_flashes"}
     target.expect(not added, f"After a sign-up the session of the stranger holds {sorted(added)}.")
     tokens = [name for name in answer.get_json(silent=True) or {} if re.search(r"(^|_)(token|jwt|api_key)$", name)]

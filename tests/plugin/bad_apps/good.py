@@ -26,7 +26,7 @@ from flask_rest_registration import (
 )
 from flask_rest_registration.contrib.celery import send_later
 from tests.support import models
-from tests.support.apps import Built
+from tests.support.apps import Built, make_app
 from tests.support.serializers import Rich
 
 from .catalogue import build_app, has_password, log_in, offer_log_in, with_orders
@@ -121,6 +121,17 @@ def with_gate(uri: str) -> Built:
     return built
 
 
+def on_host(host: str) -> Build:
+    where = {"host_matching": True, "static_folder": None}
+    return lambda uri: make_app(database_uri=uri, registration={"HOST": host}, matching=where)
+
+
+def on_subdomain(uri: str) -> Built:
+    settings = {"SUBDOMAIN": "api", "REGISTER_EMAIL_FIRST": True}
+    where: dict[str, Any] = {"matching": {"subdomain_matching": True}, "config": {"SERVER_NAME": "app.example:8080"}}
+    return make_app(database_uri=uri, registration=settings, pending=True, **where)
+
+
 #: By name, each with what makes it on a database of the given URL; in groups, of which each is one run of the attacks.
 GOOD_APPS: dict[str, dict[str, Build]] = {
     "account at sign-up": {
@@ -132,6 +143,8 @@ GOOD_APPS: dict[str, dict[str, Build]] = {
         "several tables": app(models.inheritance_subclass),
         "resend": app(with_orders("joined"), REGISTER_VERIFICATION_RESEND_ENABLED=True),
         "a gate with an exemption, long lines": with_gate,
+        "a host of its own": on_host("api.app.example"),
+        "a host with a port": on_host("api.app.example:8080"),
     },
     "account at sign-up, more": {
         "a lock-out column": app(models.declared(active=mapped_column(Boolean, default=True))),
@@ -159,6 +172,7 @@ GOOD_APPS: dict[str, dict[str, Build]] = {
             REGISTER_VERIFICATION_AUTO_LOGIN=True,
             LOGIN_HANDLER=give_token,
         ),
+        "a subdomain of its own": on_subdomain,
         "a method that checks passwords": email_first(models.set_password),
         "hashes of another kind": email_first(PASSWORD_HASHER=lambda password: f"$own${uuid4().hex}"),
     },

@@ -458,13 +458,15 @@ def test_a_receiver_of_flask_mails_signal_cannot_undo_a_sign_up(
     build: Builder, smtp: RecordingServer, caplog: Log, kind: type[Exception]
 ) -> None:
     def fail(sender: object, message: Message) -> None:
-        raise kind("the archive of mails is full")
+        raise kind(f"the archive of mails is full: {message.recipients} {message.body} {message.html}")
 
     built = build()
     with email_dispatched.connected_to(fail, sender=built.app):
         assert built.register().status_code == 201
     assert (len(built.rows()), len(smtp.messages)) == (1, 1)
     assert lacking(caplog.text, "email_dispatched", f"{kind.__name__}: the archive of mails is full") == []
+    secrets = ["ann@example.com", values_of(link_in(smtp.message))["signature"], "open this page"]
+    assert lacking(caplog.text, *secrets) == secrets
 
 
 @pytest.mark.parametrize("kind", [LookupError, OSError])
