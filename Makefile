@@ -38,7 +38,7 @@ NODE_MODULES := $(SPA)/node_modules/.package-lock.json
 STORM_ACCOUNTS ?= 1000
 
 # How often each race is run.
-export TEST_ROUNDS ?= 3
+export TEST_ROUNDS ?= 2
 races: export TEST_ROUNDS = 50
 
 TARGETS := run spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance translations lint docs \

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_on(*databases): what these alone do, such as SQLite's lock of a file")
     config.addinivalue_line("markers", 'database: the database decides: "make test" runs it on every server')
     config.addinivalue_line("markers", 'slow: takes seconds: "make test-slow" runs it, and "make test" does not')
+    config.addinivalue_line("markers", "slow_on_servers: is slow but on SQLite")
     config.addinivalue_line("markers", "programs: starts programs of its own: one version of Python is enough")
     server = chosen_server()
     if server is not None and not hasattr(config, "workerinput") and (failure := server.failure()):
@@ -59,8 +60,12 @@ def _reason_to_deselect(item: pytest.Item) -> str | None:
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before "-m" chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what other databases do, and on a server what never meets it."""
+    for item in items:
+        if not ON_SQLITE and item.get_closest_marker("slow_on_servers"):
+            item.add_marker("slow")
     reasons = {item: _reason_to_deselect(item) for item in items}
     deselected = Counter(reason for reason in reasons.values() if reason)
     config.stash[_DESELECTED] = deselected

@@ -28,7 +28,7 @@ from tests.support.answers import field_errors, is_proper
 from tests.support.apps import CHECK_LINK, OMITTED, PASSWORD, REGISTER, VERIFY, Built, make_app
 from tests.support.pending import CODES
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.slow_on_servers]
 
 BOTH = pytest.mark.parametrize("path", [REGISTER, VERIFY])
 APPLICATION_JSON = "application/json"

@@ -22,7 +22,7 @@ from tests.support.pages import DOCS, ROOT, texts
 from tests.support.services import RedisServer
 from tests.support.web import post, run_python, serving
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
 
 def write_program(folder: Path, program: str, replaced: dict[str, str], *, name: str = "signup.py") -> None:

@@ -28,7 +28,7 @@ from tests.support.mail_servers import RecordingServer
 from tests.support.pages import DOCS, blocks, texts
 from tests.support.web import run_python
 
-pytestmark = pytest.mark.programs
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
 PASSWORD = "violet-anchor-47-tundra"
 

@@ -31,7 +31,7 @@ from tests.support.mail_servers import RecordingServer
 from tests.support.messages import lacking
 
 # Each test names the servers that it needs: the suite's runs on servers need not repeat it.
-pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.programs]
+pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.programs, pytest.mark.slow]
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 HOUR = 3600

@@ -191,6 +191,7 @@ def test_servers_that_hang_are_left_in_time_and_the_next_request_works(
         demand_success(built, smtp, action)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [1, 2, 4])
 def test_a_silent_address_of_the_mail_server_leaves_time_for_the_next(
     build: Builder, smtp: RecordingServer, monkeypatch: pytest.MonkeyPatch, silent: int

@@ -33,6 +33,7 @@ from tests.support.pages import DOCS, blocks
 from tests.support.serializers import Rich
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each attacks an application or more
 
 PLUGIN = flask_rest_registration.testing.__name__
 
@@ -185,7 +186,6 @@ WITHOUT_AIM = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("group", GOOD_APPS)
 def test_no_attack_succeeds_against_a_good_application(inside: Inside, group: str) -> None:
     inside.pytester.makeini("[pytest]\nregistration_open_fields = role\n")

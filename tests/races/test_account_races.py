@@ -31,7 +31,7 @@ from tests.support.mail_servers import RecordingServer
 from tests.support.statements import recorded
 from tests.support.variants import VARIANTS, WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.slow_on_servers]
 
 ROUNDS = int(os.environ.get("TEST_ROUNDS") or 50)
 FEW_ROUNDS = min(ROUNDS, 10)

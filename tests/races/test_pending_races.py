@@ -24,7 +24,7 @@ from tests.support.links import code_of, link_in, values_of, with_other_characte
 from tests.support.mail_servers import RecordingServer
 from tests.support.variants import WITH_TRANSACTIONS_OF_THEIR_OWN, build_variant
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.slow_on_servers]
 
 ROUNDS = int(os.environ.get("TEST_ROUNDS") or 50)
 COOLDOWN, HOUR, WEEK = 60, 3600, 7 * 24 * 3600

@@ -253,6 +253,7 @@ def test_check_looks_at_the_templates_of_mails_that_are_queued(queueing: Queuein
     assert lacking(printed, "'no/VERIFICATION.txt'", "'no/EXISTING.txt'") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["down", "silent"])
 @pytest.mark.parametrize("schemes", [["redis"], ["amqp"], ["redis", "redis"]], ids=";".join)
 def test_brokers_out_of_reach_are_a_503_within_the_time_before_any_statement(
@@ -348,6 +349,7 @@ def queue_name(broker_url: str) -> Iterator[str]:
         Queue(name)(connection.default_channel).delete()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, EMAIL_FIRST], ids=["account at sign-up", "e-mail first"])
 def test_a_broker_that_falls_silent_before_the_message_is_a_503_within_the_time(
     queueing: Queueing, broker_url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch, settings: Settings

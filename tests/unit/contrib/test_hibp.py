@@ -206,6 +206,7 @@ def test_a_connection_refused_or_reset_lets_the_password_pass_and_is_logged(log:
 
 
 @pytest.mark.usefixtures("trusted_certificate")
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
     "answer",

@@ -267,6 +267,7 @@ sys.exit(built.register().status_code != 201)
 
 
 @pytest.mark.programs
+@pytest.mark.slow
 @pytest.mark.usefixtures("trusted_certificate")
 @pytest.mark.parametrize(
     ("security", "config"), [("starttls", "MAIL_USE_TLS"), ("tls", "MAIL_USE_SSL"), (None, "MAIL_DEBUG")]
