@@ -66,6 +66,14 @@ def _note_end(session: Session, transaction: SessionTransaction) -> None:
         session.info[_HAS_WRITTEN] = True  # bulk methods have a part of their own too, and no other event
 
 
+class _NotingSession(Session):
+    """Notes that somebody has taken the connection: what runs on it by itself has no event of the session."""
+
+    def connection(self, *arguments: Any, **options: Any) -> sa.Connection:
+        self.info[_HAS_WRITTEN] = True
+        return super().connection(*arguments, **options)
+
+
 def _changes(session: Session, free: _States | None = None) -> dict[InstanceState[Any], object]:
     """Return what a flush would change of rows that exist, by object.
 
@@ -194,6 +202,9 @@ class Transactions:
 
     def _watch(self, session: scoped_session[Any]) -> None:
         """Note from now on what is written in a session."""
+        factory = session.session_factory
+        if not issubclass(factory.class_, _NotingSession):
+            factory.class_ = type(factory.class_.__name__, (_NotingSession, factory.class_), {})
         if not event.contains(session, "after_flush", _note_flush):  # as it does for another app of the same db
             event.listen(session, "after_flush", _note_flush)
             event.listen(session, "do_orm_execute", _note_execution)

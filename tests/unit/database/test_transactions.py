@@ -166,6 +166,15 @@ def save_in_bulk(db: SQLAlchemy) -> None:
     db.session.bulk_save_objects([new_other(db)])
 
 
+def write_by_connection(db: SQLAlchemy) -> object:
+    return db.session.connection().execute(sa.text("DELETE FROM other"))
+
+
+def write_by_driver(db: SQLAlchemy) -> object:
+    read_one(db)
+    return db.session.connection().exec_driver_sql("DELETE FROM other")
+
+
 def read_in_a_savepoint(db: SQLAlchemy) -> None:
     with db.session.begin_nested():
         read_one(db)
@@ -221,6 +230,8 @@ def with_other(db: SQLAlchemy) -> type[Any]:
         (write_by_statement, 1),
         (write_in_bulk, 1),
         (save_in_bulk, 1),
+        (write_by_connection, 1),
+        (write_by_driver, 1),
         (read_in_a_savepoint, 0),
         (read_by_a_common_table, 0),
         (leave_pending, 1),
