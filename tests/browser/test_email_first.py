@@ -119,7 +119,7 @@ def test_a_user_name_that_is_taken_leaves_code_and_link_usable(spa: Visitor, way
 
 def test_errors_stand_at_their_fields(spa: Visitor) -> None:
     spa.begin(email="ada@")
-    spa.sees_error("email", "valid", focused=True)
+    spa.sees_error("email", "Enter an e-mail address", focused=True)
     spa.looks_at("spa-no-address")
     assert spa.site.mails == []
 
@@ -196,7 +196,7 @@ def test_a_link_that_has_expired_is_replaced_by_a_new_mail(spa: Visitor, clock: 
 
     spa.fill_in(email="ada@")
     spa.click("Send me a new mail")
-    spa.sees_error("email", "valid")
+    spa.sees_error("email", "Enter an e-mail address")
     spa.fill_in(email=ADDRESS)
     spa.click("Send me a new mail")
     spa.sees_page("Look into your mailbox")
