@@ -26,7 +26,7 @@ class _Group(AppGroup):
 
 
 #: ``flask`` finds it by the package's entry point, so that it is there also for an app that cannot be loaded.
-commands = _Group("rest-registration", short_help="Sign-up with e-mail verification.")
+commands: AppGroup = _Group("rest-registration", short_help="Sign-up with e-mail verification.")
 
 
 def add_commands(blueprint: Blueprint) -> None:

@@ -37,15 +37,15 @@ BROKEN_LINK = gettext_noop("The link is not complete. Open it from the message a
 MakeSchema = Callable[[], Schema]
 
 
-def _always(text: str) -> dict[str, Any]:
+def _always(text: str, *, invalid: str | None = None) -> dict[str, Any]:
     """Return a field's error messages for what is missing, None, or of another type."""
-    return dict.fromkeys(("required", "null", "invalid"), text)
+    return {"required": text, "null": text, "invalid": invalid or text}
 
 
 class EmailAddress(fields.String):
     """Exactly one e-mail address, in lower case; see :func:`normalize_email`."""
 
-    default_error_messages = {**_always(ENTER_ADDRESS), "invalid": NO_ADDRESS}  # noqa: RUF012  # marshmallow's way
+    default_error_messages: dict[str, Any] = _always(ENTER_ADDRESS, invalid=NO_ADDRESS)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
@@ -58,7 +58,7 @@ class EmailAddress(fields.String):
 class LinkValue(fields.String):
     """A value of the link, which a front-end may send back as text or as a number; loaded as text."""
 
-    default_error_messages = _always(BROKEN_LINK)
+    default_error_messages: dict[str, Any] = _always(BROKEN_LINK)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -69,7 +69,7 @@ class LinkValue(fields.String):
 class Code(fields.String):
     """A code as people type or paste it: blanks and dashes are dropped, and digits of ASCII must be left."""
 
-    default_error_messages = _always(_ENTER_CODE)
+    default_error_messages: dict[str, Any] = _always(_ENTER_CODE)
 
     def __init__(self, *, length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
