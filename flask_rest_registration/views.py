@@ -11,7 +11,13 @@ from typing import Any, cast
 from flask import Blueprint, Request, Response, current_app, jsonify, request
 from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, default_exceptions
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    InternalServerError,
+    RequestEntityTooLarge,
+    default_exceptions,
+)
 from werkzeug.local import LocalProxy
 
 from .exceptions import (
@@ -150,9 +156,9 @@ def _read_json() -> Any:
     request.max_content_length = limit + 1
     try:
         body = request.get_data()
-    except HTTPException:
-        raise
-    except Exception:  # a server's own class, such as gunicorn's for what are no chunks
+    except Exception as error:  # a server's own class, such as gunicorn's for what are no chunks
+        if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
+            raise
         raise ParseError from None
     if len(body) > limit:
         raise RequestTooLarge

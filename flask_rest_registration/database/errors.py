@@ -88,9 +88,10 @@ def _codes(driver_error: BaseException | None) -> set[str | int]:
     codes |= {number for number in numbers if isinstance(number, int)}
     if not codes and type(driver_error).__module__ == "sqlite3":
         # sqlite3 has codes from Python 3.11 on; its messages are English everywhere.
-        if "is locked" in str(driver_error):
+        text = str(driver_error)
+        if "is locked" in text:
             return {_SQLITE_BUSY}
-        return {_SQLITE_ERROR} if str(driver_error).startswith("no such") else set()
+        return {_SQLITE_ERROR} if text.startswith("no such") or "has no column" in text else set()
     return codes
 
 

@@ -239,7 +239,9 @@ def test_a_flag_that_the_database_refuses_is_told_to_the_developer_with_its_name
     built.register()
     refuse(built)
     before = built.rows()
-    pattern = r"did not let User\.(email_verified_at|confirmed_at|is_verified) be set to .*\(.*code .* Fix: "
+    pattern = (
+        r"did not let User\.(email_verified_at|confirmed_at|is_verified) be set to .*\((sqlite3\.|.*code ).* Fix: "
+    )
     with pytest.raises(DatabaseFault, match=pattern):
         built.verify(link_in(smtp.message))
     assert built.rows() == before
