@@ -203,12 +203,11 @@ class Transactions:
     def _watch(self, session: scoped_session[Any]) -> None:
         """Note from now on what is written in a session."""
         factory = session.session_factory
-        if not issubclass(factory.class_, _NotingSession):
-            factory.class_ = type(factory.class_.__name__, (_NotingSession, factory.class_), {})
-        if not event.contains(session, "after_flush", _note_flush):  # as it does for another app of the same db
+        if not issubclass(factory.class_, _NotingSession):  # as it is where another app has the same db
             event.listen(session, "after_flush", _note_flush)
             event.listen(session, "do_orm_execute", _note_execution)
             event.listen(session, "after_transaction_end", _note_end)
+            factory.class_ = type(factory.class_.__name__, (_NotingSession, factory.class_), {})
         if session().in_transaction():  # what was written before was not noted
             session().info[_HAS_WRITTEN] = True
         self._watched = session

@@ -15,6 +15,7 @@ from sqlalchemy.orm import mapped_column, relationship, scoped_session, sessionm
 
 from flask_rest_registration import ConfigurationError
 from flask_rest_registration.database.transactions import autocommits
+from flask_rest_registration.state import app_state
 from tests.support import models
 from tests.support.apps import Builder, Built
 from tests.support.links import link_in
@@ -278,6 +279,20 @@ def test_what_is_written_in_a_session_that_replaced_the_first_one_is_noted(
     built.db.session = replacing  # as tests of applications do
     assert connections_at_ehlo(built, smtp) == 1  # what was written before it was met is not known
     assert connections_at_ehlo(built, smtp) == expected
+
+
+def test_of_many_sessions_one_after_the_other_each_is_watched(build: Builder) -> None:
+    built = build()
+    with built.app.app_context():
+        transactions = app_state(built.app).ready().transactions
+        for _ in range(300):  # a later one may get the memory of one that is gone
+            built.db.session = scoped_session(sessionmaker(class_=Session, db=built.db))
+            built.db.session()
+            assert not transactions.has_changes()
+            write_nothing = sa.delete(built.User).where(sa.false())
+            built.db.session.execute(write_nothing)
+            assert transactions.has_changes()
+            built.db.session.remove()
 
 
 # AUTOCOMMIT
