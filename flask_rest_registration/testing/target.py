@@ -406,7 +406,7 @@ class Target:
 
     @contextmanager
     def held_connections(self) -> Iterator[set[int]]:
-        """Collect the database connections that are in use at the moment."""
+        """Collect the database connections that are in use."""
         held: set[int] = set()
 
         def take(connection: object, record: object, proxy: object) -> None:

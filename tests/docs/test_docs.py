@@ -97,7 +97,7 @@ def test_every_key_that_is_written_out_is_refused_as_one_that_everybody_knows(pa
     assert re.findall(r"environ\.get\(.SECRET_KEY., .*", text) == [], "a key that stands in for the real one"
 
 
-def test_every_page_behind_a_link_takes_the_three_names_and_no_other_from_its_address() -> None:
+def test_every_page_behind_a_link_takes_three_names_and_no_other_from_its_address() -> None:
     sources = [*pages(), *(ROOT / "examples").glob("*/s*/*.[jt]s")]
     found = {path.name: path.read_text(encoding="utf-8") for path in sources}
     read = {name: text for name, text in found.items() if re.search(r"location\.(search|href)", text)}

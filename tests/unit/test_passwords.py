@@ -130,7 +130,7 @@ class OwnSchema(Schema):
 SENT = {"email": "ann@example.com", "username": "ann", "pass phrase": PASSWORD}
 
 
-def test_a_weak_password_stands_beside_other_faults_under_the_name_that_the_client_used(build: Builder) -> None:
+def test_a_weak_password_stands_beside_other_faults_under_the_clients_name(build: Builder) -> None:
     built = build(registration={"REGISTER_SERIALIZER_CLASS": OwnSchema})
     sent = {**SENT, "pass phrase": "short"}
     assert field_errors(built.post(REGISTER, {**sent, "email": "no address"})).keys() == {"email", "pass phrase"}

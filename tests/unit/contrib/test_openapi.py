@@ -418,7 +418,7 @@ def test_the_paths_are_below_the_server_on_which_the_app_answers_them(
     assert answer.status_code == 201
 
 
-def test_a_document_says_first_what_it_is_and_has_the_title_version_and_servers_that_are_given(build: Builder) -> None:
+def test_a_document_says_first_what_it_is_and_has_the_given_title_version_servers(build: Builder) -> None:
     app = build(config=PROXIED).app
     document = openapi(app, title="Shop", version="7", servers=["https://a.example", "/b"])
     validate_document(document)

@@ -247,7 +247,7 @@ def test_a_flag_that_the_database_refuses_is_told_to_the_developer_with_its_name
     assert built.rows() == before
 
 
-def test_a_registration_that_a_trigger_refuses_is_answered_as_one_that_a_constraint_refuses(build: Builder) -> None:
+def test_a_registration_that_a_trigger_refuses_is_answered_as_by_a_constraint(build: Builder) -> None:
     built = build(models.minimal)
     with built.outside() as connection:
         for sql in TRIGGERS[built.engine.dialect.name]:

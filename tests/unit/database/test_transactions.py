@@ -220,6 +220,14 @@ def with_other(db: SQLAlchemy) -> type[Any]:
     return models.declared(other=other)(db)
 
 
+def build_with_one_other(build: Builder) -> Built:
+    built = build(with_other)
+    with built.app.app_context():
+        built.db.session.add(built.User.other())
+        built.db.session.commit()
+    return built
+
+
 @pytest.mark.database
 @pytest.mark.parametrize(
     ("act", "expected"),
@@ -245,10 +253,7 @@ def with_other(db: SQLAlchemy) -> type[Any]:
 def test_only_what_before_request_has_written_keeps_its_transaction(
     build: Builder, smtp: RecordingServer, act: Callable[[SQLAlchemy], object], expected: int
 ) -> None:
-    built = build(with_other)
-    with built.app.app_context():
-        built.db.session.add(built.User.other())
-        built.db.session.commit()
+    built = build_with_one_other(build)
 
     @built.app.before_request
     def act_first() -> None:
@@ -263,10 +268,7 @@ def test_only_what_before_request_has_written_keeps_its_transaction(
 def test_what_is_written_in_a_session_that_replaced_the_first_one_is_noted(
     build: Builder, smtp: RecordingServer, act: Callable[[SQLAlchemy], object], expected: int
 ) -> None:
-    built = build(with_other)
-    with built.app.app_context():
-        built.db.session.add(built.User.other())
-        built.db.session.commit()
+    built = build_with_one_other(build)
     replacing = scoped_session(sessionmaker(class_=Session, db=built.db))
 
     @built.app.before_request
@@ -310,7 +312,7 @@ def test_an_engine_in_autocommit_is_refused_before_the_first_statement(build: Bu
     assert (statements.kinds, built.rows()) == ([], [])
 
 
-def test_an_engine_is_in_autocommit_by_its_last_word_and_only_on_the_bind_of_the_users(build: Builder) -> None:
+def test_an_engine_is_in_autocommit_by_its_last_word_and_on_the_bind_of_the_users(build: Builder) -> None:
     built = build(models.other_bind, config={"SQLALCHEMY_ENGINE_OPTIONS": AUTOCOMMIT})
     with built.app.app_context():
         others, users = built.db.engines[None], built.db.engines["accounts"]

@@ -417,7 +417,7 @@ def test_a_server_that_is_not_there_or_cannot_be_is_503(build: Builder, smtp: Re
     is_503(build(config={"MAIL_SERVER": host}))
 
 
-def test_sender_and_recipient_are_accepted_before_the_insert_and_quit_is_after_the_commit(build: Builder) -> None:
+def test_sender_and_recipient_come_before_the_insert_and_quit_after_the_commit(build: Builder) -> None:
     order: list[str] = []
     with RecordingServer(on_text=lambda: order.append("TEXT")) as server:
         built = build(mail=server)

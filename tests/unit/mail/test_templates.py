@@ -140,7 +140,7 @@ OWN_FAULTS: dict[str, tuple[dict[str, object], dict[str, str], tuple[str, ...]]]
 
 @pytest.mark.parametrize("way", [{}, EMAIL_FIRST, WITH_RESEND], ids=["register", "e-mail first", "resend"])
 @pytest.mark.parametrize("name", OWN_FAULTS)
-def test_a_hook_or_template_that_raises_is_the_applications_own_500_with_its_traceback(
+def test_a_hook_or_template_that_raises_is_the_applications_500_with_traceback(
     build: Builder, smtp: RecordingServer, caplog: pytest.LogCaptureFixture, name: str, way: dict[str, object]
 ) -> None:
     registration, sources, words = OWN_FAULTS[name]

@@ -147,7 +147,7 @@ def test_a_hook_that_returns_a_wrong_type_is_named_with_it_and_nothing_is_stored
     assert (built.rows(), smtp.messages) == ([], [])
 
 
-def test_a_login_handler_that_returns_a_wrong_type_is_logged_and_the_answer_stays_200(
+def test_a_login_handler_that_returns_a_wrong_type_is_logged_and_answers_200(
     build: Builder, smtp: RecordingServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     built = build_with(build, {**HOOKS, "LOGIN_HANDLER": as_coroutine(lambda request, user: "a token")})
