@@ -33,6 +33,9 @@ RETRIES = 3
 #: How often a statement is tried again whose row many requests write at once, such as the attempts with one code.
 HOT_ROW_RETRIES = 8
 
+#: What to do about a serializer that gives or changes rows that exist.
+NEW_ROWS_FIX = "Fix: load nested schemas without load_instance, or with transient=True."
+
 # Set in a session's info while its transaction has written something.
 _HAS_WRITTEN = "flask_rest_registration.has_written"
 # Set there between a flush's statements and the end of its part of the transaction.
@@ -154,7 +157,7 @@ def _refuse_new_changes(session: Session, *, loaded: object) -> None:
         names = ", ".join(sorted({state.class_.__name__ for state in changed}))
         raise ConfigurationError(
             f"{setting} changed rows that the database already has ({names}), so that a stranger could overwrite"
-            " them. Fix: load nested schemas without load_instance, or with transient=True."
+            f" them. {NEW_ROWS_FIX}"
         )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm.util import has_identity
 
 from ..addresses import is_same_address
 from ..database.errors import ConstraintViolation, TransactionConflict, ValueRefused
-from ..database.transactions import HOT_ROW_RETRIES, RETRIES
+from ..database.transactions import HOT_ROW_RETRIES, NEW_ROWS_FIX, RETRIES
 from ..exceptions import (
     WHOLE_OBJECT,
     ConfigurationError,
@@ -398,8 +398,7 @@ def _refuse_stored_children(user: object) -> None:
         if each.detached and any(attributes[column.key].history.has_changes() for column in each.mapper.column_attrs):
             raise ConfigurationError(
                 f"REGISTER_SERIALIZER_CLASS gave a changed {each.class_.__name__} that the database already has, so"
-                " that a stranger could overwrite it. Fix: load nested schemas without load_instance, or with"
-                " transient=True."
+                f" that a stranger could overwrite it. {NEW_ROWS_FIX}"
             )
         for relationship in each.mapper.relationships:
             history = attributes[relationship.key].history
@@ -410,6 +409,5 @@ def _refuse_stored_children(user: object) -> None:
             ):
                 raise ConfigurationError(
                     f"REGISTER_SERIALIZER_CLASS gave a {each.class_.__name__} whose {relationship.key} the database"
-                    " already has, so that a stranger could take them over. Fix: load nested schemas without"
-                    " load_instance, or with transient=True."
+                    f" already has, so that a stranger could take them over. {NEW_ROWS_FIX}"
                 )
