@@ -42,7 +42,7 @@ def render() -> str:
         sections.append(
             f"{kind.code}\n{'-' * len(kind.code)}\n\n"
             f"Status {kind.status}. {meaning}\n\n"
-            f"``detail``: {kind.detail}\n\n"
+            f"``detail``: {kind.text}\n\n"
             f"Raised as :class:`~flask_rest_registration.{kind.__name__}`.\n"
         )
     return "\n".join(sections)

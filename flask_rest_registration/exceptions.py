@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from .translations.texts import gettext_noop
+from .translations.texts import gettext, gettext_noop
 
 #: Texts for people by the name under which the client sent the field.
 FieldErrors = Mapping[str, Sequence[str]]
@@ -58,12 +58,24 @@ class RequestRefused(RestRegistrationError):
     #: The slug for programs.
     code = "invalid"
     #: The text for people, in English.
-    detail: str = gettext_noop("The data that you sent is not valid.")
+    text: ClassVar[str] = gettext_noop("The data that you sent is not valid.")
     #: The headers that go with the answer.
     headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
-        super().__init__(self.detail)
+        super().__init__(self.text)
+
+    @property
+    def detail(self) -> str:
+        """The text for people, in the current language."""
+        return gettext(self.text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the body of the answer: ``detail``, ``code`` and, for :class:`InvalidInput`, ``errors``.
+
+        :returns: a dict that JSON can have.
+        """
+        return {"detail": self.detail, "code": self.code}
 
 
 class InvalidInput(RequestRefused):
@@ -76,12 +88,19 @@ class InvalidInput(RequestRefused):
         super().__init__()
         self.errors = errors
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the body of the answer, with ``errors``.
+
+        :returns: a dict that JSON can have.
+        """
+        return {**super().as_dict(), "errors": self.errors}
+
 
 class ParseError(RequestRefused):
     """The body is not JSON in strict UTF-8 (RFC 8259)."""
 
     code = "parse-error"
-    detail: str = gettext_noop("The body must be JSON in UTF-8.")
+    text: ClassVar[str] = gettext_noop("The body must be JSON in UTF-8.")
 
 
 class LengthRequired(RequestRefused):
@@ -89,7 +108,7 @@ class LengthRequired(RequestRefused):
 
     status = 411
     code = "length-required"
-    detail: str = gettext_noop("Send the body with the header Content-Length, and not in chunks.")
+    text: ClassVar[str] = gettext_noop("Send the body with the header Content-Length, and not in chunks.")
 
 
 class RequestTooLarge(RequestRefused):
@@ -97,7 +116,7 @@ class RequestTooLarge(RequestRefused):
 
     status = 413
     code = "request-too-large"
-    detail: str = gettext_noop("The body is too large.")
+    text: ClassVar[str] = gettext_noop("The body is too large.")
 
 
 class UnsupportedMediaType(RequestRefused):
@@ -105,13 +124,13 @@ class UnsupportedMediaType(RequestRefused):
 
     status = 415
     code = "unsupported-media-type"
-    detail: str = gettext_noop("Send the body with the header Content-Type: application/json.")
+    text: ClassVar[str] = gettext_noop("Send the body with the header Content-Type: application/json.")
 
 
 class CompressedBody(UnsupportedMediaType):
     """The body has a Content-Encoding, such as gzip."""
 
-    detail: str = gettext_noop("Send the body uncompressed, without the header Content-Encoding.")
+    text: ClassVar[str] = gettext_noop("Send the body uncompressed, without the header Content-Encoding.")
     headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
 
 
@@ -120,35 +139,35 @@ class NotFound(RequestRefused):
 
     status = 404
     code = "not-found"
-    detail: str = gettext_noop("Not found.")
+    text: ClassVar[str] = gettext_noop("Not found.")
 
 
 class SignatureInvalid(RequestRefused):
     """The link is not one of this application for this account, or the account has changed since."""
 
     code = "signature-invalid"
-    detail: str = gettext_noop("The link is not valid.")
+    text: ClassVar[str] = gettext_noop("The link is not valid.")
 
 
 class SignatureExpired(RequestRefused):
     """The link is genuine but older than REGISTER_VERIFICATION_PERIOD."""
 
     code = "signature-expired"
-    detail: str = gettext_noop("The link has expired.")
+    text: ClassVar[str] = gettext_noop("The link has expired.")
 
 
 class CodeInvalid(RequestRefused):
     """The code is not the last one sent to this address, was tried too often, or is too old."""
 
     code = "code-invalid"
-    detail: str = gettext_noop("The code is not valid.")
+    text: ClassVar[str] = gettext_noop("The code is not valid.")
 
 
 class UserWithoutEmailNonverifiable(RequestRefused):
     """Verification is on and the new user has no e-mail address."""
 
     code = "user-without-email-nonverifiable"
-    detail: str = gettext_noop("An account without an e-mail address cannot be verified.")
+    text: ClassVar[str] = gettext_noop("An account without an e-mail address cannot be verified.")
 
 
 class ServiceUnavailable(RequestRefused):
@@ -173,7 +192,7 @@ class EmailNotSent(ServiceUnavailable):
     """The mail could not be sent or queued; the same request may be sent again."""
 
     code = "email-not-sent"
-    detail: str = gettext_noop("The e-mail could not be sent. Please try again later.")
+    text: ClassVar[str] = gettext_noop("The e-mail could not be sent. Please try again later.")
 
 
 class RecipientRefused(EmailNotSent):
@@ -184,4 +203,4 @@ class DatabaseUnavailable(ServiceUnavailable):
     """The database could not be reached, or kept refusing a conflicting transaction; the request may be sent again."""
 
     code = "database-unavailable"
-    detail: str = gettext_noop("The database is not available. Please try again later.")
+    text: ClassVar[str] = gettext_noop("The database is not available. Please try again later.")

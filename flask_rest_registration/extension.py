@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Request, has_request_context
+from flask.globals import request_ctx
 from flask.sansio.app import App
 from marshmallow import Schema
 
 from .commands.group import add_commands
 from .exceptions import ConfigurationError
+from .mail.messages import VerificationMail, existing_account_message, verification_message
+from .serializers.forms import read_form
 from .settings.reading import read_settings
-from .state import EXTENSION_KEY, AppState, app_state
+from .state import EXTENSION_KEY, AppState, app_state, current_state
 from .views import add_views
+from .workflows import email_first
+from .workflows.register import register
+from .workflows.resend import resend
+from .workflows.verify import verify
 
 
 class _Endpoints(Blueprint):
@@ -34,15 +42,22 @@ class RestRegistration:
 
     One object serves any number of apps, and keeps nothing of them.
 
+    :meth:`register`, :meth:`verify`, :meth:`check_link` and :meth:`resend` do for Python code what the endpoints do
+    for JSON: they work for the current app, within a request or in a script, and raise a :class:`RequestRefused` where
+    an endpoint answers with an error.
+
     :param app: an app to initialise at once; without it call :meth:`init_app`.
+    :param endpoints: false for an application that only calls the methods: no endpoint is registered.
     :raises ConfigurationError: as :meth:`init_app`.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, *, endpoints: bool = True) -> None:
         self._blueprint = _Endpoints(
             EXTENSION_KEY, __name__, template_folder="templates", cli_group="rest-registration"
         )
-        add_views(self._blueprint)
+        self._has_endpoints = endpoints
+        if endpoints:
+            add_views(self._blueprint)
         add_commands(self._blueprint)
         if app is not None:
             self.init_app(app)
@@ -70,12 +85,85 @@ class RestRegistration:
                 f"The app has a blueprint named {self._blueprint.name} already. Fix: give that one another name."
             )
         state = AppState(app, read_settings(app.config))
-        if faults := [*_faults_of_place(app, state.values)]:
+        if self._has_endpoints and (faults := [*_faults_of_place(app, state.values)]):
             raise ConfigurationError(*faults)
         url_prefix, subdomain, host = (state.values[name] for name in ("URL_PREFIX", "SUBDOMAIN", "HOST"))
         place = {"url_prefix": url_prefix or None, "subdomain": subdomain, "host": host}
         app.register_blueprint(self._blueprint, mounted_by=self._blueprint, **place)
         app.extensions[EXTENSION_KEY] = state
+
+    def register(self, data: Mapping[str, Any]) -> Any:
+        """Sign somebody up, as ``POST register/`` does.
+
+        :param data: texts by the names of the JSON body, such as ``request.form``. Of a MultiDict the first value of
+            each name counts, and all of them for a list; an optional field that is empty was not sent; the token of
+            Flask-WTF is ignored.
+        :returns: the stored account; None with REGISTER_EMAIL_FIRST, where a mail was sent and there is none yet.
+        :raises RequestRefused: ``InvalidInput`` with the ``errors`` by field, ``EmailNotSent`` and others; nothing is
+            stored then.
+        """
+        state, request = current_state(), _current_request()
+        if state.settings.register_email_first:
+            read = partial(read_form, state.app, data, state.serializers.register_email)
+            email_first.register(state, read, request=request)
+            return None
+        read = partial(read_form, state.app, data, state.serializers.register)
+        return register(state, read, request=request, show=_as_it_is)
+
+    def verify(self, data: Mapping[str, Any]) -> Any:
+        """Verify an address, as ``POST verify-registration/`` does; REGISTER_VERIFICATION_AUTO_LOGIN counts.
+
+        :param data: ``user_id``, ``timestamp`` and ``signature`` of the link, such as ``request.args``. With
+            REGISTER_EMAIL_FIRST the fields of the account as well, and in place of a link ``email`` and ``code``.
+        :returns: the account.
+        :raises RequestRefused: ``SignatureInvalid``, ``SignatureExpired``, ``CodeInvalid``, ``InvalidInput`` and
+            others.
+        """
+        state = current_state()
+        make_schema = state.serializers.register if state.settings.register_email_first else None
+        read = partial(read_form, state.app, data, make_schema)
+        return verify(state, read, request=_current_request(), show=_as_it_is).user
+
+    def check_link(self, data: Mapping[str, Any]) -> str:
+        """Find the address that a link proves with REGISTER_EMAIL_FIRST, as ``POST check-link/`` does.
+
+        :param data: ``user_id``, ``timestamp`` and ``signature`` of the link.
+        :returns: the address, as an account would have it; nothing changes.
+        :raises RequestRefused: ``SignatureInvalid``, ``SignatureExpired`` and others.
+        """
+        state = current_state()
+        return email_first.check_link(state, partial(read_form, state.app, data))
+
+    def resend(self, email: str) -> None:
+        """Send an account that waits for its verification a fresh link, as ``POST resend-verification/`` does.
+
+        Nobody learns whether there is such an account, and the cooldown of the address counts.
+
+        :param email: the address as somebody typed it.
+        :raises RequestRefused: ``InvalidInput`` for what is no address, ``EmailNotSent`` and others.
+        """
+        state = current_state()
+        resend(state, partial(read_form, state.app, {"email": email}), request=_current_request())
+
+    def verification_mail(self, user: object) -> VerificationMail:
+        """Render the mail with the link, for a sender of your own and any transport.
+
+        :param user: a stored account, or with REGISTER_EMAIL_FIRST the pending registration that senders are given.
+        :returns: all that a transport needs, in the language of the mail.
+        :raises EmailNotSent: if the address of the account is no address.
+        :raises ConfigurationError: if the app lacks a setting for it.
+        """
+        return verification_message(current_state(), _current_request(), user)
+
+    def existing_account_mail(self, user: object) -> VerificationMail:
+        """Render the notice that somebody signed up with the address of an account, likewise.
+
+        :param user: the pending registration that REGISTER_EXISTING_EMAIL_SENDER is given, or a stored account.
+        :returns: all that a transport needs.
+        :raises EmailNotSent: if the address of the account is no address.
+        :raises ConfigurationError: if the app lacks a setting for it.
+        """
+        return existing_account_message(current_state(), _current_request(), user)
 
     def register_schema(self, app: Flask) -> Schema:
         """Return an instance of REGISTER_SERIALIZER_CLASS with all its fields, for apispec and tests.
@@ -96,6 +184,15 @@ class RestRegistration:
         """
         with app.app_context():
             return app_state(app).serializers.profile()
+
+
+def _current_request() -> Request | None:
+    """Return the current request itself, not Flask's proxy; None in a script."""
+    return request_ctx.request if has_request_context() else None
+
+
+def _as_it_is(user: object) -> object:
+    return user
 
 
 def _faults_of_place(app: Flask, values: dict[str, object]) -> Iterator[str]:

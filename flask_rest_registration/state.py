@@ -58,6 +58,11 @@ class AppState:
         self._lock = threading.Lock()
         self._is_ready = False
 
+    @property
+    def has_endpoints(self) -> bool:
+        """Whether the app answers registrations, and not its own views alone."""
+        return f"{EXTENSION_KEY}.register" in self.app.view_functions
+
     if not TYPE_CHECKING:  # pragma: no branch  # it is to know the attributes above only
 
         def __getattr__(self, name: str) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Request, Response, current_app, jsonify, request
@@ -21,28 +22,22 @@ from werkzeug.exceptions import (
 from werkzeug.local import LocalProxy
 
 from .exceptions import (
-    WHOLE_OBJECT,
     CompressedBody,
-    InvalidInput,
     LengthRequired,
     ParseError,
     RequestRefused,
     RequestTooLarge,
-    ServiceUnavailable,
     UnsupportedMediaType,
 )
+from .serializers.storable import DEEPEST_NESTING, refuse_unstorable
 from .state import EXTENSION_KEY, AppState
 from .translations.texts import gettext
 from .workflows import email_first
 from .workflows.register import register
-from .workflows.resend import resend
-from .workflows.verify import verify
+from .workflows.resend import RESENT, resend
+from .workflows.verify import VERIFIED, verify
 
 _LONGEST_BODY = 64 * 1024
-_DEEPEST_NESTING = 64
-
-# NUL, which PostgreSQL does not store, and surrogates, which have no UTF-8.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def add_views(blueprint: Blueprint) -> None:
@@ -75,24 +70,33 @@ def _add_rules(setup: BlueprintSetupState) -> None:
 def _register() -> tuple[Response, int]:
     state, request = _current()
     if state.settings.register_email_first:
-        return jsonify(email_first.register(state, _read_json, request=request)), 202
-    return jsonify(register(state, _read_json, request=request)), 201
+        email_first.register(state, _read_json, request=request)
+        return jsonify(detail=gettext(email_first.ASKED)), 202
+    return jsonify(register(state, _read_json, request=request, show=partial(_dump, state))), 201
 
 
 def _verify_registration() -> tuple[Response, int]:
     state, request = _current()
-    body, status = verify(state, _read_json, request=request)
-    return jsonify(body), status
+    verified = verify(state, _read_json, request=request, show=partial(_dump, state))
+    if not verified.is_new:
+        return jsonify({**verified.added, "detail": gettext(VERIFIED)}), 200
+    shown = verified.shown
+    return jsonify({**shown, **verified.added} if isinstance(shown, Mapping) else shown), 201
 
 
 def _check_link() -> Response:
     state, _ = _current()
-    return jsonify(email_first.check_link(state, _read_json))
+    return jsonify(email=email_first.check_link(state, _read_json))
 
 
 def _resend_verification() -> tuple[Response, int]:
     state, request = _current()
-    return jsonify(resend(state, _read_json, request=request)), 202
+    resend(state, _read_json, request=request)
+    return jsonify(detail=gettext(RESENT)), 202
+
+
+def _dump(state: AppState, user: object) -> Any:
+    return state.serializers.profile().dump(user)
 
 
 def _current() -> tuple[AppState, Request]:
@@ -107,12 +111,7 @@ def _forbid_storing(response: Response) -> Response:
 
 
 def _answer_refusal(refusal: RequestRefused) -> tuple[Response, int, Mapping[str, str]]:
-    body: dict[str, Any] = {"detail": gettext(refusal.detail), "code": refusal.code}
-    if isinstance(refusal, InvalidInput):
-        body["errors"] = refusal.errors
-    if isinstance(refusal, ServiceUnavailable):
-        current_app.logger.error("%s: %s", refusal.code, refusal.reason)
-    return jsonify(body), refusal.status, refusal.headers
+    return jsonify(refusal.as_dict()), refusal.status, refusal.headers
 
 
 def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
@@ -120,7 +119,7 @@ def _answer_http_exception(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, InternalServerError) and error.original_exception is not None:
         return _answer_of_application(error)
     if isinstance(error, RequestEntityTooLarge):
-        body = {"detail": gettext(RequestTooLarge.detail), "code": RequestTooLarge.code}
+        body = RequestTooLarge().as_dict()
     else:
         slug = re.sub(r"[^a-z0-9]+", "-", error.name.lower()).strip("-")
         body = {"detail": str(error.description or error.name), "code": slug}
@@ -174,8 +173,8 @@ def _read_json() -> Any:
     except (ValueError, RecursionError):
         raise ParseError from None
     # Surrogates and NUL can only come from escapes: UTF-8 and JSON exclude them otherwise.
-    if b"\\u" in body or body.count(b"[") + body.count(b"{") > _DEEPEST_NESTING:
-        _check_values(parsed)
+    if b"\\u" in body or body.count(b"[") + body.count(b"{") > DEEPEST_NESTING:
+        refuse_unstorable(parsed)
     return parsed
 
 
@@ -187,25 +186,3 @@ def _finite(text: str) -> float:
 
 
 _STRICT_JSON = json.JSONDecoder(parse_constant=_finite, parse_float=_finite)
-
-
-def _check_values(parsed: Any) -> None:
-    """Refuse texts that cannot be stored, and nesting so deep that a later step would fail."""
-    items: Iterable[tuple[Any, Any]] = parsed.items() if isinstance(parsed, dict) else [(WHOLE_OBJECT, parsed)]
-    errors: dict[str, list[str]] = {}
-    for name, value in items:
-        if _UNSTORABLE.search(name):
-            errors[WHOLE_OBJECT] = [gettext("A field's name has characters that cannot be stored.")]
-        elif _UNSTORABLE.search("".join(_texts_in(value))):
-            errors[name] = [gettext("This text has characters that cannot be stored.")]
-    if errors:
-        raise InvalidInput(errors)
-
-
-def _texts_in(value: Any, depth: int = 0) -> list[str]:
-    if depth == _DEEPEST_NESTING:
-        raise ParseError
-    if isinstance(value, str):
-        return [value]
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [text for item in inner for text in _texts_in(item, depth + 1)]

@@ -107,6 +107,8 @@ def _check_settings(state: AppState, report: Report) -> None:
 
 def _check_csrf(state: AppState, report: Report) -> None:
     """Ask the function with which Flask-WTF's ``CSRFProtect`` looks at every request, in a sample request."""
+    if not state.has_endpoints:
+        return
     for function in state.app.before_request_funcs.get(None, ()):
         if getattr(function, "__module__", "") == "flask_wtf.csrf":
             try:
@@ -178,7 +180,7 @@ def _as_stored(state: AppState, column: sa.Column[Any], value: object) -> object
 
 
 def _check_mail(state: AppState, report: Report) -> None:
-    if not (state.settings.renders_link or state.settings.renders_notice):
+    if not state.settings.uses_flask_mail:
         return
     mail = mail_state(state)
     sender_address(state)

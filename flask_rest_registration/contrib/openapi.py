@@ -20,6 +20,7 @@ from marshmallow import EXCLUDE, Schema
 from ..exceptions import (
     WHOLE_OBJECT,
     CodeInvalid,
+    ConfigurationError,
     DatabaseUnavailable,
     EmailNotSent,
     InvalidInput,
@@ -148,6 +149,11 @@ def add_to(spec: APISpec, app: Flask) -> None:
         raise ValueError(f"The document is OpenAPI {spec.openapi_version}: make it 3.0.3 or 3.1.0.")
     with app.app_context():
         state = app_state(app).ready()
+        if not state.has_endpoints:
+            raise ConfigurationError(
+                "The app has no endpoints to describe: it has RestRegistration(endpoints=False). Fix: remove that, or"
+                " do without this document."
+            )
         described = _Description(state, str(spec.openapi_version))
         for name, component in described.components.items():
             spec.components.schema(name, component)
@@ -326,7 +332,7 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
         yield (
             str(status),
             {
-                "description": "\n".join(f"- `{refusal.code}`: {refusal.detail}" for refusal in same),
+                "description": "\n".join(f"- `{refusal.code}`: {refusal.text}" for refusal in same),
                 **({"headers": headers} if headers else {}),
                 "content": {
                     "application/json": {
@@ -341,7 +347,7 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
 def _example(refusal: type[RequestRefused], missing: str) -> Json:
     text = BROKEN_LINK if missing in LINK_FIELDS else ENTER_ADDRESS
     errors = {"errors": {missing: [text]}} if refusal is InvalidInput else {}
-    return {**_detail(refusal.detail), "code": refusal.code, **errors}
+    return {**_detail(refusal.text), "code": refusal.code, **errors}
 
 
 def _detail(text: str) -> Json:

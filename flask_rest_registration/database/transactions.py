@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from logging import Logger
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm.attributes import History
 from sqlalchemy.orm.util import has_identity
 
-from ..exceptions import ConfigurationError, DatabaseUnavailable
+from ..exceptions import ConfigurationError, DatabaseUnavailable, ServiceUnavailable
 from ..safe_logging import raise_alone
 from .errors import SQLALCHEMY_ERRORS, TransactionConflict, translate
 
@@ -316,12 +317,17 @@ class Transactions:
         self.commit()
 
     @contextmanager
-    def rolled_back_on_failure(self) -> Iterator[None]:
-        """Roll the session back if anything is raised inside."""
+    def rolled_back_on_failure(self, logger: Logger | None = None) -> Iterator[None]:
+        """Roll the session back if anything is raised inside.
+
+        :param logger: is told what was out of reach.
+        """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self.rollback()
+            if logger is not None and isinstance(error, ServiceUnavailable):
+                logger.error("%s: %s", error.code, error.reason)  # noqa: TRY400  # no text of drivers
             raise
 
     @contextmanager

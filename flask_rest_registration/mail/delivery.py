@@ -14,7 +14,7 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
@@ -107,9 +107,17 @@ class Mailer:
         if self._transport is not None:
             self.connect = partial(self._transport.connect, sender_address(state)[1], self._recipient)
 
-    def send(self, request: Request | None, user: object, *, when_built: Callable[[], object] | None = None) -> None:
+    def send(
+        self,
+        request: Request | None,
+        user: object,
+        *,
+        sent: object = None,
+        when_built: Callable[[], object] | None = None,
+    ) -> None:
         """Send the mail; raise ``EmailNotSent`` if it was not sent, and what templates and hooks raise as it is.
 
+        :param sent: what the visitor sent, which is struck out of what is logged of a sender of the application's own.
         :param when_built: called between rendering and delivery: templates and hooks may have read the database.
         """
         sender, transport = self._sender, self._transport
@@ -119,7 +127,7 @@ class Mailer:
             except (ConfigurationError, EmailNotSent):
                 raise
             except Exception as error:  # an HTTPException too
-                raise_alone(self._failure_of_own_sender(error, request, user))
+                raise_alone(self._failure_of_own_sender(error, user, sent))
             return
         mail = sender.build(self._state, request, user)
         if mail.recipient != self._recipient:  # the link proves control of an address that it would not go to
@@ -131,12 +139,11 @@ class Mailer:
             when_built()
         transport.send(mail)
 
-    def _failure_of_own_sender(self, error: Exception, request: Request | None, user: object) -> EmailNotSent:
+    def _failure_of_own_sender(self, error: Exception, user: object, sent: object) -> EmailNotSent:
         failure = failure_of(error)
         if isinstance(failure, RecipientRefused):
             return failure
-        sent = request.get_json(silent=True) if request is not None else None
-        secrets = [*vars(user).values(), *(sent.values() if isinstance(sent, dict) else ())]
+        secrets = [*vars(user).values(), *(sent.values() if isinstance(sent, Mapping) else ())]
         if isinstance(user, PendingRegistrationMixin):
             secrets += [make_code(self._state, user)]
         return EmailNotSent(traceback_without_secrets(error, *map(str, secrets)))

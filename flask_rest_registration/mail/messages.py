@@ -202,7 +202,7 @@ def _context(state: AppState, user: object, *, has_link: bool) -> dict[str, obje
     context = {
         "user": user,
         "user_address": address_of(state, user),
-        "site": urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
+        "site": state.settings.site_name or urlsplit(signer.get_base_url()).netloc.rpartition("@")[2],
         "translate": language.gettext,
         "translate_number": language.ngettext,
         # Translators: this is to become the BCP 47 tag of your language.
@@ -341,7 +341,7 @@ def compose(state: AppState, recipient: str, *, subject: str, text: str, html: s
 
 def sender_address(state: AppState) -> tuple[str, str]:
     """Return name and address of VERIFICATION_FROM_EMAIL or MAIL_DEFAULT_SENDER."""
-    given: Any = state.settings.verification_from_email or mail_state(state).default_sender
+    given: Any = state.settings.verification_from_email or state.app.config.get("MAIL_DEFAULT_SENDER")
     if not given:
         raise ConfigurationError(
             "MAIL_DEFAULT_SENDER is not set, nor is the REST_REGISTRATION setting VERIFICATION_FROM_EMAIL, so that the"

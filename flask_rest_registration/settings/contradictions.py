@@ -36,10 +36,16 @@ def find_contradictions(values: Mapping[str, Any], given: Mapping[str, object]) 
             "REGISTER_VERIFICATION_URL is missing. Fix: give the page behind the link, such as 'https://example.com/verify/',"
             " switch REGISTER_VERIFICATION_ENABLED off, or give a REGISTER_VERIFICATION_EMAIL_SENDER of your own."
         )
-    if lacks_url and values["REGISTER_EMAIL_FIRST"] and renders_notice and not renders_link:
+    if (
+        lacks_url
+        and values["SITE_NAME"] is None
+        and values["REGISTER_EMAIL_FIRST"]
+        and renders_notice
+        and not renders_link
+    ):
         yield (
-            "REGISTER_VERIFICATION_URL is missing: the notice to account holders names the site by it. Fix: give it, or"
-            " give a REGISTER_EXISTING_EMAIL_SENDER of your own."
+            "REGISTER_VERIFICATION_URL is missing: the notice to account holders names the site by it. Fix: give it or"
+            " SITE_NAME, or give a REGISTER_EXISTING_EMAIL_SENDER of your own."
         )
     if (
         values["REGISTER_VERIFICATION_AUTO_LOGIN"]

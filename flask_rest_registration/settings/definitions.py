@@ -87,6 +87,7 @@ class Settings:
         "The host that the blueprint is mounted on, with its port unless that is 80 or 443; for apps with"
         " `host_matching`, which need it, only.",
     )
+    site_name: str | None = _text("What the mails call the site; by default the host of REGISTER_VERIFICATION_URL.")
     user_model: type[Any] | None = _class("The user model; by default the one class `User` of `db.Model`'s registry.")
     user_email_field: str = _text("The model's e-mail attribute; it must be unique in the database.", "email")
     user_password_field: str | None = _text(
@@ -205,8 +206,8 @@ class Settings:
         returns=(str,),
     )
     verification_template_context_builder: _ContextBuilder | None = _function(
-        "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (the host of"
-        " REGISTER_VERIFICATION_URL), `verification_url`, `valid_until`, `email_first`, `code`, `code_minutes`,"
+        "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (SITE_NAME),"
+        " `verification_url`, `valid_until`, `email_first`, `code`, `code_minutes`,"
         " `translate`, `translate_number`, `language` and `direction`; the bodies' templates also get the `subject`.",
         returns=(Mapping,),
     )
@@ -245,13 +246,25 @@ class Settings:
 
     @property
     def renders_link(self) -> bool:
-        """Whether verification mails are the package's own, whoever carries them."""
-        return self.register_verification_enabled and is_ours(self.register_verification_email_sender)
+        """Whether verification mails are the package's own, as far as settings tell: other senders may ask for them."""
+        return self.register_verification_enabled and (
+            is_ours(self.register_verification_email_sender) or self.register_verification_url is not None
+        )
 
     @property
     def renders_notice(self) -> bool:
-        """Whether notices to account holders are the package's own, whoever carries them."""
-        return self.register_email_first and is_ours(self.register_existing_email_sender)
+        """Whether notices to account holders are the package's own, likewise."""
+        return self.register_email_first and (
+            is_ours(self.register_existing_email_sender) or self.register_verification_url is not None
+        )
+
+    @property
+    def uses_flask_mail(self) -> bool:
+        """Whether a sender of the package carries verification mails or notices."""
+        return self.register_verification_enabled and (
+            is_ours(self.register_verification_email_sender)
+            or (self.register_email_first and is_ours(self.register_existing_email_sender))
+        )
 
     @property
     def logs_in_by_default(self) -> bool:

@@ -110,6 +110,8 @@ def _read(app: Flask, config: pytest.Config) -> tuple[AppState, frozenset[tuple[
     try:
         with app.app_context():
             state = app_state(app).ready()
+            if not state.has_endpoints:
+                raise ConfigurationError("it has RestRegistration(endpoints=False), and attacks go through endpoints")
             session = app.extensions["sqlalchemy"].session
             keys = frozenset(map(tuple, session.execute(sa.select(*state.model.mapper.primary_key))))
             session.commit()  # the app's context, and its session with it, may be older and go on

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from blinker import NamedSignal
 from flask import Request, g, session
@@ -17,7 +17,22 @@ from ..settings.reading import propagates_exceptions
 from ..state import AppState
 
 
-def announce(state: AppState, *signals: NamedSignal, user: object, request: Request) -> None:
+class Verification(NamedTuple):
+    """What a verification has led to.
+
+    :param user: the account.
+    :param is_new: whether it was made by this verification, as with REGISTER_EMAIL_FIRST.
+    :param shown: what is shown of a new one.
+    :param added: what the log-in handler adds to the answer.
+    """
+
+    user: Any
+    is_new: bool = False
+    shown: Any = None
+    added: Mapping[str, object] = {}
+
+
+def announce(state: AppState, *signals: NamedSignal, user: object, request: Request | None) -> None:
     """Send signals about an account; where Flask propagates exceptions, raise the first of a receiver afterwards."""
     failures = [send_signal(state, signal, user=user, request=request) for signal in signals]
     first = next((failure for failure in failures if failure is not None), None)
@@ -41,12 +56,13 @@ def send_signal(state: AppState, signal: NamedSignal, **keywords: Any) -> Except
     return first
 
 
-def log_in(state: AppState, *, request: Request, user: object) -> Mapping[str, object]:
+def log_in(state: AppState, *, request: Request | None, user: object) -> Mapping[str, object]:
     """Log in, where REGISTER_VERIFICATION_AUTO_LOGIN is on; return what the handler adds to the answer.
 
-    The account is verified by now. A handler that fails is logged, and it is as if it had not been called.
+    The account is verified by now. A handler that fails is logged, and it is as if it had not been called. In a script
+    there is nobody to log in.
     """
-    if not state.settings.register_verification_auto_login:
+    if request is None or not state.settings.register_verification_auto_login:
         return {}
     try:
         with _undone_on_failure():

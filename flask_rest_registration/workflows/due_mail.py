@@ -20,7 +20,7 @@ Choose = Callable[[PendingRegistrationMixin], tuple[Send, object | None]]
 
 
 def send_if_due(
-    state: AppState, pending: PendingRegistrations, email: str, *, choose: Choose, request: Request
+    state: AppState, pending: PendingRegistrations, email: str, *, choose: Choose, request: Request | None
 ) -> None:
     """Send a mail to an address, unless its cooldown forbids it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from flask import Request
 from marshmallow import Schema
@@ -44,22 +44,17 @@ from ..signals import user_activated, user_registered
 from ..signers import RegisterSigner, accepts_code
 from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
-from .after_commit import announce, log_in
+from .after_commit import Verification, announce, log_in
 from .due_mail import send_if_due
-from .sign_up import SignUp
-
-ReadJson = Callable[[], Any]
+from .sign_up import Read, SignUp
 
 _STAND_IN = "nobody@example.com"
-
-#: What :func:`verify` returns for a link that it knows nothing of.
-NOT_PENDING: Final = object()
 
 #: What everybody is answered who asks for a mail; it is true in every case.
 ASKED = gettext_noop("A message was sent to this address, or tried, now or when it was last asked for.")
 
 
-def register(state: AppState, read_json: ReadJson, *, request: Request) -> dict[str, str]:
+def register(state: AppState, read: Read, *, request: Request | None) -> None:
     """Send a link to the address that somebody signs up with, or a notice where there is an account.
 
     Free and taken addresses are treated alike: status, body, headers, statements and mail dialogue.
@@ -69,8 +64,8 @@ def register(state: AppState, read_json: ReadJson, *, request: Request) -> dict[
     pending, settings = state.pending, state.settings
     if pending is None or not settings.register_flow_enabled:
         raise NotFound
-    with state.transactions.rolled_back_on_failure():
-        address = _read_address(state, read_json())
+    with state.transactions.rolled_back_on_failure(state.app.logger):
+        address = _read_address(state, read())
 
         def choose(row: PendingRegistrationMixin) -> tuple[Send, object]:
             has_account = state.transactions.read(lambda: state.accounts.has_address(address))
@@ -78,7 +73,6 @@ def register(state: AppState, read_json: ReadJson, *, request: Request) -> dict[
             return senders[0 if has_account else 1], row
 
         send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
-    return {"detail": gettext(ASKED)}
 
 
 def _read_address(state: AppState, sent: Any) -> str:
@@ -109,7 +103,7 @@ def _read_address(state: AppState, sent: Any) -> str:
     return normalize_email(email)
 
 
-def check_link(state: AppState, read_json: ReadJson) -> dict[str, str]:
+def check_link(state: AppState, read: Read) -> str:
     """Tell the page behind a link which address it is about, as an account would have it; nothing changes.
 
     :raises SignatureInvalid: if the link is no true link of a pending registration.
@@ -118,25 +112,33 @@ def check_link(state: AppState, read_json: ReadJson) -> dict[str, str]:
     pending = state.pending
     if pending is None or not (state.settings.register_email_first and state.settings.register_flow_enabled):
         raise NotFound
-    with state.transactions.rolled_back_on_failure():
-        row = _row_behind(state, pending, load_link(read_json()))
+    with state.transactions.rolled_back_on_failure(state.app.logger):
+        row = _row_behind(state, pending, load_link(read()))
         if row is None:
             raise SignatureInvalid
-        return {"email": normalize_email(row.email)}
+        return normalize_email(row.email)
 
 
-def verify(state: AppState, pending: PendingRegistrations, sent: Any, *, flag: Flag, request: Request) -> Any:
+def verify(
+    state: AppState,
+    pending: PendingRegistrations,
+    sent: Any,
+    *,
+    flag: Flag,
+    request: Request | None,
+    show: Callable[[Any], Any],
+) -> Verification | None:
     """Make the account of whoever has read the mail, by its link or its code.
 
-    :returns: the dump of the new account, and what the log-in handler added; :data:`NOT_PENDING` if the link is none of
-        a pending registration, and may be one of an account.
+    :param show: makes of the new account what is shown of it, before receivers of signals run.
+    :returns: None if the link is none of a pending registration, and may be one of an account.
     :raises RequestRefused: if it is refused; the link or code can be used again.
     """
     give_back: Callable[[], object] | None = None
     schema = state.serializers.register()
     row, address, code, errors = _read_proof(state, pending, schema, sent)
     if not (row or code or errors):
-        return NOT_PENDING
+        return None
     refusal: type[RequestRefused] = CodeInvalid if code else SignatureInvalid
     if code:
         state.transactions.read(state.transactions.flush)  # what the application has not flushed stays, code or not
@@ -170,11 +172,10 @@ def verify(state: AppState, pending: PendingRegistrations, sent: Any, *, flag: F
                 give_back()
         raise
     try:
-        shown: Any = state.serializers.profile().dump(user)
+        shown = show(user)
     finally:
         announce(state, user_registered, user_activated, user=user, request=request)
-    extra = log_in(state, request=request, user=user)
-    return {**shown, **extra} if isinstance(shown, Mapping) else shown
+    return Verification(user, is_new=True, shown=shown, added=log_in(state, request=request, user=user))
 
 
 def _read_proof(

@@ -14,21 +14,21 @@ from ..signers import address_of
 from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
 from .after_commit import announce
-from .sign_up import SignUp
+from .sign_up import Read, SignUp
 
 #: What is said of an address that the mail server refuses for good.
 ADDRESS_REFUSED = gettext_noop("The mail server does not accept this address.")
 
 
-def register(state: AppState, read_json: Callable[[], Any], *, request: Request) -> Any:
-    """Make an account of what a stranger sent, and return the output serializer's dump of it.
+def register(state: AppState, read: Read, *, request: Request | None, show: Callable[[Any], Any]) -> Any:
+    """Make an account of what a stranger sent, and return what ``show`` makes of it before receivers of signals run.
 
     :raises RequestRefused: if it is refused; nothing is stored then.
     """
     if not state.settings.register_flow_enabled:
         raise NotFound
-    with state.transactions.rolled_back_on_failure():
-        sign_up = SignUp(state, state.serializers.register(), read_json())
+    with state.transactions.rolled_back_on_failure(state.app.logger):
+        sign_up = SignUp(state, state.serializers.register(), read())
         sign_up.load()
         user = sign_up.make_user()
         if not state.settings.register_verification_enabled:
@@ -47,6 +47,6 @@ def register(state: AppState, read_json: Callable[[], Any], *, request: Request)
                 field = sign_up.field_of(state.model.email.name) or WHOLE_OBJECT
                 raise InvalidInput({field: [gettext(ADDRESS_REFUSED)]}) from None
     try:
-        return state.serializers.profile().dump(user)
+        return show(user)
     finally:
         announce(state, user_registered, user=user, request=request)

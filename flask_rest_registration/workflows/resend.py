@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from flask import Request
 
 from ..addresses import to_recipient
@@ -13,8 +10,9 @@ from ..mail.delivery import Send
 from ..model.pending import PendingRegistrationMixin
 from ..serializers.schemas import ResendVerificationSerializer, load
 from ..state import AppState
-from ..translations.texts import gettext, gettext_noop
+from ..translations.texts import gettext_noop
 from .due_mail import send_if_due
+from .sign_up import Read
 
 #: What everybody is answered who asks for a link; it is true in every case.
 RESENT = gettext_noop(
@@ -24,7 +22,7 @@ RESENT = gettext_noop(
 _serializer = ResendVerificationSerializer()  # without fields of any app, and without state
 
 
-def resend(state: AppState, read_json: Callable[[], Any], *, request: Request) -> dict[str, str]:
+def resend(state: AppState, read: Read, *, request: Request | None) -> None:
     """Send an account that waits for its verification a fresh link, unless the cooldown of the address forbids it.
 
     :raises RequestRefused: for what is no address, and if a due mail, to whomever, cannot be sent.
@@ -32,12 +30,11 @@ def resend(state: AppState, read_json: Callable[[], Any], *, request: Request) -
     pending, flag = state.pending, state.model.flag
     if pending is None or flag is None or not state.settings.register_verification_resend_enabled:
         raise NotFound
-    with state.transactions.rolled_back_on_failure():
-        address = load(_serializer, read_json())["email"]
+    with state.transactions.rolled_back_on_failure(state.app.logger):
+        address = load(_serializer, read())["email"]
 
         def choose(row: PendingRegistrationMixin) -> tuple[Send, object | None]:
             account = state.transactions.read(lambda: state.accounts.find_unverified(address, flag))
             return state.settings.register_verification_email_sender, account
 
         send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
-    return {"detail": gettext(RESENT)}

@@ -38,6 +38,9 @@ from ..signers import address_of
 from ..state import AppState
 from ..translations.texts import gettext, gettext_noop
 
+#: Reads what somebody sent, such as JSON, when all is ready for it.
+Read = Callable[[], Any]
+
 _PASSWORD = "password"  # noqa: S105  # the name of the field
 _TAKEN = gettext_noop("This is already taken. Choose another one.")
 _COMBINATION_TAKEN = gettext_noop("This combination is already taken. Change one of its fields.")
@@ -241,7 +244,7 @@ class SignUp:
                 with self._refusals_as_answers():
                     self._transactions.retry_conflicts(self._write, retries=retries)
                 if mailer is not None:
-                    mailer.send(request, self._user)
+                    mailer.send(request, self._user, sent=self._sent)
                     if not self._transactions.is_stored(self._user):
                         raise EmailNotSent("the sender rolled the session back")
                     mailed = True

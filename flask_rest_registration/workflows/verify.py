@@ -15,35 +15,35 @@ from ..serializers.schemas import load_link
 from ..signals import user_activated
 from ..signers import RegisterSigner
 from ..state import AppState
-from ..translations.texts import gettext, gettext_noop
+from ..translations.texts import gettext_noop
 from . import email_first
-from .after_commit import announce, log_in
+from .after_commit import Verification, announce, log_in
+from .sign_up import Read
 
 #: What a verification is answered.
 VERIFIED = gettext_noop("User verified successfully")
 
 
-def verify(state: AppState, read_json: Callable[[], Any], *, request: Request) -> tuple[Any, int]:
+def verify(state: AppState, read: Read, *, request: Request | None, show: Callable[[Any], Any]) -> Verification:
     """Activate the account of a link, once; with REGISTER_EMAIL_FIRST, make the account of a pending registration.
 
-    :returns: the answer's body and status.
+    :param show: makes of a new account what is shown of it, before receivers of signals run.
     """
     flag = state.model.flag
     if flag is None or not state.settings.register_verification_enabled:
         raise NotFound
-    with state.transactions.rolled_back_on_failure():
-        sent = read_json()
+    with state.transactions.rolled_back_on_failure(state.app.logger):
+        sent = read()
         if state.settings.register_email_first and state.pending is not None:
-            shown = email_first.verify(state, state.pending, sent, flag=flag, request=request)
-            if shown is not email_first.NOT_PENDING:
-                return shown, 201
+            made = email_first.verify(state, state.pending, sent, flag=flag, request=request, show=show)
+            if made is not None:
+                return made
         link = load_link(sent)
         user, activated = state.transactions.retry_conflicts(partial(_activate, state, link, flag))
-    extra: Mapping[str, object] = {}
-    if activated:
-        announce(state, user_activated, user=user, request=request)
-        extra = log_in(state, request=request, user=user)
-    return {**extra, "detail": gettext(VERIFIED)}, 200
+    if not activated:
+        return Verification(user)
+    announce(state, user_activated, user=user, request=request)
+    return Verification(user, added=log_in(state, request=request, user=user))
 
 
 def _activate(state: AppState, link: Mapping[str, str], flag: Flag) -> tuple[object, bool]:

@@ -297,11 +297,26 @@ def test_it_finds_nothing_wrong_with(build: Builder, name: str) -> None:
 def test_what_only_the_default_senders_need_is_not_asked_for_without_them(
     build: Builder, settings: dict[str, object]
 ) -> None:
-    missing = {name: {"body": "none.txt"} for name in (LINK_TEMPLATES, NOTICE_TEMPLATES)}
     config = {"MAIL_DEFAULT_SENDER": None, "MAIL_USE_TLS": True, "MAIL_USE_SSL": True, "MAIL_SUPPRESS_SEND": True}
-    built = build(tables=False, pending=True, registration={**settings, **missing}, config=config)
+    built = build(tables=False, pending=True, registration=settings, config=config)
     del built.app.extensions["mail"]
     assert check(built) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_looked_at"),
+    [
+        ({LINKS: Mock()}, True),
+        ({LINKS: Mock(), "REGISTER_VERIFICATION_URL": None}, False),
+        ({"REGISTER_VERIFICATION_ENABLED": False}, False),
+    ],
+)
+def test_mails_that_senders_of_the_application_may_ask_for_are_looked_at(
+    build: Builder, settings: dict[str, object], is_looked_at: bool
+) -> None:
+    built = build(tables=False, registration={**settings, LINK_TEMPLATES: {"body": "none.txt"}})
+    status, errors, _ = check(built)
+    assert (status, len(errors)) == (is_looked_at, is_looked_at)
 
 
 def test_a_unique_rule_over_a_column_that_is_not_mapped_is_passed_over(build: Builder) -> None:
@@ -820,7 +835,8 @@ def test_a_warning_is_printed_and_not_logged_too(build: Builder, caplog: pytest.
     [
         ({}, "verification mail"),
         ({"pending": True, "registration": EMAIL_FIRST}, "verification mail, notice to account holders"),
-        ({"registration": {LINKS: Mock()}}, "none is rendered by this package"),
+        ({"registration": {LINKS: Mock()}}, "verification mail"),
+        ({"registration": {"REGISTER_VERIFICATION_ENABLED": False}}, "none is rendered by this package"),
     ],
 )
 def test_success_says_what_was_looked_at(build: Builder, options: dict[str, Any], mails: str) -> None:

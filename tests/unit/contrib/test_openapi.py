@@ -604,7 +604,7 @@ MISSING = {
 def test_the_text_of_a_refusal_is_the_declared_one_and_invalid_alone_names_a_field(
     build: Builder, settings: Settings, missing: dict[str, str]
 ) -> None:
-    details = {cls.code: cls.detail for cls in REFUSALS}
+    details = {cls.code: cls.text for cls in REFUSALS}
     document = describe(build, settings)
     for (path, status, code), example in refusals_of(document).items():
         errors = {"errors": {missing[path]: [MISSING[missing[path]]]}} if code == "invalid" else {}

@@ -65,6 +65,7 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "URL_PREFIX": ("/auth", ["auth", 5, "/<tenant>/accounts", "/<int:tenant>"]),
     "SUBDOMAIN": ("api.v1", [5, "", "api.", "<tenant>", "api/", "ä"]),
     "HOST": ("localhost:5000", [5, "", "https://api.example", "api.example/", "<tenant>.example", "api.example:443"]),
+    "SITE_NAME": ("The shop", [5, ""]),
     "USER_MODEL": ("shop.models.Account", [5, "", "not a path"]),
     "USER_EMAIL_FIELD": ("email", [5, "", ["email"]]),
     "USER_PASSWORD_FIELD": ("password_hash", [5, ""]),
