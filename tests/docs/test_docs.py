@@ -20,8 +20,8 @@ pytestmark = pytest.mark.programs
 
 TESTS = Path(__file__).parents[1]
 
-#: Pages whose examples need more than a folder, such as servers of their own: test_examples.py runs them.
-TOLD_ELSEWHERE = {"celery.rst", "commands.rst", "openapi.rst"}
+#: Pages whose examples need more than a folder, such as servers: test_examples.py and test_adopting.py run them.
+TOLD_ELSEWHERE = {"adopting.rst", "celery.rst", "commands.rst", "openapi.rst"}
 
 EXECUTED = {"python", "console"}
 WITH_PROGRAMS = [page for page in pages() if any(block.language in EXECUTED for block in blocks(page))]
@@ -127,8 +127,6 @@ def test_every_page_begins_with_what_it_shows(page: Path) -> None:
 def test_every_file_and_every_command_of_a_page_works_as_it_is_shown(page: Path, tmp_path: Path) -> None:
     # A README has no captions: what it shows before any is saved as signup.py, says its text.
     first_file = "signup.py" if page.name == "README.rst" else None
-    if page.name == "email_first.rst":  # test_programs.py runs its migration
-        (tmp_path / "alembic.py").write_text("op = None\n", encoding="utf-8")
     with Story(page, tmp_path, first_file=first_file) as story:
         story.tell()
     assert story.told == blocks(page)

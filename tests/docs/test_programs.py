@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -118,6 +118,16 @@ def test_a_schema_of_ones_own_has_its_rules(load: Load) -> None:
     assert set(example.sign_up(display_name="A", terms=False).get_json()["errors"]) == {"display_name", "terms"}
     assert example.sign_up(display_name="Ada", terms=True).status_code == 201
     assert example.users()[0].terms_accepted_at is not None
+
+
+def test_companion_rows_and_the_default_role_go_with_the_account(load: Load) -> None:
+    example = load("customising", "companions")
+    with example.app.app_context():
+        example.db.session.add(example.module.Role(name="customer"))
+        example.db.session.commit()
+        assert example.sign_up(nickname="Ada").status_code == 201
+        (user,) = example.db.session.scalars(sa.select(example.user_class))
+        assert (user.profile.nickname, [role.name for role in user.roles]) == ("Ada", ["customer"])
 
 
 def test_a_captcha_that_is_not_solved_is_refused_at_its_field(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,10 +292,10 @@ def test_a_key_that_was_moved_to_the_fallbacks_still_verifies(load: Load) -> Non
 def test_addresses_of_mixed_case_are_lowered_unless_two_accounts_would_share_one(
     load: Load, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example = load("deployment", "app")
+    example = load("adopting", "app")
     written = ["Bob@Example.com", "Eve@example.com", "eve@Example.com", "no address"]
     example.add_users(*[{"email": email} for email in written])
-    load("deployment", "lower_addresses")
+    load("adopting", "lower_addresses")
     assert [user.email for user in example.users()] == ["bob@example.com", *written[1:]]
     printed = capsys.readouterr().out
     assert "accounts 2, 3 share eve@example.com\n" in printed
@@ -360,25 +370,6 @@ def test_an_address_with_an_account_is_answered_alike_and_gets_the_notice(
     first.add_users({"username": "ada", **address})
     assert told(first.post("register", address)) == (202, asked)
     assert re.findall(r"signature=|\d{6}", f"{smtp.message['Subject']} {text_of(smtp.message)}") == []
-
-
-def test_the_migration_of_email_first_makes_the_table_of_the_model(
-    first: Example, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    metadata = sa.MetaData()
-    alembic: Any = ModuleType("alembic")
-    alembic.op = ModuleType("op")  # does with these what Alembic's does
-    alembic.op.create_table = lambda name, *items: sa.Table(name, metadata, *items)
-    monkeypatch.setitem(sys.modules, "alembic", alembic)
-    runpy.run_path("migrations/versions/add_pending_registrations.py")["upgrade"]()
-    (migrated,) = metadata.tables.values()
-    assert described(migrated) == described(first.module.PendingRegistration.__table__)
-
-
-def described(table: sa.Table) -> object:
-    columns = [(column.name, repr(column.type), column.nullable, column.primary_key) for column in table.columns]
-    constraints = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
-    return table.name, columns, [[column.name for column in each.columns] for each in constraints]
 
 
 def test_the_page_behind_the_link_makes_the_account_on_a_click_only(first: Example) -> None:

@@ -19,13 +19,14 @@ pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
 #: What a newcomer types into the search field, by the page that answers it.
 SEARCHES = {
+    "adopting": ["mixed-case addresses", "Flask-Migrate", "existing accounts migration"],
     "answers": ["request repeated"],
     "celery": ["Celery"],
     "coming_from_django": ["django-rest-registration"],
     "coming_from_views": ["hand-written views"],
     "commands": ["purge", "settings force"],
-    "customising": ["add field sign-up", "templates mail", "link URL", "token", "captcha"],
-    "deployment": ["rate limits", "CORS", "key rotation", "CSRF", "mixed-case addresses"],
+    "customising": ["add field sign-up", "default role", "templates mail", "link URL", "token", "captcha"],
+    "deployment": ["rate limits", "CORS", "key rotation", "CSRF"],
     "email_first": [
         "e-mail first",
         "one-time code",

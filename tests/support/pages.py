@@ -152,6 +152,11 @@ class Story:
 
     def tell(self) -> None:
         """Follow the page to its end."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[str]:
+        """Follow the page to its end, and yield each command when it has been typed."""
         all_blocks = blocks(self._page)
         for number, block in enumerate(all_blocks):
             following = all_blocks[number + 1 :]
@@ -159,6 +164,7 @@ class Story:
                 self._run_files()
                 for command in commands(block):
                     self._type(command, block)
+                    yield command.text
             elif block.language == "python":
                 goes_on = bool(following) and following[0].language == "python" and following[0].caption is None
                 self._write_python(block, is_complete=not goes_on)
