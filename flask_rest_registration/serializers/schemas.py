@@ -103,8 +103,10 @@ class DefaultRegisterUserSerializer(Schema):
             raise ValidationError(gettext("The two passwords are not the same."), "password_confirm")
 
     @post_load
-    def drop_password_confirm(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Keep what the model has no place for out of the result."""
+    def drop_password_confirm(self, data: Any, **kwargs: Any) -> Any:
+        """Keep what the model has no place for out of the result, unless another hook has made an object of it."""
+        if not isinstance(data, Mapping):
+            return data
         return {name: value for name, value in data.items() if name != "password_confirm"}
 
 

@@ -354,6 +354,17 @@ def test_a_subclass_adds_and_overrides_fields_and_keeps_its_meta(build: Builder)
     assert field_errors(built.register(**good, email="bob@example.com")) == {"userName": TAKEN}
 
 
+@pytest.mark.parametrize("name", ["build_account", "make_account"])
+def test_a_subclass_makes_an_object_in_a_hook_of_any_name(build: Builder, name: str) -> None:
+    def make(self: Schema, data: dict[str, Any], **kwargs: Any) -> Any:
+        return built.User(email=data["email"], username=data["username"], password_hash="x")
+
+    serializer = type("MakesAccount", (DefaultRegisterUserSerializer,), {name: post_load(make)})
+    built = build(registration={"REGISTER_SERIALIZER_CLASS": serializer})
+    assert built.register().status_code == 201
+    assert built.row()["username"] == "ann"
+
+
 class Shouting(DefaultUserProfileSerializer):
     name = fields.Method("shouted")
 
