@@ -1,46 +1,27 @@
-"""Sign-up with e-mail verification in one small Flask application.
+"""Sign-up with e-mail verification in one small Flask application, and a log-in behind it.
 
 Start it with ``python app.py`` and open the address that it prints. ``flask --app app run`` works as well.
 The accounts are kept in ``instance/quickstart.db``; the mails go no further than the page ``/mailbox/``.
+``models.py`` has the tables, ``log_in.py`` the log-in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+import log_in
 from dev_mailbox import Mailbox, mailbox_pages
 from dev_server import local_url, secret_key, serve
 from flask import Blueprint, Flask, Response, render_template
 from flask_mail import Mail
-from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import String
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from models import User, db
 
-from flask_rest_registration import PendingRegistrationMixin, RestRegistration, user_activated, user_registered
+from flask_rest_registration import RestRegistration, user_activated, user_registered
 
 INSTANCE = Path(__file__).resolve().parent / "instance"
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-db = SQLAlchemy(model_class=Base)
 pages = Blueprint("pages", __name__)
-
-
-class User(db.Model):  # type: ignore[name-defined, misc]
-    id: Mapped[int] = mapped_column(primary_key=True)
-    email: Mapped[str] = mapped_column(String(254), unique=True)
-    username: Mapped[str] = mapped_column(String(40), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(162))
-    email_verified_at: Mapped[datetime | None]
-
-
-class PendingRegistration(PendingRegistrationMixin, db.Model):  # type: ignore[name-defined, misc]
-    """What "send it again" needs: when the last mail went to an address, and when the next one may."""
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -71,8 +52,10 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     db.init_app(app)
     Mail(app)
-    RestRegistration(app)
+    registration = RestRegistration(app)
 
+    log_in.init_app(app)
+    log_in.csrf.exempt(registration.blueprint)  # JSON needs no token: browsers ask before another site sends it
     app.register_blueprint(pages)
     app.register_blueprint(mailbox_pages(mailbox))
     app.extensions["mailbox"] = mailbox

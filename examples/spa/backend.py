@@ -25,14 +25,18 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "quickstart"))
 
 from app import create_app as create_quickstart  # noqa: E402
+from log_in import csrf  # noqa: E402
+from token_log_in import api as token_api  # noqa: E402
+from token_log_in import give_token  # noqa: E402
 
 HOST = "127.0.0.1"
 API_PORT = 5000
 FRONT_END_PORT = 5173
+FRONT_END_PAGES = {"pages.sign_up": "/", "log_in.log_in": "/log-in/", "log_in.account": "/account/"}
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
-    """Make the quickstart's application, with settings of its own, and with CORS for the front end.
+    """Make the quickstart's application, with settings of its own, log-in by a token, and CORS.
 
     :param config: overrides for the configuration; ``PUBLIC_URL`` is the front end's address.
     """
@@ -42,20 +46,26 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         "REGISTER_EMAIL_FIRST": True,
         "REGISTER_VERIFICATION_CODE_ENABLED": True,
         "REGISTER_VERIFICATION_RESEND_COOLDOWN": timedelta(seconds=30),  # short, to be tried out
+        "REGISTER_VERIFICATION_AUTO_LOGIN": True,
+        "LOGIN_HANDLER": give_token,
     }
     app = create_quickstart({"REST_REGISTRATION": registration, **config})
-    # One origin, one method, one header. No cookies: the API needs none, and the front end sends none.
+    app.register_blueprint(token_api)
+    csrf.exempt(token_api)  # no cookies, so that another site has nothing to abuse
+    # One origin, and for each address what the front end sends there. No cookies: it sends none.
     CORS(
         app,
-        resources=r"/api/v1/accounts/.*",
+        resources={
+            r"/api/v1/(accounts|log-in)/.*": {"methods": ["POST"], "allow_headers": ["Content-Type"]},
+            r"/api/v1/me": {"methods": ["GET"], "allow_headers": ["Authorization"]},
+        },
         origins=[app.config["PUBLIC_URL"]],
-        methods=["POST"],
-        allow_headers=["Content-Type"],
         expose_headers=["Retry-After"],
         max_age=3600,
     )
-    # The mailbox's pages lead to the page for signing up, which is the front end's here.
-    app.view_functions["pages.sign_up"] = lambda: redirect(app.config["PUBLIC_URL"])
+    # The mailbox's pages lead to pages that are the front end's here.
+    for endpoint, path in FRONT_END_PAGES.items():
+        app.view_functions[endpoint] = lambda path=path: redirect(f"{app.config['PUBLIC_URL']}{path}")
     return app
 
 

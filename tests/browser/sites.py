@@ -116,6 +116,11 @@ class Site:
         with self._connected() as connection:
             connection.execute(text(insert), {"email": email, "name": username, "at": "2026-01-01 00:00:00"})
 
+    def clear_flags(self) -> None:
+        """Make every account unverified, as a change of address does."""
+        with self._connected() as connection:
+            connection.execute(text("UPDATE user SET email_verified_at = NULL"))
+
     def close(self) -> None:
         for app in self._apps:
             app.extensions["mailbox"].stop()

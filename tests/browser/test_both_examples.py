@@ -100,3 +100,47 @@ def test_a_sign_up_whose_mail_cannot_be_sent_can_be_repeated_at_once(visitor: Vi
     visitor.site.configure()
     visitor.click("Create account|Continue")
     visitor.sees_heading("Look into your mailbox")
+
+
+def test_a_log_in_leads_to_the_account_and_the_log_out_closes_it(visitor: Visitor) -> None:
+    visitor.has_account()
+    visitor.open("/account/")
+    visitor.sees_heading("Log in")
+    expect(visitor.page.get_by_text("Log in to see your account.")).to_be_visible()
+    visitor.looks_at(f"{visitor.site.name}-log-in")
+    for email, password in ((ADDRESS, "wrong"), ("nobody@example.com", PASSWORD)):
+        visitor.log_in(email, password)
+        visitor.sees_alert("This address and this password do not belong together.")
+        expect(visitor.field("email")).to_have_value(email)
+    visitor.looks_at(f"{visitor.site.name}-log-in-refused")
+
+    visitor.log_in(ADDRESS.title())
+    visitor.sees_heading("Your account")
+    expect(visitor.page).to_have_url(f"{visitor.site.url}/account/")
+    expect(visitor.page.get_by_role("main")).to_contain_text(ADDRESS)
+    visitor.looks_at(f"{visitor.site.name}-account")
+    visitor.page.reload()
+    visitor.sees_heading("Your account")
+    visitor.open("/log-in/")
+    visitor.sees_heading("Your account")
+
+    visitor.click("Log out")
+    visitor.sees_heading("Log in")
+    expect(visitor.page.get_by_text("You are logged out.")).to_be_visible()
+    visitor.page.go_back()
+    visitor.open("/account/")
+    visitor.sees_heading("Log in")
+
+
+def test_the_first_page_and_the_log_in_lead_to_each_other(visitor: Visitor) -> None:
+    visitor.open()
+    visitor.follow("Log in")
+    visitor.sees_heading("Log in")
+    visitor.follow("Sign up")
+    visitor.sees_heading("Create your account")
+
+
+def test_password_managers_know_the_fields_of_the_log_in(visitor: Visitor) -> None:
+    visitor.open("/log-in/")
+    for name, kind in (("email", "username"), ("password", "current-password")):
+        expect(visitor.field(name)).to_have_attribute("autocomplete", kind)

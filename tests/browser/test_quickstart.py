@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.visitor import ADDRESS, DAY, PASSWORD, Visitor
+from tests.browser.visitor import ADDRESS, DAY, MINUTE, PASSWORD, Visitor
 from tests.support.clock import Clock
 
 CONFIRMED = "Your address is confirmed"
@@ -47,6 +47,9 @@ def test_opening_the_link_posts_nothing_and_leaves_no_secret_in_the_address(quic
     quickstart.sees_page(CONFIRMED)
     quickstart.looks_at("quickstart-done")
     assert quickstart.site.accounts == {ADDRESS: True}
+    quickstart.follow("Log in")
+    quickstart.log_in()
+    quickstart.sees_heading("Your account")
 
 
 def test_errors_stand_at_their_fields(quickstart: Visitor) -> None:
@@ -98,6 +101,20 @@ def test_a_link_that_has_expired_is_replaced_by_a_new_one(quickstart: Visitor, c
     quickstart.click("Send me a new link")
     quickstart.sees_status(RESENT)
     quickstart.looks_at("quickstart-expired-sent-again")
+    assert len(quickstart.site.mails) == 2
+    quickstart.confirm()
+    quickstart.sees_heading(CONFIRMED)
+
+
+def test_somebody_whose_link_was_lost_gets_another_at_the_log_in(quickstart: Visitor, clock: Clock) -> None:
+    quickstart.get_mail()
+    quickstart.open("/log-in/")
+    quickstart.log_in()
+    quickstart.sees_page("Confirm your address first")
+    quickstart.looks_at("quickstart-not-verified")
+    clock.move(MINUTE)
+    quickstart.click("Send it again")
+    quickstart.sees_status(RESENT)
     assert len(quickstart.site.mails) == 2
     quickstart.confirm()
     quickstart.sees_heading(CONFIRMED)

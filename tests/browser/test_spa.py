@@ -11,6 +11,7 @@ import pytest
 from flask import Blueprint
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from itsdangerous import TimestampSigner
 from playwright.sync_api import expect
 
 from tests.browser.visitor import ADDRESS, Visitor
@@ -18,19 +19,29 @@ from tests.browser.visitor import ADDRESS, Visitor
 Hold = Callable[[], Callable[[], None]]
 
 
-def test_the_api_of_another_origin_allows_the_front_end_and_nobody_else(spa: Visitor) -> None:
-    url = f"{spa.site.api.url}/api/v1/accounts/register/"
+@pytest.mark.parametrize(
+    ("path", "method", "header"),
+    [
+        ("accounts/register/", "POST", "content-type"),
+        ("log-in/", "POST", "content-type"),
+        ("me", "GET", "authorization"),
+    ],
+)
+def test_the_api_of_another_origin_allows_the_front_end_and_nobody_else(
+    spa: Visitor, path: str, method: str, header: str
+) -> None:
+    url = f"{spa.site.api.url}/api/v1/{path}"
 
     def preflight(origin: str) -> dict[str, str]:
-        asks_for = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        asks_for = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": header}
         with urlopen(Request(url, method="OPTIONS", headers={"Origin": origin, **asks_for})) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return {name: value for name, value in headers.items() if name.startswith("access-control-allow-")}
 
     assert not url.startswith(spa.site.url)
     allowed = preflight(spa.site.url)
-    assert allowed.pop("access-control-allow-headers").lower() == "content-type"
-    assert allowed == {"access-control-allow-origin": spa.site.url, "access-control-allow-methods": "POST"}
+    assert allowed.pop("access-control-allow-headers").lower() == header
+    assert allowed == {"access-control-allow-origin": spa.site.url, "access-control-allow-methods": method}
     for origin in ("https://evil.example", f"{spa.site.url}.evil.example", "null"):
         assert "access-control-allow-origin" not in preflight(origin)
 
@@ -139,6 +150,73 @@ def test_an_unknown_page_and_the_mailbox_lead_to_the_first_page(spa: Visitor) ->
     spa.page.goto(f"{spa.site.api.url}/mailbox/")
     spa.page.get_by_role("main").get_by_role("link", name="Sign up").click()
     expect(spa.page).to_have_url(f"{spa.site.url}/")
+
+
+def test_signing_up_logs_in_until_the_tab_is_closed(spa: Visitor) -> None:
+    spa.get_mail()
+    spa.gets_account(code=spa.site.code)
+    spa.follow("Go to your account")
+    spa.sees_heading("Your account")
+    assert spa.page.evaluate("[document.cookie, localStorage.length]") == ["", 0]
+    other = spa.in_window(spa.page.context.new_page())
+    other.open("/account/")
+    other.sees_heading("Log in")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "the hour is over",
+        "the token was changed",
+        "the flag was cleared",
+    ],
+)
+def test_a_token_that_is_good_no_more_leads_to_the_log_in(
+    spa: Visitor, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    spa.has_account()
+    spa.open("/log-in/")
+    spa.log_in()
+    spa.sees_page("Your account")
+    if end == "the hour is over":
+        later = int(TimestampSigner("").get_timestamp()) + 3601
+        monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: later)
+    elif end == "the token was changed":
+        spa.page.evaluate("sessionStorage.token = sessionStorage.token.replace(/^./, 'x')")
+    else:
+        spa.site.clear_flags()
+    spa.page.reload()
+    spa.sees_page("Log in")
+    expect(spa.page.get_by_text("Your session has ended. Please log in again.")).to_be_visible()
+    assert spa.page.evaluate("sessionStorage.length") == 0
+
+
+def test_the_account_is_shown_when_the_api_is_back(spa: Visitor) -> None:
+    spa.has_account()
+    spa.open("/log-in/")
+    spa.site.api.stop()
+    spa.log_in()
+    spa.sees_alert("The server cannot be reached.")
+    spa.site.api.start()
+    spa.click("Log in")
+    spa.sees_page("Your account")
+    spa.site.api.stop()
+    spa.page.reload()
+    spa.sees_page("Your account could not be loaded")
+    spa.looks_at("spa-account-unknown")
+    spa.site.api.start()
+    spa.click("Try again")
+    spa.sees_page("Your account")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"null", b'{"email": 1, "password": []}', b'{"email": "ada@example.com", "password": "\\ud800"}'],
+)
+def test_a_log_in_that_is_no_address_and_password_is_refused_like_any_other(spa: Visitor, body: bytes) -> None:
+    client = spa.site.configure().test_client()
+    answer = client.post("/api/v1/log-in/", data=body, content_type="application/json")
+    assert (answer.status_code, answer.get_json()["code"]) == (403, "log-in-refused")
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "turn")])

@@ -46,6 +46,10 @@ class Visitor:
     def click(self, name: str) -> None:
         self.page.get_by_role("button", name=re.compile(name)).click()
 
+    def follow(self, name: str) -> None:
+        """Click a link of the page's main part."""
+        self.page.get_by_role("main").get_by_role("link", name=name, exact=True).click()
+
     def begin(self, **changes: str) -> None:
         self.open()
         self.send_first_page(**changes)
@@ -60,6 +64,16 @@ class Visitor:
         """Do so, up to the page that tells to look into the mailbox."""
         self.begin(**changes)
         self.sees_heading("Look into your mailbox")
+
+    def has_account(self) -> None:
+        """Sign up to the end, then be logged out."""
+        self.get_mail()
+        if self.site.name == "spa":
+            self.gets_account(code=self.site.code)
+            self.page.evaluate("sessionStorage.clear()")
+        else:
+            self.confirm()
+            self.sees_heading("Your address is confirmed")
 
     def confirm(self) -> None:
         """Open the link of the newest mail in the quickstart, and press its button."""
@@ -79,6 +93,11 @@ class Visitor:
     def gets_account(self, **changes: str) -> None:
         self.finish(**changes)
         self.sees_page("Your account is ready")
+
+    def log_in(self, email: str = ADDRESS, password: str = PASSWORD) -> None:
+        """Fill in the form of the log-in, which is open, and send it."""
+        self.fill_in(email=email, password=password)
+        self.click("Log in")
 
     def posts(self) -> list[tuple[str, Any]]:
         """Collect the endpoints that the page posts to from now on, with what is sent."""

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from argon2.exceptions import InvalidHashError
 from flask import Flask
+from flask_login import current_user
 from werkzeug.test import TestResponse
 
 from tests.support.answers import field_errors
@@ -203,21 +204,66 @@ def test_a_sender_of_ones_own_hands_over_the_finished_message(load: Load, smtp: 
 
 
 def test_the_click_that_verifies_gives_a_token_once(load: Load) -> None:
-    example = load("customising", "token_login")
+    example = load("login", "token_login")
     assert example.sign_up().status_code == 201
     assert ["access_token" in example.verify().get_json() for _ in range(2)] == [True, False]
 
 
 def test_a_gate_of_the_application_lets_a_verification_pass(load: Load) -> None:
-    example = load("customising", "gate")
+    example = load("login", "gate")
     client = example.app.test_client()
     assert example.sign_up().status_code == 201
     with client.session_transaction() as session:
-        session["user_id"] = example.users()[0].id
+        session["_user_id"] = "1"
     assert client.get("/orders/").location == "/unconfirmed/"
+    assert client.get("/unconfirmed/").status_code == 200
     values = values_of(link_in(example.smtp.message))
     assert client.post("/api/v1/accounts/verify-registration/", json=values).status_code == 200
-    assert client.get("/orders/").text == "Your orders"
+    assert client.get("/orders/").status_code == 404  # the application itself answers
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # Flask-Login 0.6's, for its cookie
+def test_the_log_in_of_the_page_opens_for_the_verified_alone_and_remembers_them(load: Load) -> None:
+    example = load("login", "token_login")
+    assert example.sign_up().status_code == 201
+    client = example.app.test_client()
+
+    def log_in(password: str = PASSWORD, email: str = "ada@example.com") -> tuple[int, str]:
+        answer = client.post("/log-in/", data={"email": email, "password": password, "remember": "on"})
+        return answer.status_code, answer.text
+
+    wrong = (403, "This address and this password do not belong together.")
+    assert [log_in("wrong"), log_in(email="no address"), log_in(email="bob@example.com")] == [wrong] * 3
+    assert log_in() == (403, "Confirm your address first.")
+    assert example.verify().status_code == 200
+    assert log_in(email=" Ada@Example.com ") == (200, "Welcome!")
+    client.delete_cookie("session")
+    with client:
+        for path, is_known in (("/", True), ("/log-out/", False), ("/", False)):
+            client.open(path, method="POST" if path == "/log-out/" else "GET")
+            assert current_user.is_authenticated is is_known
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "bob@example.com", "no address"])
+def test_a_wrong_password_costs_one_hash_whoever_has_the_address(
+    load: Load, monkeypatch: pytest.MonkeyPatch, email: str
+) -> None:
+    example = load("login", "token_login")
+    assert example.sign_up().status_code == 201
+    checked: list[str] = []
+    shop = sys.modules["shop"]
+    check = vars(shop)["check_password_hash"]
+
+    def check_and_note(hashed: str, typed: str) -> bool:
+        checked.append(hashed)
+        return bool(check(hashed, typed))
+
+    monkeypatch.setattr(shop, "check_password_hash", check_and_note)
+    answer = example.app.test_client().post("/log-in/", data={"email": email, "password": "wrong"})
+    assert answer.status_code == 403
+    (hashed,) = checked
+    method, _, _ = hashed.partition("$")
+    assert example.users()[0].password_hash.startswith(f"{method}$")
 
 
 @pytest.mark.parametrize("kind", ["werkzeug", "bcrypt", "argon2"])

@@ -25,7 +25,7 @@ SEARCHES = {
     "coming_from_django": ["django-rest-registration"],
     "coming_from_views": ["hand-written views"],
     "commands": ["purge", "settings force"],
-    "customising": ["add field sign-up", "default role", "templates mail", "link URL", "token", "captcha"],
+    "customising": ["add field sign-up", "default role", "templates mail", "link URL", "captcha"],
     "deployment": ["rate limits", "CORS", "key rotation", "CSRF"],
     "email_first": [
         "e-mail first",
@@ -35,6 +35,7 @@ SEARCHES = {
     ],
     "http": ["link invalid"],
     "languages": ["languages German"],
+    "login": ["log in", "token", "remember me", "gate before_request"],
     "models": ["user model", "set_password"],
     "openapi": ["OpenAPI"],
     "promises": ["promises"],

@@ -2,7 +2,6 @@
 
 export const API = import.meta.env.VITE_API_URL;
 
-const ACCOUNTS = `${API}/api/v1/accounts`;
 const GIVE_UP_AFTER = 30_000; // milliseconds; the mail alone may take ten seconds
 
 /** What went wrong: `code` is for programs, `detail` for people, `errors` belong to the fields of these names. */
@@ -27,6 +26,12 @@ export interface NewAccount {
   readonly password_confirm: string;
 }
 
+/** Whom one is logged in as. */
+export interface Account {
+  readonly email: string;
+  readonly username: string;
+}
+
 /** The three values of the link in the mail. */
 export interface SignedLink {
   readonly user_id: string;
@@ -35,21 +40,39 @@ export interface SignedLink {
 }
 
 /** Ask for a mail with a code and a link. The answer is the same for a free address and for a taken one. */
-export const register = (email: string): Promise<Answer> => post("register/", { email });
+export const register = (email: string): Promise<Answer> => post("accounts/register/", { email });
 
 /** Ask which address a link was sent to. This changes nothing, so that it may happen when the page is loaded. */
-export const checkLink = (link: SignedLink): Promise<Answer<{ readonly email: string }>> => post("check-link/", link);
+export const checkLink = (link: SignedLink): Promise<Answer<{ readonly email: string }>> => post("accounts/check-link/", link);
 
-/** Make the account, with the proof that the mail was read: its code beside the address, or its link. */
-export const verify = (proof: SignedLink | { email: string; code: string }, account: NewAccount): Promise<Answer> =>
-  post("verify-registration/", { ...proof, ...account });
+/**
+ * Make the account, with the proof that the mail was read: its code beside the address, or its link. The answer logs
+ * in; where that failed it has no token, and the account is made all the same.
+ */
+export const verify = (
+  proof: SignedLink | { email: string; code: string },
+  account: NewAccount,
+): Promise<Answer<{ readonly token?: string }>> => post("accounts/verify-registration/", { ...proof, ...account });
 
-async function post<Body>(path: string, data: object): Promise<Answer<Body>> {
+/** Log in. The refusal is the same for an unknown address and for a wrong password. */
+export const logIn = (email: string, password: string): Promise<Answer<{ readonly token: string }>> =>
+  post("log-in/", { email, password });
+
+/** Ask whose token it is; `token-invalid` when it has expired or its account is gone. */
+export const me = (token: string): Promise<Answer<Account>> =>
+  send("me", { headers: { Accept: "application/json", Authorization: `Bearer ${token}` } });
+
+const post = <Body>(path: string, data: object): Promise<Answer<Body>> =>
+  send(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify(data),
+  });
+
+async function send<Body>(path: string, options: RequestInit): Promise<Answer<Body>> {
   try {
-    const response = await fetch(`${ACCOUNTS}/${path}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(data),
+    const response = await fetch(`${API}/api/v1/${path}`, {
+      ...options,
       credentials: "omit",
       signal: AbortSignal.timeout(GIVE_UP_AFTER),
     });

@@ -23,7 +23,7 @@ export interface FormOptions<Body> {
   /** What the button says while the answer is awaited. */
   readonly busy: string;
   readonly send: (values: Values) => Promise<Answer<Body>>;
-  readonly onSuccess: (values: Values) => void;
+  readonly onSuccess: (values: Values, body: Body) => void;
   /** Whether it dealt with the refusal; else the form shows it. */
   readonly onRefusal?: (refusal: Refusal) => boolean;
 }
@@ -60,7 +60,7 @@ class Field {
 
   /** What was typed: a password exactly so, everything else without the blanks around it. */
   get value(): string {
-    return this.input.autocomplete === "new-password" ? this.input.value : this.input.value.trim();
+    return this.input.autocomplete.endsWith("-password") ? this.input.value : this.input.value.trim();
   }
 
   show(messages: readonly string[]): void {
@@ -90,7 +90,7 @@ export function form<Body>(options: FormOptions<Body>): HTMLFormElement {
     const values: Values = (name) => typed.get(name) ?? "";
 
     const answer = await whileBusy(button, options.busy, () => options.send(values));
-    if (answer.ok) options.onSuccess(values);
+    if (answer.ok) options.onSuccess(values, answer.body);
     else if (!options.onRefusal?.(answer)) showRefusal(answer, fields, alert);
   });
   return made;
@@ -141,5 +141,5 @@ function passwordToggle(inputs: readonly HTMLInputElement[]): HTMLLabelElement {
   box.addEventListener("change", () => {
     for (const input of inputs) input.type = box.checked ? "text" : "password";
   });
-  return element("label", { class: "toggle" }, box, "Show the passwords");
+  return element("label", { class: "toggle" }, box, inputs.length > 1 ? "Show the passwords" : "Show the password");
 }

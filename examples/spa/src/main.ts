@@ -1,8 +1,10 @@
 import { start } from "./router";
+import { account } from "./views/account";
 import { address } from "./views/address";
 import { code } from "./views/code";
 import { done } from "./views/done";
 import { link } from "./views/link";
+import { logIn } from "./views/log-in";
 import { notFound } from "./views/not-found";
 
 start(
@@ -11,6 +13,8 @@ start(
     "/code/": code,
     "/verify-user/": link,
     "/done/": done,
+    "/log-in/": logIn,
+    "/account/": account,
   },
   notFound,
 );

@@ -13,6 +13,7 @@ export function address(): View {
       heading("Create your account"),
       element("p", { class: "lead" }, "Letters to people far away. First we send a mail to your address."),
       addressForm("Continue"),
+      element("p", { class: "hint" }, "Do you have an account? ", element("a", { href: "/log-in/" }, "Log in")),
     ],
   };
 }

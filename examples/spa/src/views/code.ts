@@ -5,9 +5,10 @@ import type { Answer } from "../api";
 import { ACCOUNT_FIELDS, newAccount, provenAddress } from "../account-fields";
 import { element, heading, newWindow } from "../elements";
 import { form } from "../form";
-import { pageState, replace, type View } from "../router";
+import { pageState, type View } from "../router";
 import { sendAgain } from "../send-again";
 import { address as askForAddress } from "./address";
+import { welcome } from "./done";
 
 export function code(): View {
   const { address } = pageState();
@@ -49,21 +50,23 @@ function ask(address: string): View {
         busy: "Creating your account…",
         send: async (values) =>
           atTheCode(await api.verify({ email: address, code: values("code") }, newAccount(values))),
-        onSuccess: () => replace("/done/", { done: true }),
+        onSuccess: (_, { token }) => welcome(token),
       }),
       element("h2", {}, "No code in the mail?"),
       element(
         "p",
         { class: "hint" },
         "Then open its link, which leads to a page for your name and password. ",
-        "If the mail says that you have an account already, log in as usual.",
+        "If the mail says that you have an account already, ",
+        element("a", { href: "/log-in/" }, "log in"),
+        ".",
       ),
     ],
   };
 }
 
 /** Tell of a code that is not valid at its field. The API does not say why, so that nobody learns from guessing. */
-function atTheCode(answer: Answer): Answer {
+function atTheCode<Body>(answer: Answer<Body>): Answer<Body> {
   if (answer.ok || answer.code !== "code-invalid") return answer;
   const text =
     "This code is not valid. It must be from the newest mail, and not older than 15 minutes. " +

@@ -1,8 +1,15 @@
-/** The last page. */
+/** The last page of signing up. */
 
-import { badge, heading, paragraph } from "../elements";
-import { pageState, type View } from "../router";
+import { badge, heading, linkButton, paragraph } from "../elements";
+import { pageState, replace, type View } from "../router";
+import { keepToken } from "../session";
 import { address } from "./address";
+
+/** Go to the last page, and be logged in there, if the answer has a token. */
+export function welcome(token: string | undefined): void {
+  if (token) keepToken(token);
+  replace("/done/", { done: true });
+}
 
 export function done(): View {
   if (!pageState().done) return address();
@@ -12,7 +19,8 @@ export function done(): View {
     content: [
       badge("good"),
       heading("Your account is ready"),
-      paragraph("Welcome! Your address is confirmed, and you can log in with it."),
+      paragraph("Welcome! Your address is confirmed. From now on you log in with it and your password."),
+      linkButton("Go to your account", "/account/"),
     ],
   };
 }

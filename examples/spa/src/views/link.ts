@@ -6,8 +6,9 @@ import { ACCOUNT_FIELDS, newAccount, provenAddress } from "../account-fields";
 import { badge, element, heading, linkButton, paragraph } from "../elements";
 import { form } from "../form";
 import { takeLink } from "../link";
-import { replace, show, type View } from "../router";
+import { show, type View } from "../router";
 import { addressForm } from "./address";
+import { welcome } from "./done";
 
 export function link(): View {
   const values = takeLink();
@@ -40,7 +41,7 @@ function ask(values: SignedLink, address: string): View {
         button: "Create account",
         busy: "Creating your account…",
         send: (typed) => api.verify(values, newAccount(typed)),
-        onSuccess: () => replace("/done/", { done: true }),
+        onSuccess: (_, { token }) => welcome(token),
         onRefusal: showRefusal,
       }),
       element(
@@ -80,7 +81,11 @@ function invalid(): View {
     content: [
       badge("bad"),
       heading("This link is not valid"),
-      paragraph("If you have finished your account already, the link has done its work: log in as usual."),
+      paragraph(
+        "If you have finished your account already, the link has done its work: ",
+        element("a", { href: "/log-in/" }, "log in"),
+        ".",
+      ),
       paragraph("Otherwise some of it may have been lost on the way. Open it from the mail once more, or have a new one sent."),
       addressForm("Send me a new mail"),
     ],

@@ -1,0 +1,3 @@
+import { sendAgain } from "./send_again.js";
+
+sendAgain(document.querySelector("form.again"));
