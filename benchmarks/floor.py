@@ -159,7 +159,7 @@ def send_verification_mail(user: User) -> None:
     context = {
         "site": "frontend.example",
         "verification_url": f"{VERIFICATION_URL}?{urlencode(signed)}",
-        "valid_until": datetime.fromtimestamp(now, timezone.utc) + VERIFICATION_PERIOD,
+        "valid_for": f"{VERIFICATION_PERIOD.days} days",
     }
     message = Message(
         subject="Confirm your e-mail address for frontend.example",

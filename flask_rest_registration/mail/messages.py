@@ -30,9 +30,9 @@ from ..settings import parsers
 from ..settings.parsers import MailAddress, Templates, parse_templates
 from ..signers import address_of, make_code, signer_for
 from ..state import AppState
-from ..translations.texts import current_language, in_language, parse_locale
+from ..translations.texts import Language, current_language, in_language, parse_locale
 
-_MINUTE = timedelta(minutes=1)
+_DAY, _HOUR, _MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 _NAMES: Templates = {"subject": "subject.txt", "body": "body.txt", "html_body": "body.html"}
 
 #: The templates of the verification mail and of the notice to an account holder, unless settings name others.
@@ -219,10 +219,30 @@ def _context(state: AppState, user: object, *, has_link: bool) -> dict[str, obje
         **context,
         "verification_url": signer.get_url(),
         "valid_until": signer.get_valid_until(),
+        "valid_for": _in_words(language, state.settings.register_verification_period),
         "email_first": isinstance(user, PendingRegistrationMixin),
         "code": code,
-        "code_minutes": -(-state.settings.register_verification_code_period // _MINUTE),
+        "code_minutes": _minutes(state.settings.register_verification_code_period),
     }
+
+
+def _in_words(language: Language, period: timedelta) -> str:
+    """Say how long a link works, such as "7 days" or "36 hours"; a date would need the reader's time zone.
+
+    The unit is the largest of which the period is exactly one or has at least two. What is over is dropped.
+    """
+    days, hours = period // _DAY, period // _HOUR
+    # Translators: these stand in "The link works for %(time)s."; give them the case that they need there.
+    if days > 1 or period == _DAY:
+        return language.ngettext("%(count)s day", "%(count)s days", days)
+    if hours > 1 or period == _HOUR:
+        return language.ngettext("%(count)s hour", "%(count)s hours", hours)
+    return language.ngettext("%(count)s minute", "%(count)s minutes", _minutes(period))
+
+
+def _minutes(period: timedelta) -> int:
+    """Round down to whole minutes; less than one is told as one."""
+    return max(period // _MINUTE, 1)
 
 
 def complete_templates(given: Templates | None, *, defaults: Templates = VERIFICATION_TEMPLATES) -> Templates:

@@ -207,8 +207,9 @@ class Settings:
     )
     verification_template_context_builder: _ContextBuilder | None = _function(
         "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (SITE_NAME),"
-        " `verification_url`, `valid_until`, `email_first`, `code`, `code_minutes`,"
-        " `translate`, `translate_number`, `language` and `direction`; the bodies' templates also get the `subject`.",
+        " `verification_url`, `valid_until` (a time in UTC), `valid_for` (in words, such as 7 days), `email_first`,"
+        " `code`, `code_minutes`, `translate`, `translate_number`, `language` and `direction`; the bodies' templates"
+        " also get the `subject`.",
         returns=(Mapping,),
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _function(

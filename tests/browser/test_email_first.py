@@ -42,7 +42,7 @@ def test_signing_up_by_the_link_in_another_window(spa: Visitor) -> None:
         spa.page.get_by_role("link", name="your mailbox").click()
     other = spa.in_window(opened.value)
     other.page.get_by_role("link", name=spa.site.code).click()
-    other.page.frame_locator("iframe").get_by_role("link", name="Go on with the sign-up").click()
+    other.page.frame_locator("iframe").get_by_role("link", name="Finish signing up").click()
     other.sees_page("Finish your account")
     other.type_in(email="else")  # the address is proven and stays
     expect(other.field("email")).to_have_value(ADDRESS)

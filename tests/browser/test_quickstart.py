@@ -35,7 +35,7 @@ def test_opening_the_link_posts_nothing_and_leaves_no_secret_in_the_address(quic
     quickstart.looks_at("quickstart-mail")
 
     posts = quickstart.posts()
-    page.frame_locator("iframe").get_by_role("link", name="Confirm my address").click()
+    page.frame_locator("iframe").get_by_role("link", name="Open the confirmation page").click()
     quickstart.sees_heading("Confirm your address")
     page.wait_for_load_state("networkidle")
     expect(page).to_have_url(f"{quickstart.site.url}/verify-user/")

@@ -82,7 +82,9 @@ def test_the_code_stands_first_on_its_line_and_in_the_subject(built: Built, code
     assert smtp.message["Subject"] == f"{code} is your code for frontend.example"
     text, html = text_of(smtp.message), html_of(smtp.message)
     assert text.splitlines()[:3] == ["Your verification code for frontend.example:", "", code]
-    assert "Type it within 15 minutes on the page where you signed up." in text
+    for part in (text, html):
+        assert "Type it within 15 minutes on the page where you signed up." in part
+        assert "Someone (hopefully you) wants to sign up at frontend.example" in part
     assert html.index(f">{code}<") < html.index("href=")
     assert link_in(smtp.message)
 
@@ -141,7 +143,7 @@ def test_code_and_link_of_one_mail_end_together_and_a_notice_has_none(
     assert len(built.rows()) == 1
     clock.move(MINUTE)
     ask(built)
-    assert smtp.messages[-1]["Subject"].startswith("You have an account")
+    assert smtp.messages[-1]["Subject"].startswith("You already have an account")
     assert "code" not in text_of(smtp.messages[-1])
 
 

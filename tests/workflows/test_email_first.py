@@ -83,11 +83,11 @@ def test_a_sign_up_sends_a_link_and_makes_no_account(build: Builder, smtp: Recor
     hashed: list[str] = []
     built = email_first(build, PASSWORD_HASHER=hashed.append)
     ask(built)
-    assert smtp.message["Subject"] == "Confirm your e-mail address for frontend.example"
+    assert smtp.message["Subject"] == "Finish signing up at frontend.example"
     assert link_in(smtp.message)
     for text in (text_of(smtp.message), html_of(smtp.message)):
         assert "wants to sign up at frontend.example" in text
-        assert "there is no account." in text
+        assert "No account has been created." in text
         assert "code" not in text
     assert (built.rows(), signals, hashed) == ([], [], [])
 
@@ -188,7 +188,7 @@ def test_an_account_holder_gets_a_notice_without_a_link(built: Built, smtp: Reco
     add_account(built)
     ask(built, "ANN@example.com")
     assert smtp.message["To"] == ANN
-    assert smtp.message["Subject"] == "You have an account at frontend.example already"
+    assert smtp.message["Subject"] == "You already have an account at frontend.example"
     assert "signature=" not in text_of(smtp.message) + html_of(smtp.message)
 
 
@@ -197,7 +197,7 @@ def test_the_database_decides_which_address_has_an_account(built: Built, smtp: R
     add_account(built, "ann@bücher.example")
     ask(built, "ann@bucher.example")  # the unique index of the users takes both for one
     assert smtp.message["To"] == "ann@bucher.example"  # never to the address that was found
-    assert smtp.message["Subject"].startswith("You have an account")
+    assert smtp.message["Subject"].startswith("You already have an account")
 
 
 @pytest.mark.parametrize("model", [models.typed, models.uuid_key, models.string_key])
@@ -533,4 +533,4 @@ def test_hooks_get_the_row_and_run_alike_for_free_and_taken(build: Builder, smtp
         assert {*given} == {"url", *((name, built.Pending, address) for name in names)}
         traces.append([each if each == "url" else each[0] for each in given] + statements.sql)  # type: ignore[index]
     assert traces[0] == traces[1]
-    assert ["You have" in mail["Subject"] for mail in smtp.messages[1:]] == [True, False]
+    assert ["You already have" in mail["Subject"] for mail in smtp.messages[1:]] == [True, False]

@@ -145,15 +145,15 @@ def test_every_link_works_until_its_own_time_is_over(built: Built, smtp: Recordi
     assert verified(built, second)
 
 
-def test_the_mail_is_the_sign_ups_but_for_link_and_time(built: Built, smtp: RecordingServer, clock: Clock) -> None:
+def test_the_mail_is_the_sign_ups_but_for_its_link(built: Built, smtp: RecordingServer, clock: Clock) -> None:
     built.register()
     clock.move(DAY)
     ask(built)
     neutral = []
-    for mail, date in zip(smtp.messages, ("2023-11-21", "2023-11-22"), strict=True):
+    for mail in smtp.messages:
         parts = [text_of(mail), html_of(mail).replace("&amp;", "&")]
-        assert all(link_in(mail) in part and date in part for part in parts)
-        neutral.append([mail["Subject"], *(part.replace(link_in(mail), "LINK").replace(date, "") for part in parts)])
+        assert all(link_in(mail) in part for part in parts)
+        neutral.append([mail["Subject"], *(part.replace(link_in(mail), "LINK") for part in parts)])
     assert neutral[0] == neutral[1]
 
 

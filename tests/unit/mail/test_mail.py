@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from email.message import EmailMessage
 from functools import partial
 from typing import Any
@@ -27,7 +26,6 @@ from flask_rest_registration.mail.delivery import Deadline
 from tests.support import models
 from tests.support.answers import field_errors, refused
 from tests.support.apps import PASSWORD, VERIFICATION_URL, Builder, Built
-from tests.support.clock import Clock
 from tests.support.links import html_of, link_in, text_of, values_of
 from tests.support.mail_servers import CERTIFICATE, CloseDown, HangUp, RecordingServer, Step
 from tests.support.messages import lacking
@@ -72,18 +70,36 @@ def send_by_script(built: Built) -> None:
         send_register_verification_email_notification(None, user)
 
 
-def test_the_mail_says_who_asked_why_and_for_how_long(build: Builder, smtp: RecordingServer, clock: Clock) -> None:
-    clock.time = int(datetime(2026, 3, 1, 12, 30, tzinfo=timezone.utc).timestamp())
+def test_the_mail_says_who_asked_why_and_for_how_long(build: Builder, smtp: RecordingServer) -> None:
     message = mail_of(build(), smtp)
     types = [part.get_content_type() for part in message.walk()]
     assert types[-3:] == ["multipart/alternative", "text/plain", "text/html"]
-    why = ["frontend.example", "signed up", "confirm", "you need not do anything", "cannot be used"]
+    why = ["signed up at frontend.example", "confirm", "works for 7 days.", "can ignore this e-mail", "cannot be used"]
     for text in (text_of(message), html_of(message)):
-        assert lacking(" ".join(text.split()), *why, "2026-03-08 12:30 UTC") == []
+        assert lacking(" ".join(text.split()), *why) == []
     html = html_of(message)
     assert html.count(f'href="{link_in(message).replace("&", "&amp;")}"') == 2
     from_elsewhere = ("<img", "<script", "<link", "url(", "@import", "<iframe", "src=")
     assert [tag for tag in from_elsewhere if tag in html] == []
+
+
+DAY, HOUR, MINUTE = 24 * 3600, 3600, 60
+
+
+@pytest.mark.parametrize(
+    ("period", "words"),
+    [
+        *((MINUTE, "1 minute"), (59 * MINUTE, "59 minutes"), (HOUR, "1 hour"), (90 * MINUTE, "90 minutes")),
+        *((2 * HOUR - 1, "119 minutes"), (2 * HOUR, "2 hours"), (DAY, "1 day"), (DAY + 1, "24 hours")),
+        *((36 * HOUR, "36 hours"), (2 * DAY, "2 days"), (8 * DAY - 1, "7 days"), (1, "1 minute")),
+    ],
+)
+def test_the_links_life_is_told_in_its_largest_unit_rounded_down(
+    build: Builder, smtp: RecordingServer, period: int, words: str
+) -> None:
+    message = mail_of(build(registration={"REGISTER_VERIFICATION_PERIOD": period}), smtp)
+    for text in (text_of(message), html_of(message)):
+        assert f"The link works for {words}." in text
 
 
 def test_the_site_is_the_links_host_with_its_port_and_without_a_log_in(build: Builder, smtp: RecordingServer) -> None:
@@ -170,7 +186,7 @@ def test_an_app_without_sender_or_flask_mail_is_told_so_before_storing(build: Bu
 
 OWN = {"s.txt": "Own subject", "t.txt": "own text {{ user.username }}", "h.html": "<p>own {{ user.username }}</p>"}
 OWN_TEXT, OWN_HTML = {"plain": "own text <b>"}, {"html": "<p>own &lt;b&gt;</p>"}
-BOTH_DEFAULTS = {"plain": "open this page", "html": "Confirm my address"}
+BOTH_DEFAULTS = {"plain": "open this page", "html": "Open the confirmation page"}
 
 
 @pytest.mark.parametrize(
@@ -228,8 +244,9 @@ def test_a_context_builder_adds_to_what_the_templates_get_or_takes_away(build: B
     assert text_of(mail_of(built, smtp)).strip() == "Dear ann at localhost frontend.example"
     send_by_script(built)
     assert text_of(smtp.message).strip() == "Hello"
-    usual = {"user", "user_address", "site", "verification_url", "valid_until", "email_first", "code", "code_minutes"}
-    assert seen[0].keys() == usual | {"translate", "translate_number", "language", "direction"}
+    usual = {"user", "user_address", "site", "verification_url", "valid_until", "valid_for", "email_first"}
+    more = {"code", "code_minutes", "translate", "translate_number", "language", "direction"}
+    assert seen[0].keys() == usual | more
     assert (seen[0]["email_first"], seen[0]["code"], seen[0]["user_address"]) == (False, None, "ann@example.com")
 
 
@@ -277,7 +294,7 @@ def test_a_template_of_the_same_name_wins_and_may_await_where_jinja_may(build: B
 
     message = mail_of(build(before_init=before_init), smtp)
     assert text_of(message).startswith(f"The shop: {VERIFICATION_URL}")
-    assert "Confirm my address" in html_of(message)
+    assert "Open the confirmation page" in html_of(message)
     assert message["Subject"] == "Confirm your e-mail address for frontend.example"
 
 
@@ -558,7 +575,7 @@ def test_html_becomes_text_with_its_links(build: Builder, smtp: RecordingServer,
 
 def test_the_default_html_as_text_has_all_that_the_default_text_says(build: Builder, smtp: RecordingServer) -> None:
     message = mail_of(build(registration={TEMPLATES: {"html_body": f"{FOLDER}/body.html"}}), smtp)
-    assert lacking(text_of(message), "frontend.example", "Confirm my address", "cannot be used") == []
+    assert lacking(text_of(message), "frontend.example", "Open the confirmation page", "cannot be used") == []
     assert values_of(link_in(message))["user_id"] == "1"
     assert "{" not in text_of(message)
 

@@ -36,7 +36,7 @@ BRACKETS: dict[str, object] = {
 EXPRESSIONS: dict[str, object] = {
     "variable_start_string": "${",
     "variable_end_string": "}",
-    "line_statement_prefix": "Somebody",
+    "line_statement_prefix": "<p",
 }
 BLANKS: dict[str, object] = {
     "trim_blocks": True,
@@ -92,7 +92,7 @@ def test_the_applications_templates_have_its_syntax_filters_and_globals(
     assert plain.startswith(f"OWN {{{{ site }}}} The <shop> {VERIFICATION_URL}?")
     # Our own page about the link, within the frame of the application's.
     assert html.startswith("<i>frontend.example {{ site }} The &lt;shop&gt;</i>")
-    assert lacking(html, "Confirm my address", f'href="{VERIFICATION_URL}?') == []
+    assert lacking(html, "Open the confirmation page", f'href="{VERIFICATION_URL}?') == []
 
 
 NAMES = {"subject": "subject", "body": "body.html", "html_body": "html.txt"}

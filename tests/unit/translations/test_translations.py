@@ -7,6 +7,7 @@ import gc
 import gettext
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -69,11 +70,15 @@ def test_a_catalogue_has_exactly_the_texts_of_the_source_all_translated(catalogu
 
 
 def test_a_translation_has_the_placeholders_of_its_text(catalogue: Catalog) -> None:
+    stands_for = Counter(map(gettext.c2py(catalogue.plural_expr), range(1000)))
     for text, strings in texts(catalogue).items():
         wanted = text[-1] if isinstance(text, tuple) else text
         # What % stands before, so that a lost letter or bracket shows as well.
         expected, *found = (sorted(re.findall(r"%(?:\(\w*\)\w|.|$)", each)) for each in (wanted, *strings))
-        assert found == [expected] * len(strings), text
+        for form, placeholders in enumerate(found):
+            # A form for one number alone, such as the Arabic dual, may say the number as a word.
+            is_word = isinstance(text, tuple) and stands_for[form] == 1 and placeholders == []
+            assert is_word or placeholders == expected, text
 
 
 def test_a_catalogue_has_the_plurals_tag_and_direction_of_its_language(catalogue: Catalog, language: str) -> None:
@@ -260,7 +265,7 @@ def test_the_mail_is_in_the_requests_language(build: Builder, smtp: RecordingSer
     assert built.post(REGISTER, built.body(), headers={"Accept-Language": "es"}).status_code == 201
     assert smtp.message["Subject"] == translated("es", SUBJECT, site="frontend.example")
     assert translated("es", "Hello,") in text_of(smtp.message)
-    assert translated("es", "Confirm my address") in html_of(smtp.message)
+    assert translated("es", "Open the confirmation page") in html_of(smtp.message)
 
 
 def test_the_html_says_its_language_and_the_direction_that_it_is_written_in(
@@ -339,7 +344,8 @@ def test_a_selector_that_fails_in_a_request_is_not_passed_over(build: Builder) -
 
 
 @pytest.mark.parametrize(
-    ("accounts", "subject"), [([], SUBJECT), (["ann", "bob"], "You have an account at %(site)s already")]
+    ("accounts", "subject"),
+    [([], "Finish signing up at %(site)s"), (["ann", "bob"], "You already have an account at %(site)s")],
 )
 def test_with_e_mail_first_the_selector_chooses_the_language_by_the_pending_row(
     build: Builder, smtp: RecordingServer, accounts: list[str], subject: str
