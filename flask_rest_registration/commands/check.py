@@ -7,11 +7,11 @@ import html
 import ipaddress
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
@@ -44,13 +44,24 @@ _SAMPLE_PASSWORD = "a sample password"  # noqa: S105  # hashed to measure the ha
 _LOOK_ALIKES = ("ann@gm\N{LATIN SMALL LETTER A WITH GRAVE}il.example", "ann@gmail.example")
 
 
+class Part(NamedTuple):
+    """One part of an app.
+
+    :param text: its name, and what was looked at.
+    :param found: the worst that was found: ``nothing``, ``warning``, ``error``, or ``unknown`` behind errors elsewhere.
+    """
+
+    text: str
+    found: str
+
+
 @dataclass
 class Report:
     """What was found: errors keep registration from working, warnings are dangerous though it works."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    looked_at: list[str] = field(default_factory=list)
+    looked_at: list[Part] = field(default_factory=list)
 
 
 def check_app(app: Flask) -> Report:
@@ -76,23 +87,28 @@ def _look_at(original: AppState, report: Report) -> None:
         original.ready()
     # Where the model is at fault, settings, keys and mail server can be looked at all the same.
     state = copy.copy(original)
-    with collecting(report.errors):
-        state.settings = resolve_settings(original.app, original.values)
-    checks = (_check_settings, _check_keys, _check_mail, _check_csrf, _check_model, _check_mails, _check_database)
-    for check in checks:
+    told: set[str] = set()
+    for name, check in _CHECKS:
+        errors, warnings, words = len(report.errors), len(report.warnings), "see the errors"
         with collecting(report.errors):
-            check(state, report)
+            words = check(state, report)
+        found = set(report.errors[errors:])
+        if found and found <= told:
+            report.looked_at.append(Part(f"{name}: not looked at", "unknown"))
+        elif words:
+            worst = "error" if found else "warning" if len(report.warnings) > warnings else "nothing"
+            report.looked_at.append(Part(f"{name}: {words}", worst))
+        told |= found
 
 
-def _check_keys(state: AppState, report: Report) -> None:
+def _check_keys(state: AppState, report: Report) -> str:
     keys = secret_keys(state.app, lenient=True)
-    report.looked_at.append(f"keys: SECRET_KEY, {len(keys) - 1} in SECRET_KEY_FALLBACKS")
     report.errors += key_faults(state.app)
+    return f"SECRET_KEY, {len(keys) - 1} in SECRET_KEY_FALLBACKS"
 
 
-def _check_settings(state: AppState, report: Report) -> None:
-    given = sum(origin != "default" for origin in state.origins.values())
-    report.looked_at.append(f"settings: {given} given")
+def _check_settings(state: AppState, report: Report) -> str:
+    state.settings = resolve_settings(state.app, state.values)
     if not state.settings.password_validators:
         report.warnings.append(
             "PASSWORD_VALIDATORS is empty: a stranger may choose the password 'a'. Fix: remove the setting or fill it."
@@ -103,12 +119,13 @@ def _check_settings(state: AppState, report: Report) -> None:
         report.warnings.append(
             f"REGISTER_VERIFICATION_URL is {url!r}: over http everybody on the way reads the link. Fix: use https."
         )
+    return f"{sum(origin != 'default' for origin in state.origins.values())} given"
 
 
-def _check_csrf(state: AppState, report: Report) -> None:
+def _check_csrf(state: AppState, report: Report) -> str:
     """Ask the function with which Flask-WTF's ``CSRFProtect`` looks at every request, in a sample request."""
     if not state.has_endpoints:
-        return
+        return ""
     for function in state.app.before_request_funcs.get(None, ()):
         if getattr(function, "__module__", "") == "flask_wtf.csrf":
             try:
@@ -119,14 +136,16 @@ def _check_csrf(state: AppState, report: Report) -> None:
                     "CSRFProtect refuses sign-ups that come without its token, as those of JSON clients do. Fix: call"
                     " csrf.exempt(registration.blueprint), or have the front end send X-CSRFToken."
                 )
+            return "asked about a sign-up"
+    return ""
 
 
-def _check_model(state: AppState, report: Report) -> None:
+def _check_model(state: AppState, report: Report) -> str:
     model, column = state.model, state.model.hash_column
     report.warnings += model_warnings(state.settings, model)
     parts = [model.email.name, column.name if column else model.password.name]
     parts += [f"flag {model.flag.name}"] if model.flag else []
-    report.looked_at.append(f"model: {model.name}({', '.join(parts)})")
+    words = f"{model.name}({', '.join(parts)})"
     session = state.transactions.session()
     event.listen(session, "before_commit", _refuse_commit)
     try:
@@ -146,12 +165,12 @@ def _check_model(state: AppState, report: Report) -> None:
             f"{model.name} or its password raised {type(error).__name__} for a sample account, so that nobody knows"
             " whether the column can hold the hash. Fix: compare the column with a hash of yours."
         )
-        return
+        return words
     finally:
         event.remove(session, "before_commit", _refuse_commit)
         state.transactions.rollback()  # a constructor may ask the database
     if stored is None or column is None:
-        return
+        return words
     stored = _as_stored(state, column.column, stored)
     where, kind = f"{model.name}.{column.name}", python_type(column.column)
     if kind in {str, bytes} and isinstance(stored, str) != (kind is str):
@@ -161,6 +180,7 @@ def _check_model(state: AppState, report: Report) -> None:
         )
     elif model.longest_hash is not None and isinstance(stored, str) and len(stored) > model.longest_hash:
         report.errors.append(model.hash_fault(stored))
+    return words
 
 
 def _refuse_commit(session: Session) -> None:
@@ -179,9 +199,9 @@ def _as_stored(state: AppState, column: sa.Column[Any], value: object) -> object
     return value
 
 
-def _check_mail(state: AppState, report: Report) -> None:
+def _check_mail(state: AppState, report: Report) -> str:
     if not state.settings.uses_flask_mail:
-        return
+        return ""
     mail = mail_state(state)
     sender_address(state)
     if mail.use_tls and mail.use_ssl:
@@ -199,9 +219,10 @@ def _check_mail(state: AppState, report: Report) -> None:
             f"The log-in to the mail server {mail.server!r} is sent without encryption. Fix: set MAIL_USE_TLS or"
             " MAIL_USE_SSL."
         )
+    return f"{mail.server}, port {mail.port or 25}"
 
 
-def _check_mails(state: AppState, report: Report) -> None:
+def _check_mails(state: AppState, report: Report) -> str:
     settings, faults = state.settings, list[str]()
     if settings.renders_link and settings.verification_templates_selector is None:
         chosen = complete_templates(settings.register_verification_email_templates)
@@ -212,11 +233,13 @@ def _check_mails(state: AppState, report: Report) -> None:
         faults += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state)
     report.errors += faults
     rendered: dict[str, None] = {}
+    words = "none is rendered by this package"
     for sample in sample_mails(state):
+        words = "none could be rendered"
         with collecting(report.errors):
             if _check_sample(sample, report, state=state, are_whole=not faults):
                 rendered[sample.what] = None
-    report.looked_at.append(f"mails: {', '.join(rendered) or 'none is rendered by this package'}")
+    return ", ".join(rendered) or words
 
 
 def _check_sample(sample: SampleMail, report: Report, *, state: AppState, are_whole: bool) -> bool:
@@ -329,13 +352,12 @@ def _referred_to(name: str, environment: Environment) -> Iterator[str]:
             yield str(template.value)
 
 
-def _check_database(state: AppState, report: Report) -> None:
+def _check_database(state: AppState, report: Report) -> str:
     """Ask the database what models do not say."""
     transactions, email = state.transactions, state.model.email
     url = transactions.session.get_bind(state.model.mapper).engine.url
     if transactions.dialect == "sqlite" and not Path(url.database or "").is_file():  # asking would make the file
-        report.looked_at.append("database: sqlite, whose file is not there yet")
-        return
+        return "sqlite, whose file is not there yet"
     mappers = [state.model.mapper, *([state.pending.mapper] if state.pending else ())]
     tables = [table for mapper in mappers for table in mapper.tables if isinstance(table, sa.Table)]
     try:
@@ -344,7 +366,7 @@ def _check_database(state: AppState, report: Report) -> None:
                 f"The database lacks {', '.join(missing)}: sign-ups are answered with 500. Fix: run your migrations,"
                 " after making one for what was added, or let db.create_all() make whole tables."
             )
-            return
+            return transactions.dialect
         without = tables_without_transactions(transactions, tables)
         if takes_for_one(transactions, email.column, *_LOOK_ALIKES):
             report.warnings.append(
@@ -352,10 +374,8 @@ def _check_database(state: AppState, report: Report) -> None:
                 " whoever has one keeps the owner of the other from signing up. Fix: give the column a collation that"
                 " tells accents apart, such as utf8mb4_bin, with a migration."
             )
-        report.looked_at.append(f"database: {transactions.dialect}")
     except (DatabaseFault, ServiceUnavailable) as error:
         report.warnings.append(f"The database could not be asked: {error}. Fix: let it be reached.")
-
     else:
         report.warnings += (
             f"The table {name} has no transactions: what fails half-way stays stored. Fix: ALTER TABLE {name} ENGINE ="
@@ -364,6 +384,19 @@ def _check_database(state: AppState, report: Report) -> None:
         )
     finally:
         transactions.rollback()
+    return transactions.dialect
+
+
+#: Each check returns what it has looked at in words: none, if the app has no such part.
+_CHECKS: tuple[tuple[str, Callable[[AppState, Report], str]], ...] = (
+    ("settings", _check_settings),
+    ("keys", _check_keys),
+    ("mail server", _check_mail),
+    ("CSRFProtect", _check_csrf),
+    ("model", _check_model),
+    ("mails", _check_mails),
+    ("database", _check_database),
+)
 
 
 def _is_loopback(host: str) -> bool:

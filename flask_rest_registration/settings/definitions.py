@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Request
 from marshmallow import Schema
@@ -59,11 +59,24 @@ def is_default(value: object, path: str) -> bool:
 
 
 def _setting(
-    parse: parsers.Parser, description: str, default: object = None, *, returns: tuple[type[Any], ...] = ()
+    parse: parsers.Parser,
+    description: str,
+    default: object = None,
+    *,
+    otherwise: str = "",
+    returns: tuple[type[Any], ...] = (),
 ) -> Any:
-    """Define a setting; ``returns`` has the types that a hook may return, if anybody reads what it returns."""
+    """Define a setting.
+
+    :param description: what it is, for readers; the first sentence stands alone in a table.
+    :param otherwise: what readers are told of the default, if its value alone does not say it.
+    :param returns: the types that a hook may return, if anybody reads what it returns.
+    """
     # Any: what dataclasses.field() is typed to return as well, whatever the annotation.
-    return dataclasses.field(default=default, metadata={"parse": parse, "help": description, "returns": returns})
+    return dataclasses.field(
+        default=default,
+        metadata={"parse": parse, "help": description, "otherwise": otherwise, "returns": returns},
+    )
 
 
 _switch = partial(_setting, parsers.switch)
@@ -78,166 +91,203 @@ _duration = partial(_setting, parsers.duration)
 class Settings:
     """The settings of one app, every dotted path resolved; each attribute defines one setting."""
 
-    url_prefix: str = _setting(parsers.url_prefix, "Where the blueprint is mounted.", "/api/v1/accounts")
+    url_prefix: str = _setting(parsers.url_prefix, "The path that the endpoints are mounted below.", "/api/v1/accounts")
     subdomain: str | None = _setting(
-        parsers.subdomain, "The subdomain that the blueprint is mounted on; for apps with `subdomain_matching` only."
+        parsers.subdomain,
+        "The subdomain that the endpoints are mounted on. Give it only to an application with `subdomain_matching`.",
     )
     host: str | None = _setting(
         parsers.host,
-        "The host that the blueprint is mounted on, with its port unless that is 80 or 443; for apps with"
-        " `host_matching`, which need it, only.",
+        "The host that the endpoints are mounted on. An application with `host_matching` needs it, and no other may"
+        " have it. Add the port, unless it is 80 or 443.",
     )
-    site_name: str | None = _text("What the mails call the site; by default the host of REGISTER_VERIFICATION_URL.")
-    user_model: type[Any] | None = _class("The user model; by default the one class `User` of `db.Model`'s registry.")
-    user_email_field: str = _text("The model's e-mail attribute; it must be unique in the database.", "email")
+
+    user_model: type[Any] | None = _class("The model of your users.", otherwise="the one class `User` below `db.Model`")
+    user_email_field: str = _text(
+        "The model's attribute with the e-mail address. It must be unique in the database.", "email"
+    )
     user_password_field: str | None = _text(
-        "The attribute that gets the password; by default the first found of `set_password()`, a `password` property,"
-        " hybrid or synonym with a setter, the column `password_hash`, the column `password`. A column gets"
-        " PASSWORD_HASHER's result, unless the model hashes what it is given."
+        "The model's attribute that gets the password. By default it is the first that the model has of these: the"
+        " method `set_password()`; a `password` property, hybrid or synonym with a setter; the column `password_hash`;"
+        " the column `password`. What a column gets is hashed by PASSWORD_HASHER, unless the model does that itself.",
+        otherwise="found in the model",
     )
     user_hidden_fields: tuple[str, ...] = _names(
-        "Never read nor shown, unless USER_EDITABLE_FIELDS or USER_PUBLIC_FIELDS lists it.", _HIDDEN_FIELDS
+        "Attributes that registration never reads and answers never show. The exceptions are those that you name in"
+        " USER_EDITABLE_FIELDS or USER_PUBLIC_FIELDS.",
+        _HIDDEN_FIELDS,
     )
     user_public_fields: tuple[str, ...] | None = _names(
-        "What the profile serializer shows; by default the primary key and what registration reads."
+        "Attributes that the default output serializer shows.",
+        otherwise="the primary key and what registration reads",
     )
     user_editable_fields: tuple[str, ...] | None = _names(
-        "What registration reads besides e-mail and password; by default the required text columns."
+        "Attributes that registration reads besides e-mail address and password.",
+        otherwise="the required text columns",
     )
-    user_verification_id_field: str | None = _text("The attribute that the link carries; by default the primary key.")
+    user_verification_id_field: str | None = _text(
+        "The model's attribute whose value the link carries.", otherwise="the primary key"
+    )
     user_verification_flag_field: str | None = _text(
-        "A Boolean, or a nullable DateTime that is set at the time of verification; by default the first that the"
-        f" model has of {', '.join(FLAG_FIELDS)}."
+        "The model's attribute that says whether the address is verified. It is a Boolean, or a nullable DateTime that"
+        " is set to the time of verification. By default it is the first that the model has of these:"
+        f" {', '.join(f'`{name}`' for name in FLAG_FIELDS)}.",
+        otherwise="found in the model",
     )
+
     register_flow_enabled: bool = _switch("Whether strangers can register.", True)
     register_serializer_class: type[Schema] = _class(
         "The marshmallow schema that reads a registration.", f"{_PACKAGE}.DefaultRegisterUserSerializer"
     )
-    register_serializer_password_confirm: bool = _switch("Whether the default serializer has `password_confirm`.", True)
+    register_serializer_password_confirm: bool = _switch(
+        "Whether the default serializer asks for the password twice. The second is the field `password_confirm`.", True
+    )
     register_output_serializer_class: type[Schema] = _class(
         "The marshmallow schema that shows a new account.", f"{_PACKAGE}.DefaultUserProfileSerializer"
     )
-    register_verification_enabled: bool = _switch("Whether a new account has to prove its e-mail address.", True)
-    register_verification_email_sender: _Sender = _function(
-        "`sender(request, user)`, called before the COMMIT, sends or queues the finished mail; `request` may be None.",
-        LINK_SENDER,
-    )
-    register_verification_period: timedelta = _duration(
-        "How long a link lives: a timedelta or whole seconds.", timedelta(days=7)
-    )
+
+    register_verification_enabled: bool = _switch("Whether new accounts have to prove their e-mail address.", True)
     register_verification_url: str | None = _setting(
-        parsers.url,
-        "The http or https page behind the link; required for the default senders.",
+        parsers.url, "The page of yours that the link opens, over http or https. The default senders require it."
     )
+    register_verification_period: timedelta = _duration("How long a link works.", timedelta(days=7))
     register_verification_one_time_use: bool = _switch(
-        "Whether a link is refused while the account is verified; else using it again is harmless. With either, an"
-        " application that clears the flag makes the account's links valid again until they expire.",
+        "Whether a link is refused once its account is verified. If not, using it again is harmless. In both cases, if"
+        " your application clears the flag of an account, its links work again until they expire.",
         False,
+    )
+    verification_url_builder: Callable[[Any], str] = _function(
+        "The function that makes the link. `builder(signer) -> str` finds what it needs by `signer.get_base_url()`"
+        " and `signer.get_signed_data()`.",
+        f"{_PACKAGE}.signers.build_url",
+        otherwise="REGISTER_VERIFICATION_URL with a query string",
+        returns=(str,),
+    )
+
+    site_name: str | None = _text("What the mails call your site.", otherwise="the host of REGISTER_VERIFICATION_URL")
+    register_verification_email_sender: _Sender = _function(
+        "The function that sends or queues the verification mail. `sender(request, user)` is called before the"
+        " COMMIT, so it passes on the finished mail and not the account's key. `request` may be None.",
+        LINK_SENDER,
+        otherwise="sends it to Flask-Mail's server",
     )
     register_verification_email_templates: parsers.Templates | None = _setting(
         parsers.parse_templates,
-        "Template names: `subject`, and `body` (or `text_body`) and/or `html_body`. A subject that is not given keeps"
-        " its default; a body that is given replaces both defaults, which are"
-        " `rest_registration/register/subject.txt`, `body.txt` and `body.html`.",
-    )
-    register_verification_auto_login: bool = _switch(
-        "Whether the request that verifies an account logs in; needs Flask-Login or LOGIN_HANDLER.", False
-    )
-    pending_registration_model: type[Any] | None = _class(
-        "The model of pending registrations, the addresses that a mail was sent to; REGISTER_EMAIL_FIRST and"
-        " REGISTER_VERIFICATION_RESEND_ENABLED need it. By default the one subclass of `PendingRegistrationMixin`."
-    )
-    register_email_first: bool = _switch(
-        "Whether `register/` takes the address alone, answers everybody alike and sends a mail; the account is made"
-        " by `verify-registration/`, with password and fields, by whoever reads it.",
-        False,
-    )
-    register_email_serializer_class: type[Schema] = _class(
-        "The marshmallow schema of `register/` while REGISTER_EMAIL_FIRST is on; its field `email` is the address.",
-        f"{_PACKAGE}.RegisterEmailSerializer",
-    )
-    register_verification_resend_enabled: bool = _switch(
-        "Whether `resend-verification/` sends a new link for an account that is not verified yet.", False
-    )
-    register_verification_resend_cooldown: timedelta = _setting(
-        parsers.cooldown,
-        "The shortest time between two mails that a stranger can cause to one address: a timedelta or whole seconds."
-        " It doubles with each mail in a row, to 12 hours at most.",
-        timedelta(minutes=1),
-    )
-    register_verification_code_enabled: bool = _switch(
-        "Whether the mail has a code too, to be typed where the sign-up began; needs REGISTER_EMAIL_FIRST.", False
-    )
-    register_verification_code_length: int = _setting(parsers.code_length, "How many digits a code has: 6 to 10.", 6)
-    register_verification_code_period: timedelta = _duration(
-        "How long a code lives: a timedelta or whole seconds, at most REGISTER_VERIFICATION_PERIOD.",
-        timedelta(minutes=15),
-    )
-    register_existing_email_sender: _Sender = _function(
-        "`sender(request, pending)` tells account holders that somebody signed up again; for REGISTER_EMAIL_FIRST.",
-        NOTICE_SENDER,
-    )
-    register_existing_email_templates: parsers.Templates | None = _setting(
-        parsers.parse_templates,
-        "Template names of that notice, as in REGISTER_VERIFICATION_EMAIL_TEMPLATES; the defaults are"
-        " `rest_registration/register/existing_subject.txt`, `existing_body.txt` and `existing_body.html`.",
-    )
-    login_handler: Callable[[Request, object], Mapping[str, object] | None] = _function(
-        "`handler(request, user)` returning a dict that is merged into the answer (a token, say), or None; by"
-        " default Flask-Login's `login_user`.",
-        LOGIN_HANDLER,
-        returns=(Mapping, type(None)),
+        "The templates of the verification mail, by name. The keys are `subject`, `body` (or `text_body`) and"
+        " `html_body`. If you give no subject, it keeps its default. If you give a body, it replaces both default"
+        " bodies.",
+        otherwise="`subject.txt`, `body.txt`, `body.html` in `rest_registration/register`",
     )
     verification_from_email: parsers.MailAddress | None = _setting(
-        parsers.address, "The sender of the mail: text or (name, address); by default MAIL_DEFAULT_SENDER."
+        parsers.address, "The address that mails come from.", otherwise="MAIL_DEFAULT_SENDER"
     )
     verification_reply_to_email: parsers.MailAddress | None = _setting(
-        parsers.address, "Where answers to the mail go; by default the From address."
+        parsers.address, "The address that replies go to.", otherwise="the address that mails come from"
     )
     verification_email_timeout: timedelta = _setting(
         parsers.timeout,
-        "The time for the whole delivery by the default sender, connecting included: a timedelta or whole seconds.",
+        "The longest time for a whole delivery by the default sender. It includes connecting.",
         timedelta(seconds=10),
     )
-    verification_url_builder: Callable[[Any], str] = _function(
-        "`builder(signer) -> str`, from `signer.get_base_url()` and `signer.get_signed_data()`; by default a query"
-        " string is appended.",
-        f"{_PACKAGE}.signers.build_url",
-        returns=(str,),
-    )
     verification_template_context_builder: _ContextBuilder | None = _function(
-        "`builder(request, user, context) -> dict`; the context has `user`, `user_address`, `site` (SITE_NAME),"
-        " `verification_url`, `valid_until` (a time in UTC), `valid_for` (in words, such as 7 days), `email_first`,"
-        " `code`, `code_minutes`, `translate`, `translate_number`, `language` and `direction`; the bodies' templates"
-        " also get the `subject`.",
+        "The function that gives templates their variables. `builder(request, user, context) -> dict` returns all of"
+        " them. `context` has `user`, `user_address`, `site` (SITE_NAME), `verification_url`, `valid_until` (a time in"
+        " UTC), `valid_for` (in words, such as 7 days), `email_first`, `code`, `code_minutes`, `translate`,"
+        " `translate_number`, `language` and `direction`. The templates of the bodies also get the `subject`.",
+        otherwise="the `context` as it is",
         returns=(Mapping,),
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _function(
-        "`selector(request, user) -> dict`: template names by language or brand; by default those of the setting.",
+        "The function that chooses templates, such as by language or brand. `selector(request, user) -> dict` returns"
+        " what REGISTER_VERIFICATION_EMAIL_TEMPLATES takes.",
+        otherwise="REGISTER_VERIFICATION_EMAIL_TEMPLATES",
         returns=(Mapping,),
     )
     verification_locale_selector: Callable[[Request | None, object], str | None] | None = _function(
-        "`selector(request, user) -> str | None`: the language of a mail, such as `user.locale`, where Flask-Babel is"
-        " initialised; by default, and for None or what is no locale, that of the request.",
+        "The function that chooses the language of a mail. `selector(request, user) -> str | None` may return"
+        " `user.locale`, for example. If it returns None or what is no locale, the mail has the language of the"
+        " request. It needs Flask-Babel.",
+        otherwise="the language of the request",
         returns=(str, type(None)),
     )
     verification_email_html_to_text_converter: Callable[[str], str] = _function(
-        "`converter(html) -> str`, used when only an HTML template is given; the default keeps the links.",
+        "The function that makes text of HTML. `converter(html) -> str` is called for a mail that has an HTML"
+        " template alone.",
         f"{_PACKAGE}.mail.html_to_text.html_to_text",
+        otherwise="drops the tags and keeps the links",
         returns=(str,),
     )
+
+    register_email_first: bool = _switch(
+        "Whether signing up begins with the e-mail address alone. `register/` then answers everybody alike and sends a"
+        " mail. Whoever reads it sends password and fields to `verify-registration/`, which makes the account.",
+        False,
+    )
+    register_email_serializer_class: type[Schema] = _class(
+        "The marshmallow schema that reads the address for REGISTER_EMAIL_FIRST. Its field `email` is the address.",
+        f"{_PACKAGE}.RegisterEmailSerializer",
+    )
+    register_verification_code_enabled: bool = _switch(
+        "Whether the mail has a short code beside the link. It is typed where the sign-up began. This needs"
+        " REGISTER_EMAIL_FIRST.",
+        False,
+    )
+    register_verification_code_length: int = _setting(parsers.code_length, "How many digits a code has: 6 to 10.", 6)
+    register_verification_code_period: timedelta = _duration(
+        "How long a code works. It is REGISTER_VERIFICATION_PERIOD at most.", timedelta(minutes=15)
+    )
+    register_existing_email_sender: _Sender = _function(
+        "The function that tells account holders of another sign-up. `sender(request, pending)` is called only with"
+        " REGISTER_EMAIL_FIRST.",
+        NOTICE_SENDER,
+        otherwise="sends a notice to Flask-Mail's server",
+    )
+    register_existing_email_templates: parsers.Templates | None = _setting(
+        parsers.parse_templates,
+        "The templates of the notice to account holders, by name. The keys are those of"
+        " REGISTER_VERIFICATION_EMAIL_TEMPLATES.",
+        otherwise="`existing_subject.txt`, `existing_body.txt`, `existing_body.html` in `rest_registration/register`",
+    )
+    register_verification_resend_enabled: bool = _switch(
+        "Whether accounts that are not verified can ask for a new link. The endpoint is `resend-verification/`.", False
+    )
+    register_verification_resend_cooldown: timedelta = _setting(
+        parsers.cooldown,
+        "The shortest time between two mails to one address. It counts for mails that a stranger can cause. It doubles"
+        " with each mail in a row, to 12 hours at most.",
+        timedelta(minutes=1),
+    )
+    pending_registration_model: type[Any] | None = _class(
+        "The model of pending registrations: addresses that a mail was sent to. REGISTER_EMAIL_FIRST and"
+        " REGISTER_VERIFICATION_RESEND_ENABLED need it.",
+        otherwise="the one subclass of `PendingRegistrationMixin`",
+    )
+
     password_hasher: Callable[[str], str | bytes] = _function(
-        "`hasher(password) -> str` (or bytes, which become text where the column holds text), readable by the"
-        " application's own log-in; by default werkzeug's scrypt at OWASP's minimum (N=2**15, r=8, p=3).",
+        "The function that hashes passwords. Your log-in must be able to check what `hasher(password) -> str`"
+        " returns. That may also be bytes, which become text for a column of text.",
         f"{_PACKAGE}.passwords.hash_password",
+        otherwise="werkzeug's scrypt at OWASP's minimum (N=2**15, r=8, p=3)",
         returns=(str, bytes),
     )
     password_validators: tuple[Callable[[str, Mapping[str, object]], object], ...] = _setting(
         parsers.functions_or_paths,
-        "Each `validator(password, user_data)` raising marshmallow's ValidationError; `user_data` has the other"
-        " loaded fields. By default 8 to 256 characters and a zxcvbn score of at least 3.",
+        "The functions that refuse weak passwords. Each `validator(password, user_data)` does so by raising"
+        " marshmallow's ValidationError. `user_data` has the other fields of the registration.",
         (f"{_PACKAGE}.passwords.validate_length", f"{_PACKAGE}.passwords.validate_strength"),
+        otherwise="8 to 256 characters, a zxcvbn score of at least 3",
         returns=(type(None),),
+    )
+
+    register_verification_auto_login: bool = _switch(
+        "Whether the request that verifies an account logs in. This needs Flask-Login or LOGIN_HANDLER.", False
+    )
+    login_handler: Callable[[Request, object], Mapping[str, object] | None] = _function(
+        "The function that logs in after a verification. `handler(request, user)` returns None, or a dict that is"
+        " merged into the answer, such as one with a token.",
+        LOGIN_HANDLER,
+        otherwise="Flask-Login's `login_user`",
+        returns=(Mapping, type(None)),
     )
 
     @property
@@ -281,15 +331,49 @@ class Settings:
 #: Each setting by its name in capitals.
 DEFINITIONS = {field.name.upper(): field for field in dataclasses.fields(Settings)}
 
+#: The titles of the groups in which settings are shown, by the setting that each begins with.
+_GROUPS = {
+    "URL_PREFIX": "Where it is mounted",
+    "USER_MODEL": "Your table and its columns",
+    "REGISTER_FLOW_ENABLED": "Signing up",
+    "REGISTER_VERIFICATION_ENABLED": "Verification",
+    "SITE_NAME": "Mail",
+    "REGISTER_EMAIL_FIRST": "E-mail first and resend",
+    "PASSWORD_HASHER": "Passwords",
+    "REGISTER_VERIFICATION_AUTO_LOGIN": "Log-in",
+}
 
-class SettingDescription(NamedTuple):
-    """One setting for a reader; the default is None where there is none or where it is looked for in the app."""
+
+@dataclasses.dataclass(frozen=True)
+class SettingDescription:
+    """One setting for a reader.
+
+    :param name: its name.
+    :param group: the title of its group.
+    :param type: what it takes, in one word.
+    :param default: its default, which is None where there is none or where it is looked for in the app.
+    :param otherwise: what to tell of the default, if its value alone does not say it.
+    :param help: what it is, in sentences of which the first stands alone.
+    """
 
     name: str
+    group: str
+    type: str
     default: object
+    otherwise: str
     help: str
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the help, without its full stop."""
+        return self.help.partition(". ")[0].removesuffix(".")
 
 
 def describe_settings() -> list[SettingDescription]:
     """Describe every setting, in the order of their definition."""
-    return [SettingDescription(name, each.default, each.metadata["help"]) for name, each in DEFINITIONS.items()]
+    described, group = [], ""
+    for name, each in DEFINITIONS.items():
+        group, data = _GROUPS.get(name, group), each.metadata
+        kind = parsers.TYPES[data["parse"]]
+        described.append(SettingDescription(name, group, kind, each.default, data["otherwise"], data["help"]))
+    return described

@@ -160,3 +160,24 @@ def parse_templates(value: object) -> Templates:
     if "body" in value and "text_body" in value:
         raise ValueError("has both 'body' and 'text_body', which are the same: remove one")
     return {("body" if key == "text_body" else key): name for key, name in value.items()}
+
+
+#: What each parser takes, in one word that the page of settings explains.
+TYPES: Mapping[Parser, str] = {
+    text: "text",
+    url: "URL",
+    url_prefix: "path",
+    subdomain: "host",
+    host: "host",
+    names: "names",
+    switch: "bool",
+    code_length: "number",
+    duration: "duration",
+    timeout: "duration",
+    cooldown: "duration",
+    address: "address",
+    class_or_path: "class",
+    function_or_path: "function",
+    functions_or_paths: "functions",
+    parse_templates: "dict",
+}

@@ -146,11 +146,10 @@ def resolve_settings(app: Flask, values: Mapping[str, object]) -> Settings:
 
 
 def setting_origins(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return where each setting's value comes from: ``default``, the key of the dict, or the flat key over it."""
+    """Return where each setting's value comes from: ``default``, the ``dict``, or the ``flat key`` over it."""
     nested = config.get(CONFIG_KEY) or {}
-    origins = {name: "default" if nested.get(name) is None else CONFIG_KEY for name in DEFINITIONS}
-    flat_keys = {name: f"{CONFIG_KEY}_{name}" for name in DEFINITIONS}
-    return origins | {name: key for name, key in flat_keys.items() if config.get(key) is not None}
+    origins = {name: "default" if nested.get(name) is None else "dict" for name in DEFINITIONS}
+    return origins | {name: "flat key" for name in DEFINITIONS if config.get(f"{CONFIG_KEY}_{name}") is not None}
 
 
 def foreign_settings(config: Mapping[str, object]) -> dict[str, object]:

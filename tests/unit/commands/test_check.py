@@ -52,9 +52,17 @@ def check(built: Built) -> tuple[int, list[str], list[str]]:
         [text.removeprefix(kind) for text in lines if text.startswith(kind)] for kind in ("error: ", "warning: ")
     )
     findings = [*(f"error: {each}" for each in errors), *(f"warning: {each}" for each in warnings)]
-    assert lines[: len(findings)] == findings  # the errors first, and whatever else is told after them
-    assert lines[len(findings) :][:1] == ([] if errors else ["Looked at:"])
-    assert summary == f"{len(errors)} errors, {len(warnings)} warnings"
+    looked_at = lines[: -len(findings) or None]
+    assert [*looked_at, *findings] == lines  # what was looked at, the errors, the warnings
+    marks = {line[0] for line in looked_at}
+    assert all(re.fullmatch(r"[✓!✗-] [\w ]+: .+", line) for line in looked_at), looked_at
+    assert ("✗" in marks) is bool(errors)
+    assert "!" in marks or errors or not warnings
+    assert [line for line in looked_at if line[0] == "-"] == [line for line in looked_at if "not looked at" in line]
+    assert summary == ", ".join(
+        f"{len(each)} {noun}{'' if len(each) == 1 else 's'}"
+        for noun, each in (("error", errors), ("warning", warnings))
+    )
     return outcome.exit_code, errors, warnings
 
 
@@ -830,24 +838,81 @@ def test_a_warning_is_printed_and_not_logged_too(build: Builder, caplog: pytest.
     assert len(caplog.records) == 1
 
 
+FALLBACK = {"SECRET_KEY_FALLBACKS": ["an older key for tests"]}
+MODEL = "✓ model: User(email, password_hash, flag email_verified_at)"
+
+
 @pytest.mark.parametrize(
-    ("options", "mails"),
+    ("options", "expected"),
     [
-        ({}, "verification mail"),
-        ({"pending": True, "registration": EMAIL_FIRST}, "verification mail, notice to account holders"),
-        ({"registration": {LINKS: Mock()}}, "verification mail"),
-        ({"registration": {"REGISTER_VERIFICATION_ENABLED": False}}, "none is rendered by this package"),
+        (
+            {"config": {"MAIL_PORT": None, **FALLBACK}},
+            [
+                *("✓ settings: 2 given", "✓ keys: SECRET_KEY, 1 in SECRET_KEY_FALLBACKS"),
+                *("✓ mail server: 127.0.0.1, port 25", MODEL, "✓ mails: verification mail"),
+            ],
+        ),
+        (
+            {"pending": True, "registration": EMAIL_FIRST},
+            ["✓ mails: verification mail, notice to account holders"],
+        ),
+        ({"registration": {LINKS: Mock()}}, ["✓ mails: verification mail"]),
+        (
+            {"registration": {"REGISTER_VERIFICATION_ENABLED": False}},
+            ["✓ mails: none is rendered by this package"],
+        ),
+        ({"before_init": exempt}, ["✓ CSRFProtect: asked about a sign-up"]),
+        ({"before_init": CSRFProtect}, ["! CSRFProtect: asked about a sign-up"]),
+        (
+            {"config": {"SECRET_KEY": "short"}, "registration": {"PASSWORD_VALIDATORS": []}},
+            ["! settings: 3 given", "✗ keys: SECRET_KEY, 0 in SECRET_KEY_FALLBACKS", MODEL],
+        ),
+        (
+            {"config": {"MAIL_DEFAULT_SENDER": None}},
+            ["✗ mail server: see the errors", MODEL, "✓ mails: verification mail"],
+        ),
+        (
+            {"registration": {"USER_EMAIL_FIELD": "no_such"}},
+            ["✗ model: see the errors", "- mails: not looked at", "- database: not looked at"],
+        ),
+        (one_body("{{ nothing() }}"), [MODEL, "✗ mails: none could be rendered"]),
     ],
 )
-def test_success_says_what_was_looked_at(build: Builder, options: dict[str, Any], mails: str) -> None:
-    config = {"SECRET_KEY_FALLBACKS": ["an older key for tests"]}
-    outcome = build(models.minimal, tables=False, config=config, **options).command("check")
-    *_, keys, model, rendered, _, _ = outcome.output.splitlines()
-    assert [keys, model, rendered] == [
-        "- keys: SECRET_KEY, 1 in SECRET_KEY_FALLBACKS",
-        "- model: User(email, password_hash, flag email_verified_at)",
-        f"- mails: {mails}",
-    ]
+def test_what_was_looked_at_is_told_with_its_result_also_beside_errors(
+    build: Builder, options: dict[str, Any], expected: list[str]
+) -> None:
+    printed = build(models.minimal, tables=False, **options).command("check").output.splitlines()
+    assert [line for line in expected if line not in printed] == [], printed
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_errors_are_red_warnings_yellow_and_ticks_green_unless_no_color_is_set(
+    build: Builder, monkeypatch: pytest.MonkeyPatch, no_color: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    built = build(tables=False, config={"SECRET_KEY": "short"}, registration={"PASSWORD_VALIDATORS": []})
+    printed = built.app.test_cli_runner().invoke(args=["rest-registration", "check"], color=True).output
+    colours = {"31": "error: SECRET_KEY", "33": "warning: PASSWORD_VALIDATORS", "32": "✓"}
+    assert [text for code, text in colours.items() if f"\x1b[{code}m{text}" not in printed] == (
+        [*colours.values()] if no_color else []
+    )
+    assert ("\x1b" in printed) is not bool(no_color)
+
+
+@pytest.mark.programs
+def test_where_the_output_has_no_ticks_it_prints_ascii(
+    build: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bare.py").write_text(
+        "import flask, flask_rest_registration as ours\napp = flask.Flask(__name__)\n"
+        "app.config['REST_REGISTRATION_REGISTER_VERIFICATION_URL'] = 'https://a.example'\n"
+        "ours.RestRegistration(app)\n"
+    )
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    outcome = run_python("-m", "flask", "--app", "bare", "rest-registration", "check", folder=tmp_path)
+    assert (outcome.returncode, outcome.stderr) == (1, "")
+    assert outcome.stdout.isascii()
+    assert "x keys: see the errors\n" in outcome.stdout
 
 
 @pytest.mark.programs

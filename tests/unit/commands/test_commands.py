@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +21,7 @@ from openapi_spec_validator import validate as validate_document
 
 from flask_rest_registration import DefaultRegisterUserSerializer, DefaultUserProfileSerializer
 from flask_rest_registration.contrib.openapi import openapi
+from flask_rest_registration.settings.definitions import describe_settings
 from tests.support.apps import Builder, Built, fast_hasher
 from tests.support.links import text_of
 from tests.support.mail_servers import CloseDown, Drip, HangUp, RecordingServer, Silence
@@ -33,32 +35,46 @@ def run(built: Built, *arguments: str) -> Result:
     return outcome
 
 
-def shown(built: Built) -> dict[str, tuple[str, str]]:
+@pytest.mark.parametrize("command", ["check", "openapi", "purge", "send-test-mail", "settings"])
+def test_the_help_is_not_cut_off_and_its_examples_can_be_typed(
+    build: Builder, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    built = build(tables=False)
+    whole, own = run(built, "--help").stdout, run(built, command, "--help").stdout
+    (line,) = re.findall(rf"^  {command} +(.*\.)$", whole, re.MULTILINE)
+    assert line == own.splitlines()[2].strip()
+    assert "..." not in whole.partition("Options:")[2]
+    assert max(map(len, own.splitlines())) <= 80
+    examples = re.findall(r"^    flask --app signup rest-registration (\S+)(.*)$", own, re.MULTILINE)
+    assert {name for name, _ in examples} == {command}
+    for _, arguments in examples:
+        built.registration.blueprint.cli.commands[command].make_context(
+            command, shlex.split(arguments.partition(">")[0])
+        ).close()
+
+
+def shown(built: Built, *options: str) -> dict[str, tuple[Any, str]]:
     """Return value and origin of each setting that the command shows."""
-    outcome = run(built, "settings")
+    outcome = run(built, "settings", "--json", *options)
     assert outcome.exit_code == 0
-    found = {}
-    for line in outcome.stdout.splitlines():
-        name, _, rest = line.partition(" = ")
-        value, _, origin = rest.rpartition(" (")
-        found[name] = (value, origin.removesuffix(")"))
-    return found
+    return {name: (each["value"], each["origin"]) for name, each in json.loads(outcome.stdout).items()}
 
 
 def test_the_defaults_are_as_the_contract_says(build: Builder) -> None:
     found = shown(build())
     defaults = {
-        "REGISTER_VERIFICATION_PERIOD": "7 days, 0:00:00",
-        "VERIFICATION_EMAIL_TIMEOUT": "0:00:10",
-        "PENDING_REGISTRATION_MODEL": "none",
-        "REGISTER_EMAIL_FIRST": "False",
-        "REGISTER_VERIFICATION_RESEND_ENABLED": "False",
-        "REGISTER_VERIFICATION_RESEND_COOLDOWN": "0:01:00",
-        "REGISTER_VERIFICATION_CODE_ENABLED": "False",
-        "REGISTER_VERIFICATION_CODE_LENGTH": "6",
-        "REGISTER_VERIFICATION_CODE_PERIOD": "0:15:00",
+        "REGISTER_VERIFICATION_PERIOD": 7 * 24 * 60 * 60,
+        "VERIFICATION_EMAIL_TIMEOUT": 10,
+        "PENDING_REGISTRATION_MODEL": None,
+        "REGISTER_EMAIL_FIRST": False,
+        "REGISTER_VERIFICATION_RESEND_ENABLED": False,
+        "REGISTER_VERIFICATION_RESEND_COOLDOWN": 60,
+        "REGISTER_VERIFICATION_CODE_ENABLED": False,
+        "REGISTER_VERIFICATION_CODE_LENGTH": 6,
+        "REGISTER_VERIFICATION_CODE_PERIOD": 15 * 60,
     }
-    assert {name: found[name] for name in defaults} == {name: (text, "default") for name, text in defaults.items()}
+    assert {name: found[name] for name in defaults} == {name: (value, "default") for name, value in defaults.items()}
 
 
 def test_each_value_says_where_it_came_from(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,16 +87,22 @@ def test_each_value_says_where_it_came_from(build: Builder, monkeypatch: pytest.
     built.app.config["REST_REGISTRATION_REGISTER_FLOW_ENABLED"] = False
     found = shown(built)
     expected = {
-        "URL_PREFIX": ("'/flat'", "REST_REGISTRATION_URL_PREFIX"),
-        "REGISTER_VERIFICATION_PERIOD": ("1:00:00", "REST_REGISTRATION_REGISTER_VERIFICATION_PERIOD"),
-        "VERIFICATION_EMAIL_TIMEOUT": ("0:00:05", "REST_REGISTRATION_VERIFICATION_EMAIL_TIMEOUT"),
-        "REGISTER_VERIFICATION_ONE_TIME_USE": ("True", "REST_REGISTRATION"),
-        "USER_EMAIL_FIELD": ("'email'", "REST_REGISTRATION"),
-        "REGISTER_FLOW_ENABLED": ("True", "default"),
-        "PASSWORD_HASHER": (f"{fast_hasher.__module__}.{fast_hasher.__qualname__}", "REST_REGISTRATION"),
+        "URL_PREFIX": ("/flat", "flat key"),
+        "REGISTER_VERIFICATION_PERIOD": (3600, "flat key"),
+        "VERIFICATION_EMAIL_TIMEOUT": (5, "flat key"),
+        "REGISTER_VERIFICATION_ONE_TIME_USE": (True, "dict"),
+        "USER_EMAIL_FIELD": ("email", "dict"),
+        "REGISTER_FLOW_ENABLED": (True, "default"),
+        "PASSWORD_HASHER": (f"{fast_hasher.__module__}.{fast_hasher.__qualname__}", "dict"),
     }
     assert {name: found[name] for name in expected} == expected
-    assert re.fullmatch(r"\['[\w.]+validate_length', '[\w.]+validate_strength'\]", found["PASSWORD_VALIDATORS"][0])
+    assert [path.rpartition(".")[2] for path in found["PASSWORD_VALIDATORS"][0]] == [
+        "validate_length",
+        "validate_strength",
+    ]
+    changed = {name: each for name, each in found.items() if each[1] not in {"default", "found"}}
+    assert expected.keys() - changed.keys() == {"REGISTER_FLOW_ENABLED"}
+    assert shown(built, "--changed") == changed
 
 
 def test_what_was_found_for_settings_that_were_not_given_is_shown(build: Builder) -> None:
@@ -89,24 +111,25 @@ def test_what_was_found_for_settings_that_were_not_given_is_shown(build: Builder
     found = shown(built)
     expected = {
         "USER_MODEL": f"{built.User.__module__}.{built.User.__qualname__}",
-        "USER_PASSWORD_FIELD": "'password_hash'",
-        "USER_PUBLIC_FIELDS": "['id', 'email', 'username']",
-        "USER_EDITABLE_FIELDS": "['username']",
-        "USER_VERIFICATION_ID_FIELD": "'id'",
-        "USER_VERIFICATION_FLAG_FIELD": "'email_verified_at'",
+        "USER_PASSWORD_FIELD": "password_hash",
+        "USER_PUBLIC_FIELDS": ["id", "email", "username"],
+        "USER_EDITABLE_FIELDS": ["username"],
+        "USER_VERIFICATION_ID_FIELD": "id",
+        "USER_VERIFICATION_FLAG_FIELD": "email_verified_at",
         "PENDING_REGISTRATION_MODEL": f"{built.Pending.__module__}.{built.Pending.__qualname__}",
-        "VERIFICATION_FROM_EMAIL": "'no-reply@app.example'",
+        "VERIFICATION_FROM_EMAIL": "no-reply@app.example",
     }
     assert {name: found[name] for name in expected} == {name: (text, "found") for name, text in expected.items()}
-    assert found["REGISTER_VERIFICATION_EMAIL_TEMPLATES"][0].startswith("subject: 'rest_registration/register/subject")
-    assert found["VERIFICATION_TEMPLATES_SELECTOR"] == ("none", "default")
-    assert shown(build(pending=True))["PENDING_REGISTRATION_MODEL"] == ("none", "default")
+    templates = found["REGISTER_VERIFICATION_EMAIL_TEMPLATES"][0]
+    assert templates["subject"] == "rest_registration/register/subject.txt"
+    assert found["VERIFICATION_TEMPLATES_SELECTOR"] == (None, "default")
+    assert shown(build(pending=True))["PENDING_REGISTRATION_MODEL"] == (None, "default")
 
 
 def test_fields_are_not_said_to_be_found_where_own_serializers_decide(build: Builder) -> None:
     own, card = type("Own", (DefaultRegisterUserSerializer,), {}), type("Card", (DefaultUserProfileSerializer,), {})
     found = shown(build(registration={"REGISTER_SERIALIZER_CLASS": own, "REGISTER_OUTPUT_SERIALIZER_CLASS": card}))
-    assert found["USER_EDITABLE_FIELDS"] == found["USER_PUBLIC_FIELDS"] == ("none", "default")
+    assert found["USER_EDITABLE_FIELDS"] == found["USER_PUBLIC_FIELDS"] == (None, "default")
     assert found["REGISTER_SERIALIZER_CLASS"][0].endswith(".Own")
 
 
@@ -115,8 +138,8 @@ def test_settings_are_shown_of_an_app_that_lacks_something(build: Builder) -> No
     assert (no_key["USER_MODEL"][1], no_key["VERIFICATION_FROM_EMAIL"][1]) == ("found", "found")
     assert (no_sender["USER_MODEL"][1], no_sender["VERIFICATION_FROM_EMAIL"][1]) == ("found", "default")
     no_model = shown(build(registration={"USER_MODEL": "no_such_module.User"}))
-    assert no_model["USER_MODEL"] == ("'no_such_module.User'", "REST_REGISTRATION")
-    assert no_model["USER_VERIFICATION_FLAG_FIELD"] == ("none", "default")
+    assert no_model["USER_MODEL"] == ("no_such_module.User", "dict")
+    assert no_model["USER_VERIFICATION_FLAG_FIELD"] == (None, "default")
 
 
 @dataclass
@@ -133,13 +156,67 @@ def test_no_secret_is_shown(build: Builder) -> None:
     url = f"https://me:{secret}@frontend.example/verify/?plan=free"
     functions = {"PASSWORD_HASHER": functools.partial(Peppered, secret), "LOGIN_HANDLER": Peppered(secret)}
     built = build(registration={**functions, "REGISTER_VERIFICATION_URL": url}, config=keys)
-    assert secret not in run(built, "settings").output
+    assert secret not in run(built, "settings").output + run(built, "settings", "--json").output
     found = shown(built)
     assert {found[name] for name in keys} == {("*****", "app.config")}
-    assert found["MAIL_SERVER"] == ("'127.0.0.1'", "app.config")
+    assert found["MAIL_SERVER"] == ("127.0.0.1", "app.config")
     assert found["PASSWORD_HASHER"][0] == f"partial of {__name__}.Peppered"
     assert found["LOGIN_HANDLER"][0] == f"an object of {__name__}.Peppered"
-    assert found["REGISTER_VERIFICATION_URL"][0] == "'https://*****@frontend.example/verify/?plan=free'"
+    assert found["REGISTER_VERIFICATION_URL"][0] == "https://*****@frontend.example/verify/?plan=free"
+
+
+def table(built: Built, *options: str) -> list[list[list[str]]]:
+    """Return the groups that the command prints: the title, then the cells of each line."""
+    lines = run(built, "settings", *options).stdout.split("\n\n")
+    return [[re.split(r" {2,}", line) for line in group.splitlines()] for group in lines]
+
+
+def test_the_table_has_every_group_with_its_settings_in_their_order(build: Builder) -> None:
+    described = describe_settings()
+    groups = table(build())
+    assert [title for ((title,), *_) in groups[:-1]] == list(dict.fromkeys(each.group for each in described))
+    first_cells = [(title, row[1]) for ((title,), *rows) in groups for row in rows if row[1:] and row[0] == ""]
+    names = [(title, name) for title, name in first_cells if name.isupper()]
+    assert names[: len(described)] == [(each.group, each.name) for each in described]
+    assert {title for title, _ in names[len(described) :]} == {"Flask and Flask-Mail"}
+
+
+WIDE_TEXT = "https://frontend.example/" + "x" * 300
+
+
+@pytest.mark.parametrize("width", [None, 52, 80, 100])
+def test_the_table_fits_the_terminal_and_loses_nothing(
+    build: Builder, monkeypatch: pytest.MonkeyPatch, width: int | None
+) -> None:
+    if width:
+        monkeypatch.setenv("COLUMNS", str(width))
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    built = build(pending=True, registration={"REGISTER_VERIFICATION_URL": WIDE_TEXT, "REGISTER_EMAIL_FIRST": True})
+    printed = run(built, "settings").stdout
+    assert max(map(len, printed.splitlines())) <= (width or 80)
+    joined = re.sub(r" (?:default|found|dict|app\.config|flat key)\n|\s", "", printed)
+    for value, _ in shown(built).values():
+        for text in value if isinstance(value, list) else [value] if isinstance(value, str) else []:
+            assert text.replace(" ", "") in joined
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("REGISTER_VERIFICATION_PERIOD", timedelta(days=1, minutes=2, seconds=3), "1 day, 2 minutes, 3 seconds"),
+        ("REGISTER_VERIFICATION_PERIOD", timedelta(days=2, hours=1), "2 days, 1 hour"),
+        ("VERIFICATION_EMAIL_TIMEOUT", timedelta(seconds=0.5), "0.5 seconds"),
+        ("VERIFICATION_EMAIL_TIMEOUT", 1, "1 second"),
+        ("URL_PREFIX", "", "(empty)"),
+        ("USER_PUBLIC_FIELDS", ["id", "email"], "id, email"),
+        ("REGISTER_VERIFICATION_EMAIL_TEMPLATES", {"subject": "a.txt"}, "subject: a.txt"),
+    ],
+)
+def test_the_table_shows_changed_values_in_words(build: Builder, name: str, value: object, words: str) -> None:
+    rows = [row for group in table(build(registration={name: value}), "--changed") for row in group]
+    assert ["", name, words, "dict"] in rows
+    assert "URL_PREFIX" not in [row[1] for row in rows if row[1:]] or name == "URL_PREFIX"
 
 
 class SignUp(DefaultRegisterUserSerializer):
@@ -167,6 +244,9 @@ def test_the_document_is_printed_or_written_as_json_or_yaml(
     to_file = run(built, "openapi", *arguments, "--output", str(file))
     assert (to_file.exit_code, to_file.output) == (0, "")
     assert file.read_text("utf-8") == outcome.stdout
+    named = tmp_path / "api.yml"
+    assert run(built, "openapi", *arguments, "--output", str(named)).exit_code == 0
+    assert (json.loads if "json" in arguments else yaml.safe_load)(named.read_text("utf-8")) == document
 
 
 def test_the_document_has_the_title_version_and_servers_of_the_options(build: Builder) -> None:
@@ -174,6 +254,13 @@ def test_the_document_has_the_title_version_and_servers_of_the_options(build: Bu
     document = json.loads(run(build(), "openapi", *options).stdout)
     assert document["info"] == {"title": "Shop", "version": "7"}
     assert [server["url"] for server in document["servers"]] == ["https://a.example/v1", "/behind"]
+
+
+@pytest.mark.parametrize("server", ["", "api.example.com", "ftp://api.example.com"])
+def test_a_server_that_is_neither_url_nor_path_is_refused_with_the_option(build: Builder, server: str) -> None:
+    outcome = run(build(), "openapi", "--server", server)
+    assert (outcome.exit_code, outcome.stdout) == (2, "")
+    assert lacking(outcome.output, "'--server'", repr(server), "https://, http:// or a slash") == []
 
 
 def test_a_document_that_cannot_be_made_or_written_is_an_error(

@@ -35,7 +35,7 @@ def purged(built: Built) -> int:
     """Run the command, which succeeds; return how many it says it has deleted."""
     outcome = built.command("purge")
     number, _, rest = outcome.output.splitlines()[-1].partition(" ")
-    assert (outcome.exit_code, rest) == (0, "pending registrations deleted"), outcome.output
+    assert (outcome.exit_code, rest) == (0, f"pending registration{'s' * (number != '1')} deleted"), outcome.output
     return int(number)
 
 
@@ -144,7 +144,7 @@ def test_a_dry_run_counts_and_deletes_nothing(built: Built, clock: Clock) -> Non
     for count in (0, 1):
         with recorded(built.engine) as statements:
             output = built.command("purge", "--dry-run").output
-        assert output == f"{count} pending registrations would be deleted\n"
+        assert output == f"{count} pending registration{'s' * (count != 1)} would be deleted\n"
         assert statements.queries == ["SELECT"]
         add(built, prefix=f"old{count}")
     assert len(built.pending_rows()) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from flask_rest_registration import (
     send_existing_account_email_notification,
     send_register_verification_email_notification,
 )
+from flask_rest_registration.settings.definitions import describe_settings
 from tests.support import models
 from tests.support.answers import field_errors
 from tests.support.apps import OMITTED, PASSWORD, VERIFICATION_URL, Builder
@@ -65,7 +67,6 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "URL_PREFIX": ("/auth", ["auth", 5, "/<tenant>/accounts", "/<int:tenant>"]),
     "SUBDOMAIN": ("api.v1", [5, "", "api.", "<tenant>", "api/", "ä"]),
     "HOST": ("localhost:5000", [5, "", "https://api.example", "api.example/", "<tenant>.example", "api.example:443"]),
-    "SITE_NAME": ("The shop", [5, ""]),
     "USER_MODEL": ("shop.models.Account", [5, "", "not a path"]),
     "USER_EMAIL_FIELD": ("email", [5, "", ["email"]]),
     "USER_PASSWORD_FIELD": ("password_hash", [5, ""]),
@@ -79,34 +80,35 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "REGISTER_SERIALIZER_PASSWORD_CONFIRM": (False, ["False", 1]),
     "REGISTER_OUTPUT_SERIALIZER_CLASS": (DefaultUserProfileSerializer, [5, DefaultUserProfileSerializer()]),
     "REGISTER_VERIFICATION_ENABLED": (False, ["true", 1]),
-    "REGISTER_VERIFICATION_EMAIL_SENDER": (sender, [5, "send"]),
-    "REGISTER_VERIFICATION_PERIOD": (3600, [*NO_DURATIONS, CENTURY + 1, timedelta.max, 10**30, -(10**30)]),
     "REGISTER_VERIFICATION_URL": ("http://localhost:3000/#/verify", NO_URLS),
+    "REGISTER_VERIFICATION_PERIOD": (3600, [*NO_DURATIONS, CENTURY + 1, timedelta.max, 10**30, -(10**30)]),
     "REGISTER_VERIFICATION_ONE_TIME_USE": (True, ["True", 1]),
+    "VERIFICATION_URL_BUILDER": (builder, [5, "build"]),
+    "SITE_NAME": ("The shop", [5, ""]),
+    "REGISTER_VERIFICATION_EMAIL_SENDER": (sender, [5, "send"]),
     "REGISTER_VERIFICATION_EMAIL_TEMPLATES": ({"text_body": "b.txt", "html_body": "b.html"}, NO_TEMPLATES),
-    "REGISTER_VERIFICATION_AUTO_LOGIN": (True, ["True", 1]),
-    "PENDING_REGISTRATION_MODEL": ("shop.models.Waiting", [5, "", "not a path"]),
+    "VERIFICATION_FROM_EMAIL": (("Shop", "shop@example.com"), [5, "", ("a", "b", "c"), ("Shop", 5), *TWO_ADDRESSES]),
+    "VERIFICATION_REPLY_TO_EMAIL": ("help@example.com", [5, "", ("Help",), *TWO_ADDRESSES]),
+    "VERIFICATION_EMAIL_TIMEOUT": (timedelta(seconds=3), [*NO_DURATIONS, DAY + 1, 10**30]),
+    "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": (sender, [5, {}]),
+    "VERIFICATION_TEMPLATES_SELECTOR": (sender, [5, {}]),
+    "VERIFICATION_LOCALE_SELECTOR": (sender, [5, "de"]),
+    "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": (str.upper, [5, "upper"]),
     "REGISTER_EMAIL_FIRST": (True, ["True", 1]),
     "REGISTER_EMAIL_SERIALIZER_CLASS": (RegisterEmailSerializer, [5, RegisterEmailSerializer()]),
-    "REGISTER_VERIFICATION_RESEND_ENABLED": (True, ["True", 1]),
-    "REGISTER_VERIFICATION_RESEND_COOLDOWN": (90, [*NO_DURATIONS, DAY // 2 + 1, HALF_A_DAY + timedelta.resolution]),
     # True does not stand alone: see the contradictions.
     "REGISTER_VERIFICATION_CODE_ENABLED": (False, ["False", 0]),
     "REGISTER_VERIFICATION_CODE_LENGTH": (8, [5, 11, 0, -6, 10**30, "6", 6.0, True, timedelta(6)]),
     "REGISTER_VERIFICATION_CODE_PERIOD": (60, [*NO_DURATIONS, CENTURY + 1]),
     "REGISTER_EXISTING_EMAIL_SENDER": (sender, [5, "send"]),
     "REGISTER_EXISTING_EMAIL_TEMPLATES": ({"subject": "s.txt", "body": "b.txt"}, NO_TEMPLATES),
-    "LOGIN_HANDLER": (sender, [5, "login"]),
-    "VERIFICATION_FROM_EMAIL": (("Shop", "shop@example.com"), [5, "", ("a", "b", "c"), ("Shop", 5), *TWO_ADDRESSES]),
-    "VERIFICATION_REPLY_TO_EMAIL": ("help@example.com", [5, "", ("Help",), *TWO_ADDRESSES]),
-    "VERIFICATION_EMAIL_TIMEOUT": (timedelta(seconds=3), [*NO_DURATIONS, DAY + 1, 10**30]),
-    "VERIFICATION_URL_BUILDER": (builder, [5, "build"]),
-    "VERIFICATION_TEMPLATE_CONTEXT_BUILDER": (sender, [5, {}]),
-    "VERIFICATION_TEMPLATES_SELECTOR": (sender, [5, {}]),
-    "VERIFICATION_LOCALE_SELECTOR": (sender, [5, "de"]),
-    "VERIFICATION_EMAIL_HTML_TO_TEXT_CONVERTER": (str.upper, [5, "upper"]),
+    "REGISTER_VERIFICATION_RESEND_ENABLED": (True, ["True", 1]),
+    "REGISTER_VERIFICATION_RESEND_COOLDOWN": (90, [*NO_DURATIONS, DAY // 2 + 1, HALF_A_DAY + timedelta.resolution]),
+    "PENDING_REGISTRATION_MODEL": ("shop.models.Waiting", [5, "", "not a path"]),
     "PASSWORD_HASHER": (models.cheap_hash, [5, "scrypt"]),
     "PASSWORD_VALIDATORS": ([validator], [validator, 5, [5]]),
+    "REGISTER_VERIFICATION_AUTO_LOGIN": (True, ["True", 1]),
+    "LOGIN_HANDLER": (sender, [5, "login"]),
 }
 REFUSED = [(name, value) for name, (_, refused) in VALUES.items() for value in refused]
 
@@ -135,11 +137,17 @@ def flat(name: str, value: object) -> dict[str, object]:
 
 
 def test_every_setting_is_shown_once_and_in_the_order_of_the_definition(build: Builder) -> None:
-    lines = build(tables=False).command("settings").stdout.splitlines()
-    names = [line.partition(" = ")[0] for line in lines]
+    printed = build(tables=False).command("settings").stdout
+    names = re.findall(r"^  ([A-Z_]+) ", printed, re.MULTILINE)
     assert names[: len(VALUES)] == [*VALUES]
     assert names[len(VALUES)] == "SECRET_KEY"  # the first that is not ours
     assert len(set(names)) == len(names)
+
+
+def test_the_help_of_every_setting_begins_with_a_sentence_that_fits_a_table() -> None:
+    described = {setting.name: setting for setting in describe_settings()}
+    assert [name for name, each in described.items() if not 15 < len(each.summary) <= 75] == []
+    assert [name for name, each in described.items() if not each.help.endswith(".") or len(each.otherwise) > 100] == []
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -189,7 +197,7 @@ def test_settings_come_from_the_environment(
     answer = built.client().post("/env/register/", json=built.body(password_confirm=OMITTED))
     assert (answer.status_code, answer.json) == (201, {"username": "ann"})
     assert link_in(smtp.message).startswith("https://env.example/verify/?")
-    assert "REGISTER_VERIFICATION_PERIOD = 1:00:00 " in built.command("settings").output
+    assert re.search(r"REGISTER_VERIFICATION_PERIOD +1 hour +flat key", built.command("settings").output)
 
 
 def test_settings_come_from_configuration_classes(build: Builder) -> None:
