@@ -20,8 +20,9 @@ pytestmark = pytest.mark.programs
 
 TESTS = Path(__file__).parents[1]
 
-#: Pages whose examples need more than a folder, such as servers: test_examples.py and test_adopting.py run them.
-TOLD_ELSEWHERE = {"adopting.rst", "celery.rst", "commands.rst", "openapi.rst"}
+#: Pages whose examples need more than a folder, such as servers: test_examples.py, test_adopting.py and
+#: test_transports.py run them.
+TOLD_ELSEWHERE = {"adopting.rst", "celery.rst", "commands.rst", "openapi.rst", "transports.rst"}
 
 EXECUTED = {"python", "console"}
 WITH_PROGRAMS = [page for page in pages() if any(block.language in EXECUTED for block in blocks(page))]

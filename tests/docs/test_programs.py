@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,87 +15,18 @@ from urllib.parse import parse_qsl
 import pytest
 import sqlalchemy as sa
 from argon2.exceptions import InvalidHashError
-from flask import Flask
 from flask_login import current_user
 from werkzeug.test import TestResponse
 
 from tests.support.answers import field_errors
-from tests.support.apps import Builder
+from tests.support.apps import PASSWORD, Builder
 from tests.support.links import code_of, html_of, link_in, text_of, values_of
 from tests.support.mail_servers import RecordingServer
 from tests.support.pages import DOCS, blocks, texts
+from tests.support.programs import Example, Load
 from tests.support.web import run_python
 
 pytestmark = [pytest.mark.programs, pytest.mark.slow]
-
-PASSWORD = "violet-anchor-47-tundra"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A program of a page: the imported module, its app, and the ``db`` that its users are in."""
-
-    module: Any
-    app: Flask
-    db: Any
-    smtp: RecordingServer
-
-    def post(self, endpoint: str, body: object, **options: Any) -> TestResponse:
-        return self.app.test_client().post(f"/api/v1/accounts/{endpoint}/", json=body, **options)
-
-    def sign_up(self, *, headers: dict[str, str] | None = None, **fields: object) -> TestResponse:
-        body = {"email": "ada@example.com", "password": PASSWORD, "password_confirm": PASSWORD, **fields}
-        return self.post("register", body, headers=headers)
-
-    def verify(self) -> TestResponse:
-        return self.post("verify-registration", values_of(link_in(self.smtp.messages[-1])))
-
-    @property
-    def user_class(self) -> Any:
-        return next(mapper.class_ for mapper in self.db.Model.registry.mappers if mapper.class_.__name__ == "User")
-
-    def add_users(self, *values: Mapping[str, object]) -> None:
-        with self.app.app_context():
-            self.db.create_all()
-            self.db.session.add_all([self.user_class(**{"password_hash": "x", **each}) for each in values])
-            self.db.session.commit()
-
-    def users(self) -> list[Any]:
-        with self.app.app_context():
-            return list(self.db.session.scalars(sa.select(self.user_class)))
-
-
-Load = Callable[[str, str], Example]
-
-
-@pytest.fixture
-def load(tmp_path: Path, smtp: RecordingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Save the files of a page, and import one of them; its mails go to the test's server."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    names: set[str] = set()
-    loaded: list[Example] = []
-
-    def load_example(page: str, name: str) -> Example:
-        for block in blocks(DOCS / f"{page}.rst"):
-            if block.caption:
-                path = tmp_path / block.caption
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(block.text, encoding="utf-8")
-                names.add(path.stem)
-        module: Any = importlib.import_module(name)
-        example = Example(module, module.app, module.app.extensions["sqlalchemy"], smtp)
-        example.app.extensions["mail"].port = smtp.port
-        loaded.append(example)
-        return example
-
-    yield load_example
-    for example in loaded:
-        with example.app.app_context():
-            for engine in example.db.engines.values():
-                engine.dispose()
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 def test_one_more_field_is_read_and_shown(load: Load) -> None:
@@ -192,15 +120,6 @@ def test_a_front_end_is_chosen_from_the_list_alone(
     headers = {"X-Front-End": header} if header else {}
     assert load("customising", "front_ends").sign_up(headers=headers).status_code == 201
     assert f"https://{host}.example/verify-user/?" in text_of(smtp.message)
-
-
-def test_a_sender_of_ones_own_hands_over_the_finished_message(load: Load, smtp: RecordingServer) -> None:
-    example = load("customising", "sender")
-    assert example.sign_up().status_code == 201
-    (message,) = example.app.extensions["outbox"]
-    assert message["to"] == "ada@example.com"
-    assert "https://shop.example/verify-user/?user_id=1&" in message["text"]
-    assert smtp.messages == []
 
 
 def test_the_click_that_verifies_gives_a_token_once(load: Load) -> None:

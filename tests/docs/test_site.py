@@ -45,6 +45,7 @@ SEARCHES = {
     "settings": ["settings"],
     "signals": ["user_registered signal"],
     "testing": ["testing application"],
+    "transports": ["Flask-Mailman", "smtplib", "another transport", "RQ worker"],
     "workflow": ["why button"],
 }
 
