@@ -1,7 +1,7 @@
 # make run    the quickstart in a browser       make test          the tests, on SQLite, PostgreSQL and MariaDB
-# make spa    a front end on another origin     make browser-test  the examples and the mails, in Chromium
-# make lint   ruff, mypy and import-linter     make docs          the documentation, docs/_build/html/index.html
-# make clean  remove what these made
+# make forms  pages without JavaScript          make browser-test  the examples and the mails, in Chromium
+# make spa    a front end on another origin     make docs          the documentation, docs/_build/html/index.html
+# make lint   ruff, mypy and import-linter      make clean         remove what these made
 #
 # make test-unit      the tests that mirror the rooms of the package
 # make test-sqlite    the first half of "make test"
@@ -41,13 +41,16 @@ STORM_ACCOUNTS ?= 1000
 export TEST_ROUNDS ?= 2
 races: export TEST_ROUNDS = 50
 
-TARGETS := run spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance translations lint docs \
+TARGETS := run forms spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance translations lint docs \
   bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
 
 run: $(VENV)/installed-quickstart
 	@exec $(BIN)/python examples/quickstart/app.py
+
+forms: $(VENV)/installed-quickstart
+	@exec $(BIN)/python examples/forms/app.py
 
 spa: $(VENV)/installed-spa $(NODE_MODULES)
 	@exec $(BIN)/python $(SPA)/backend.py

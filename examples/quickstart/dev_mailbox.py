@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from threading import Event, Thread
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from flask import Blueprint, Response, abort, make_response, render_template
+from flask import Blueprint, Flask, Response, abort, make_response, render_template
 
 # A mail may style itself. It runs no scripts and loads nothing, so that reading it tells nobody.
 MAIL_POLICY = (
@@ -70,6 +70,14 @@ class Mailbox:
     def messages(self) -> list[Mail]:
         """List the mails, newest first."""
         return list(self._mails)
+
+    def init_app(self, app: Flask) -> None:
+        """Start the server, have an application send its mails here, and add the pages that show them."""
+        self.start()
+        app.config.setdefault("MAIL_SERVER", "127.0.0.1")
+        app.config.setdefault("MAIL_PORT", self.port)
+        app.register_blueprint(mailbox_pages(self))
+        app.extensions["mailbox"] = self
 
     def start(self) -> None:
         """Start the server; its :attr:`port` is known when this returns."""

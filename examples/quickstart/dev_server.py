@@ -49,12 +49,12 @@ def serve(create_app: Callable[[Mapping[str, object]], Flask]) -> None:
         app = create_app({"PUBLIC_URL": url})
         logging.getLogger("werkzeug").setLevel(logging.WARNING)  # its lines would quote the links
         server = make_server(HOST, port, app, threaded=True, fd=listener.fileno())
-        print(f"Quickstart: {url}/  (its mails: {url}/mailbox/, Ctrl+C to stop)", flush=True)
+        print(f"Open {url}/  (its mails: {url}/mailbox/, Ctrl+C to stop)", flush=True)
         server.serve_forever()
 
 
 def _port_asked_for() -> int | None:
-    parser = argparse.ArgumentParser(description="Run the quickstart on this machine.")
+    parser = argparse.ArgumentParser(description="Run this example on this machine.")
     parser.add_argument(
         "--port",
         type=int,

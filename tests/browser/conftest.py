@@ -75,6 +75,15 @@ def quickstart(page: Page, api: Server, request: pytest.FixtureRequest) -> Itera
 
 
 @pytest.fixture
+def forms(browser: Browser, api: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """Somebody at the forms, in a browser whose JavaScript is switched off."""
+    with browser.new_context(java_script_enabled=False, color_scheme="light") as context:
+        context.set_default_timeout(_GIVE_UP_AFTER)
+        expect.set_options(timeout=_GIVE_UP_AFTER)
+        yield from visiting("forms", context.new_page(), api, request)
+
+
+@pytest.fixture
 def spa(page: Page, front_end: Server, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """Somebody at the SPA: e-mail first."""
     yield from visiting("spa", page, front_end, request)

@@ -1,4 +1,4 @@
-"""The two examples as running sites, each with a fresh database and mailbox."""
+"""The examples as running sites, each with a fresh database and mailbox."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ sys.path += [str(EXAMPLES / "quickstart"), str(EXAMPLES / "spa")]
 import backend as backend  # noqa: E402
 from app import create_app as create_quickstart  # noqa: E402
 from dev_mailbox import Mail, Mailbox  # noqa: E402
+
+from examples.forms.app import create_app as create_forms  # noqa: E402
+
+CREATE_APP = {"quickstart": create_quickstart, "forms": create_forms, "spa": backend.create_app}
 
 
 class Server:
@@ -56,8 +60,9 @@ class Server:
 
 
 class Site:
-    """An example that runs, ``quickstart`` or ``spa``.
+    """An example that runs.
 
+    :param name: ``quickstart``, ``forms`` or ``spa``.
     :param url: where its pages are.
     :param api: the server of the API and of the mailbox's pages.
     """
@@ -72,13 +77,12 @@ class Site:
 
     def configure(self, **config: object) -> Flask:
         """Serve an application that is configured otherwise, with the same database and a new mailbox."""
-        create_app = backend.create_app if self.name == "spa" else create_quickstart
         usual = {
             "PUBLIC_URL": self.url,
             "SECRET_KEY": "of the tests in a browser",
             "SQLALCHEMY_DATABASE_URI": self._database,
         }
-        app = create_app({**usual, **config})
+        app = CREATE_APP[self.name]({**usual, **config})
         self._apps.append(app)
         self.mailbox: Mailbox = app.extensions["mailbox"]
         self.api.serve(app)

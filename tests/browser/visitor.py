@@ -55,8 +55,8 @@ class Visitor:
         self.send_first_page(**changes)
 
     def send_first_page(self, **changes: str) -> None:
-        """Fill it in and send it: the account in the quickstart, the address in the SPA."""
-        whole = self.site.name == "quickstart"
+        """Fill it in and send it: the address in the SPA, the account elsewhere."""
+        whole = self.site.name != "spa"
         self.fill_in(**{"email": ADDRESS, **(ACCOUNT if whole else {}), **changes})
         self.click("Create account" if whole else "Continue")
 
@@ -76,7 +76,7 @@ class Visitor:
             self.sees_heading("Your address is confirmed")
 
     def confirm(self) -> None:
-        """Open the link of the newest mail in the quickstart, and press its button."""
+        """Open the link of the newest mail where the account is made at sign-up, and press the page's button."""
         self.page.goto(self.site.link)
         self.click("Confirm my address")
 

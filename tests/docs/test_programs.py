@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import pytest
 import sqlalchemy as sa
 from argon2.exceptions import InvalidHashError
+from flask.testing import FlaskClient
 from flask_login import current_user
 from werkzeug.test import TestResponse
 
@@ -22,6 +23,7 @@ from tests.support.answers import field_errors
 from tests.support.apps import PASSWORD, Builder
 from tests.support.links import code_of, html_of, link_in, text_of, values_of
 from tests.support.mail_servers import RecordingServer
+from tests.support.messages import lacking
 from tests.support.pages import DOCS, blocks, texts
 from tests.support.programs import Example, Load
 from tests.support.web import run_python
@@ -301,6 +303,52 @@ def first(load: Load) -> Example:
 
 def bodies(page: str) -> list[Any]:
     return [json.loads(text) for text in texts(DOCS / f"{page}.rst", "json")]
+
+
+def send_form(client: FlaskClient, path: str, **fields: str) -> TestResponse:
+    """Send a form with what its page has hidden in it."""
+    page = client.get(path).text
+    hidden = dict(re.findall(r'name="(\w+)"[^>]* value="([^"]+)"', page))
+    return client.post(path.partition("?")[0], data={**hidden, **fields})
+
+
+def test_the_forms_of_the_page_sign_up_and_verify_without_json(load: Load, smtp: RecordingServer) -> None:
+    example, account = load("forms", "app"), {"email": "ada@example.com", "password": PASSWORD}
+    client = example.app.test_client()
+    refused = send_form(client, "/sign-up/", email="ada@", password="x", password_confirm="y")
+    assert (refused.status_code, refused.text.count('aria-invalid="true"')) == (400, 3)
+    assert re.findall(r' value="(ada@|x|y)"', refused.text) == ["ada@"]
+    assert client.post("/sign-up/", data={**account, "password_confirm": PASSWORD}).status_code == 400
+    assert send_form(client, "/sign-up/", **account, password_confirm=PASSWORD).location == "/sent/"
+    link = link_in(smtp.message).removeprefix("http://localhost:5000")
+    assert "The link is not valid." in send_form(client, f"{link}A").text
+    assert [user.email_verified_at for user in example.users()] == [None]
+    assert send_form(client, link).location == "/log-in/"
+    assert [bool(user.email_verified_at) for user in example.users()] == [True]
+    assert example.sign_up().status_code == 404
+
+
+def test_a_refusal_is_shown_by_a_form_of_wtforms(load: Load, smtp: RecordingServer) -> None:
+    client = load("forms", "wtforms_sign_up").app.test_client()
+    for email, password in (("ada@", PASSWORD), ("ada@example.com", "short")):
+        refused = send_form(client, "/sign-up/", email=email, password=password)
+        assert lacking(refused.text, "Enter an e-mail" if email == "ada@" else "too short") == []
+    smtp.text_reply, account = "451 4.3.0 later", {"email": "ada@example.com", "password": PASSWORD}
+    assert "The e-mail could not be sent." in send_form(client, "/sign-up/", **account).text
+    smtp.text_reply = None
+    assert send_form(client, "/sign-up/", **account).location == "/sent/"
+
+
+def test_the_form_behind_the_link_makes_the_account_with_e_mail_first(load: Load, smtp: RecordingServer) -> None:
+    example = load("forms", "email_first")
+    with example.app.test_request_context():
+        assert example.module.registration.register({"email": "ada@example.com"}) is None
+    link, client = link_in(smtp.message).removeprefix("http://localhost:5000"), example.app.test_client()
+    assert "The link is not valid." in client.get(f"{link}A").text
+    assert "not the same" in send_form(client, link, password=PASSWORD, password_confirm="else").text
+    assert example.users() == []
+    assert send_form(client, link, password=PASSWORD, password_confirm=PASSWORD).location == "/log-in/"
+    assert [bool(user.email_verified_at) for user in example.users()] == [True]
 
 
 def told(answer: TestResponse) -> tuple[int, Any]:

@@ -33,6 +33,7 @@ SEARCHES = {
         "delete accounts never verified",
         "stranger finds who has account",
     ],
+    "forms": ["forms without JavaScript", "Flask-WTF", "HTML form"],
     "http": ["link invalid"],
     "languages": ["languages German"],
     "login": ["log in", "token", "remember me", "gate before_request"],
