@@ -44,7 +44,9 @@ class RestRegistration:
 
     :meth:`register`, :meth:`verify`, :meth:`check_link` and :meth:`resend` do for Python code what the endpoints do
     for JSON: they work for the current app, within a request or in a script, and raise a :class:`RequestRefused` where
-    an endpoint answers with an error.
+    an endpoint answers with an error. They end transactions of ``db.session``: call them outside of a ``with
+    db.session.begin()``. A coroutine calls them in a thread, as by ``await asyncio.to_thread(registration.register,
+    data)``: hooks that are coroutines have an event loop of their own.
 
     :param app: an app to initialise at once; without it call :meth:`init_app`.
     :param endpoints: false for an application that only calls the methods: no endpoint is registered.
@@ -102,7 +104,8 @@ class RestRegistration:
         :raises RequestRefused: ``InvalidInput`` with the ``errors`` by field, ``EmailNotSent`` and others; nothing is
             stored then.
         """
-        state, request = current_state(), _current_request()
+        state = current_state()
+        request = _current_request(state)
         if state.settings.register_email_first:
             read = partial(read_form, state.app, data, state.serializers.register_email)
             email_first.register(state, read, request=request)
@@ -122,7 +125,7 @@ class RestRegistration:
         state = current_state()
         make_schema = state.serializers.register if state.settings.register_email_first else None
         read = partial(read_form, state.app, data, make_schema)
-        return verify(state, read, request=_current_request(), show=_as_it_is).user
+        return verify(state, read, request=_current_request(state), show=_as_it_is).user
 
     def check_link(self, data: Mapping[str, Any]) -> str:
         """Find the address that a link proves with REGISTER_EMAIL_FIRST, as ``POST check-link/`` does.
@@ -143,7 +146,7 @@ class RestRegistration:
         :raises RequestRefused: ``InvalidInput`` for what is no address, ``EmailNotSent`` and others.
         """
         state = current_state()
-        resend(state, partial(read_form, state.app, {"email": email}), request=_current_request())
+        resend(state, partial(read_form, state.app, {"email": email}), request=_current_request(state))
 
     def verification_mail(self, user: object) -> VerificationMail:
         """Render the mail with the link, for a sender of your own and any transport.
@@ -153,7 +156,8 @@ class RestRegistration:
         :raises EmailNotSent: if the address of the account is no address.
         :raises ConfigurationError: if the app lacks a setting for it.
         """
-        return verification_message(current_state(), _current_request(), user)
+        state = current_state()
+        return verification_message(state, _current_request(state), user)
 
     def existing_account_mail(self, user: object) -> VerificationMail:
         """Render the notice that somebody signed up with the address of an account, likewise.
@@ -163,7 +167,8 @@ class RestRegistration:
         :raises EmailNotSent: if the address of the account is no address.
         :raises ConfigurationError: if the app lacks a setting for it.
         """
-        return existing_account_message(current_state(), _current_request(), user)
+        state = current_state()
+        return existing_account_message(state, _current_request(state), user)
 
     def register_schema(self, app: Flask) -> Schema:
         """Return an instance of REGISTER_SERIALIZER_CLASS with all its fields, for apispec and tests.
@@ -186,9 +191,12 @@ class RestRegistration:
             return app_state(app).serializers.profile()
 
 
-def _current_request() -> Request | None:
-    """Return the current request itself, not Flask's proxy; None in a script."""
-    return request_ctx.request if has_request_context() else None
+def _current_request(state: AppState) -> Request | None:
+    """Return the current request itself, not Flask's proxy; None in a script.
+
+    A request to another app is none of ours: its session would log somebody in whose account has the same key there.
+    """
+    return request_ctx.request if has_request_context() and request_ctx.app is state.app else None
 
 
 def _as_it_is(user: object) -> object:

@@ -11,17 +11,19 @@ from marshmallow import Schema, fields
 from .storable import refuse_unstorable
 
 
-def read_form(app: Flask, data: Mapping[str, Any], make_schema: Callable[[], Schema] | None = None) -> dict[str, Any]:
+def read_form(app: Flask, data: Any, make_schema: Callable[[], Schema] | None = None) -> Any:
     """Return what a form has, as JSON would have it.
 
     Of several values under one name the first counts, and all of them for a list. A field that was left empty was not
-    sent, unless the serializer requires it. The token of Flask-WTF's CSRF protection is no field.
+    sent, unless the serializer requires it. The token of Flask-WTF's CSRF protection is no field. What is no mapping
+    is left to the serializer, which refuses it.
 
     :param make_schema: makes the serializer that will read it, unless that ignores other fields.
     :raises RequestRefused: as :func:`refuse_unstorable` does.
     """
-    sent = {name: data[name] for name in data}  # a dict of a MultiDict itself would have lists
-    if make_schema is not None:
+    is_mapping = isinstance(data, Mapping)
+    sent = {name: data[name] for name in data} if is_mapping else data  # a dict of a MultiDict itself would have lists
+    if is_mapping and make_schema is not None:
         schema = make_schema()
         read = {field.data_key or name: field for name, field in schema.load_fields.items()}
         token = app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
@@ -31,7 +33,7 @@ def read_form(app: Flask, data: Mapping[str, Any], make_schema: Callable[[], Sch
         for name, field in read.items():
             if name in sent and get_all is not None and isinstance(field, fields.List):
                 sent[name] = get_all(name)
-            elif sent.get(name) == "" and not field.required:
+            if sent.get(name) in ("", [""]) and not field.required:
                 del sent[name]
     refuse_unstorable(sent)
     return sent

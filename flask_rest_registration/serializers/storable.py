@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..exceptions import WHOLE_OBJECT, InvalidInput, ParseError
@@ -24,18 +24,26 @@ def refuse_unstorable(sent: Any) -> None:
     items: Iterable[tuple[Any, Any]] = sent.items() if isinstance(sent, dict) else [(WHOLE_OBJECT, sent)]
     errors: dict[str, list[str]] = {}
     for name, value in items:
-        if _UNSTORABLE.search(name):
+        if _is_unstorable(name):
             errors[WHOLE_OBJECT] = [gettext("A field's name has characters that cannot be stored.")]
-        elif _UNSTORABLE.search("".join(_texts_in(value))):
-            errors[name] = [gettext("This text has characters that cannot be stored.")]
+        elif _is_unstorable(value):
+            errors[str(name)] = [gettext("This text has characters that cannot be stored.")]
     if errors:
         raise InvalidInput(errors)
+
+
+def _is_unstorable(value: Any) -> bool:
+    return _UNSTORABLE.search("".join(_texts_in(value))) is not None
 
 
 def _texts_in(value: Any, depth: int = 0) -> list[str]:
     if depth == DEEPEST_NESTING:
         raise ParseError
+    if isinstance(value, bytes):  # JSON has none of these, nor tuples and sets; marshmallow reads them all
+        value = value.decode(errors="replace")
     if isinstance(value, str):
         return [value]
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    inner: Iterable[Any] = value if isinstance(value, (list, tuple, set, frozenset)) else ()
+    if isinstance(value, Mapping):
+        inner = [*value, *value.values()]
     return [text for item in inner for text in _texts_in(item, depth + 1)]

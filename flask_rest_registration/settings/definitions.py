@@ -35,10 +35,11 @@ _HIDDEN_FIELDS = (
 
 _PACKAGE = "flask_rest_registration"
 
-#: The defaults of three settings, each the path of an object.
+#: The defaults of four settings, each the path of an object.
 LINK_SENDER = f"{_PACKAGE}.send_register_verification_email_notification"
 NOTICE_SENDER = f"{_PACKAGE}.send_existing_account_email_notification"
 LOGIN_HANDLER = f"{_PACKAGE}.login.log_in_with_flask_login"
+URL_BUILDER = f"{_PACKAGE}.signers.build_url"
 
 _Sender = Callable[[Request | None, object], object]
 _ContextBuilder = Callable[[Request | None, object, dict[str, object]], Mapping[str, object]]
@@ -159,7 +160,7 @@ class Settings:
     verification_url_builder: Callable[[Any], str] = _function(
         "The function that makes the link. `builder(signer) -> str` finds what it needs by `signer.get_base_url()`"
         " and `signer.get_signed_data()`.",
-        f"{_PACKAGE}.signers.build_url",
+        URL_BUILDER,
         otherwise="REGISTER_VERIFICATION_URL with a query string",
         returns=(str,),
     )
@@ -298,15 +299,20 @@ class Settings:
     @property
     def renders_link(self) -> bool:
         """Whether verification mails are the package's own, as far as settings tell: other senders may ask for them."""
+        needs_no_url = self.site_name is not None and not is_default(self.verification_url_builder, URL_BUILDER)
         return self.register_verification_enabled and (
-            is_ours(self.register_verification_email_sender) or self.register_verification_url is not None
+            is_ours(self.register_verification_email_sender)
+            or self.register_verification_url is not None
+            or needs_no_url
         )
 
     @property
     def renders_notice(self) -> bool:
         """Whether notices to account holders are the package's own, likewise."""
         return self.register_email_first and (
-            is_ours(self.register_existing_email_sender) or self.register_verification_url is not None
+            is_ours(self.register_existing_email_sender)
+            or self.register_verification_url is not None
+            or self.site_name is not None
         )
 
     @property

@@ -166,6 +166,38 @@ def test_a_place_that_the_app_would_answer_404_or_ignore_is_refused_at_start(
     assert shape_of(app) == before
 
 
+@pytest.mark.parametrize(
+    ("matching", "place"),
+    [({}, {"HOST": "a.example"}), (BY_HOST, {}), (BY_HOST, {"SUBDOMAIN": "a"}), (BY_SUBDOMAIN, {"SUBDOMAIN": "a"})],
+)
+def test_without_endpoints_there_is_no_url_and_all_the_rest_is_there(
+    build: Builder, smtp: RecordingServer, matching: dict[str, Any], place: dict[str, object]
+) -> None:
+    built = build(
+        extension=RestRegistration(endpoints=False), matching=matching, registration=place, before_init=CSRFProtect
+    )
+    assert [rule for rule in built.app.url_map.iter_rules() if rule.endpoint != "static"] == []
+    assert built.register().status_code == 404
+    with built.app.app_context():
+        assert built.registration.register(built.body()).email == "ann@example.com"
+    assert link_in(smtp.message).startswith(VERIFICATION_URL)
+    checked, described = built.command("check"), built.command("openapi")
+    assert (checked.exit_code, "CSRFProtect" in checked.output) == (0, False), checked.output
+    assert described.exit_code != 0
+    assert lacking(f"{described.output}{described.exception}", "endpoints=False", "Fix: ") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["register", "verify", "check_link", "resend", "verification_mail", "existing_account_mail"]
+)
+def test_a_call_needs_the_context_of_an_app_that_has_the_extension(name: str) -> None:
+    call = getattr(RestRegistration(bare_app()), name)
+    with pytest.raises(RuntimeError, match="outside of application context"):
+        call({})
+    with Flask("another").app_context(), pytest.raises(ConfigurationError, match="is not initialised on this app"):
+        call({})
+
+
 @pytest.mark.parametrize("how", ["before init_app", "a second prefix", "under a parent", "a second name"])
 def test_the_blueprint_is_registered_by_init_app_alone_and_in_one_place(build: Builder, how: str) -> None:
     extension = RestRegistration()
@@ -291,6 +323,7 @@ CITY = fields.String(required=True)
 #: The settings of two apps that differ in all but the two that switch a half of the workflow off.
 PAIRS: dict[str, tuple[object, object]] = {
     "URL_PREFIX": ("/first", "/second"),
+    "SITE_NAME": ("shop", "store"),
     "USER_EMAIL_FIELD": ("email", "mail"),
     "USER_PASSWORD_FIELD": ("password_hash", "secret"),
     "USER_HIDDEN_FIELDS": (["role"], ["motto"]),
@@ -331,7 +364,9 @@ HTML = "<b>{{ extra }}</b> <a href='{{ verification_url }}'>{{ language }}</a>"
 
 def use_templates(app: Flask) -> Flask:
     text = "{{ extra }} {{ verification_url }}"
-    app.jinja_loader = DictLoader({"subject.txt": "First", "body.txt": text, "s2.txt": "Second", "b2.html": HTML})
+    app.jinja_loader = DictLoader(
+        {"subject.txt": "First {{ site }}", "body.txt": text, "s2.txt": "Second {{ site }}", "b2.html": HTML}
+    )
     return app
 
 
@@ -376,9 +411,12 @@ def test_each_of_two_apps_registers_mails_and_verifies_by_its_own_settings(
     assert second.client().post("/first/register/", json={}).status_code == 404
 
     mail, other_mail = smtp.message, second_smtp.message
-    for message, name, address in ((mail, "first", "ann@example.com"), (other_mail, "second", "bob@example.com")):
+    for message, name, address, subject in (
+        (mail, "first", "ann@example.com", "First shop"),
+        (other_mail, "second", "bob@example.com", "Second store"),
+    ):
         headers = [message[header] for header in ("From", "Reply-To", "To", "Subject")]
-        assert headers == [f"{name}@example.com", f"{name}-help@example.com", address, name.title()]
+        assert headers == [f"{name}@example.com", f"{name}-help@example.com", address, subject]
     assert text_of(mail).startswith("1 https://first.example/verify/?user_id=1&timestamp=")
     assert mail.get_body(("html",)) is None
     assert html_of(other_mail).startswith("<b>2</b> <a href='https://second.example/verify/?signature=")

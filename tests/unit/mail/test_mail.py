@@ -5,7 +5,7 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Mapping
 from email.message import EmailMessage
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 from unittest.mock import Mock
 
@@ -20,6 +20,7 @@ from flask_rest_registration import (
     ConfigurationError,
     EmailNotSent,
     normalize_email,
+    send_existing_account_email_notification,
     send_register_verification_email_notification,
 )
 from flask_rest_registration.mail.delivery import Deadline
@@ -29,7 +30,7 @@ from tests.support.apps import PASSWORD, VERIFICATION_URL, Builder, Built
 from tests.support.links import html_of, link_in, text_of, values_of
 from tests.support.mail_servers import CERTIFICATE, CloseDown, HangUp, RecordingServer, Step
 from tests.support.messages import lacking
-from tests.support.pending import add_account
+from tests.support.pending import ANN, EMAIL_FIRST, add_account, ask
 
 FOLDER = "rest_registration/register"
 TEMPLATES = "REGISTER_VERIFICATION_EMAIL_TEMPLATES"
@@ -105,6 +106,39 @@ def test_the_links_life_is_told_in_its_largest_unit_rounded_down(
 def test_the_site_is_the_links_host_with_its_port_and_without_a_log_in(build: Builder, smtp: RecordingServer) -> None:
     built = build(registration={"REGISTER_VERIFICATION_URL": "https://me:secret@shop.example:8443/verify"})
     assert mail_of(built, smtp)["Subject"] == "Confirm your e-mail address for shop.example:8443"
+
+
+def test_both_mails_call_the_site_by_site_name_and_escape_it(build: Builder, smtp: RecordingServer) -> None:
+    built = build(registration={**EMAIL_FIRST, "SITE_NAME": "Ann & <b>Co</b>\n100 %(site)s"}, pending=True)
+    add_account(built)
+    for email, subject in (
+        (ANN, "You already have an account at {}"),
+        ("bob@example.com", "Finish signing up at {}"),
+    ):
+        ask(built, email)
+        message, name = smtp.messages[-1], "Ann & <b>Co</b> 100 %(site)s"
+        assert message["Subject"] == subject.format(name)
+        assert name in " ".join(text_of(message).split())
+        html = " ".join(html_of(message).split())
+        assert "Ann &amp; &lt;b&gt;Co&lt;/b&gt; 100 %(site)s" in html
+        assert "<b>" not in html
+
+
+def test_with_site_name_the_notice_alone_needs_no_url_of_a_link(build: Builder, smtp: RecordingServer) -> None:
+    links: list[object] = []
+
+    @wraps(send_existing_account_email_notification)
+    def notify(request: Any, row: object) -> None:
+        send_existing_account_email_notification(request, row)
+
+    own = {SENDER: lambda request, row: links.append(row.email), "REGISTER_EXISTING_EMAIL_SENDER": notify}
+    names: dict[str, object] = {"REGISTER_VERIFICATION_URL": None, "SITE_NAME": "The Shop"}
+    built = build(registration={**EMAIL_FIRST, **own, **names}, pending=True)
+    add_account(built)
+    for email in (ANN, "bob@example.com"):
+        ask(built, email)
+    assert smtp.message["Subject"] == "You already have an account at The Shop"
+    assert links == ["bob@example.com"]
 
 
 @pytest.mark.parametrize("model", [models.typed, models.privileged, models.composite_unique])

@@ -315,6 +315,11 @@ DEFAULT_SENDERS: dict[str, list[object]] = {
 }
 
 
+@functools.wraps(send_existing_account_email_notification)
+def own_way(request: Any, row: object) -> None:
+    """A sender of the package's notice, which goes the way of the application's own mails."""
+
+
 def test_all_faults_are_in_one_message() -> None:
     faulty: dict[str, object] = dict.fromkeys((*EMAIL_FIRST, *RESEND, *CODES, *GONE), True)
     faulty |= {**UNVERIFIED, PERIOD: 60, LINKS: sender, URL: None}
@@ -336,6 +341,8 @@ def test_all_faults_are_in_one_message() -> None:
         *(({URL: None, LINKS: default}, f"{URL} is missing") for default in DEFAULT_SENDERS[LINKS]),
         # The notice names the site by it.
         *(({**EMAIL_FIRST, URL: None, name: sender}, f"{URL} is missing") for name in (LINKS, NOTICES)),
+        ({**EMAIL_FIRST, URL: None, "SITE_NAME": "Shop", NOTICES: sender}, f"{URL} is missing"),  # the link needs it
+        ({**EMAIL_FIRST, URL: None, LINKS: sender, NOTICES: own_way}, f"{URL} is missing, or SITE_NAME"),
         *(
             ({**EMAIL_FIRST, **switch, **UNVERIFIED}, f"{name} is True, {VERIFY} is False, Fix: remove {name}")
             for switch in (EMAIL_FIRST, RESEND, CODES)
@@ -374,6 +381,7 @@ of_a_module_like_ours.__module__ = "flask_rest_registration_mails"
         {LINKS: sender, URL: None},
         {LINKS: of_a_module_like_ours, URL: None},
         {**EMAIL_FIRST, LINKS: sender, NOTICES: sender, URL: None},
+        {**EMAIL_FIRST, LINKS: sender, NOTICES: own_way, URL: None, "SITE_NAME": "Shop"},
         {**UNVERIFIED, "PENDING_REGISTRATION_MODEL": "no.such.Model", "REGISTER_VERIFICATION_CODE_LENGTH": 8},
         {**UNVERIFIED, **dict.fromkeys((*EMAIL_FIRST, *RESEND, *CODES), False)},
         *({**way, PERIOD: 61} for way in (EMAIL_FIRST, RESEND)),
