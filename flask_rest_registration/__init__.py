@@ -26,6 +26,7 @@ from .extension import RestRegistration
 from .mail.delivery import send_existing_account_email_notification, send_register_verification_email_notification
 from .mail.messages import VerificationMail
 from .model.pending import PendingRegistrationMixin
+from .passwords import hash_password
 from .serializers.schemas import DefaultRegisterUserSerializer, DefaultUserProfileSerializer, RegisterEmailSerializer
 from .signals import user_activated, user_registered
 from .signers import RegisterSigner
@@ -57,6 +58,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UserWithoutEmailNonverifiable",
     "VerificationMail",
+    "hash_password",
     "normalize_email",
     "send_existing_account_email_notification",
     "send_register_verification_email_notification",

@@ -111,7 +111,7 @@ class RestRegistration:
             email_first.register(state, read, request=request)
             return None
         read = partial(read_form, state.app, data, state.serializers.register)
-        return register(state, read, request=request, show=_as_it_is)
+        return register(state, read, request=request)
 
     def verify(self, data: Mapping[str, Any]) -> Any:
         """Verify an address, as ``POST verify-registration/`` does; REGISTER_VERIFICATION_AUTO_LOGIN counts.
@@ -125,7 +125,7 @@ class RestRegistration:
         state = current_state()
         make_schema = state.serializers.register if state.settings.register_email_first else None
         read = partial(read_form, state.app, data, make_schema)
-        return verify(state, read, request=_current_request(state), show=_as_it_is).user
+        return verify(state, read, request=_current_request(state)).user
 
     def check_link(self, data: Mapping[str, Any]) -> str:
         """Find the address that a link proves with REGISTER_EMAIL_FIRST, as ``POST check-link/`` does.
@@ -197,10 +197,6 @@ def _current_request(state: AppState) -> Request | None:
     A request to another app is none of ours: its session would log somebody in whose account has the same key there.
     """
     return request_ctx.request if has_request_context() and request_ctx.app is state.app else None
-
-
-def _as_it_is(user: object) -> object:
-    return user
 
 
 def _faults_of_place(app: Flask, values: dict[str, object]) -> Iterator[str]:

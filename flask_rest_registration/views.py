@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Request, Response, current_app, jsonify, request
@@ -72,12 +71,12 @@ def _register() -> tuple[Response, int]:
     if state.settings.register_email_first:
         email_first.register(state, _read_json, request=request)
         return jsonify(detail=gettext(email_first.ASKED)), 202
-    return jsonify(register(state, _read_json, request=request, show=partial(_dump, state))), 201
+    return jsonify(register(state, _read_json, request=request, output=state.serializers.profile)), 201
 
 
 def _verify_registration() -> tuple[Response, int]:
     state, request = _current()
-    verified = verify(state, _read_json, request=request, show=partial(_dump, state))
+    verified = verify(state, _read_json, request=request, output=state.serializers.profile)
     if not verified.is_new:
         return jsonify({**verified.added, "detail": gettext(VERIFIED)}), 200
     shown = verified.shown
@@ -93,10 +92,6 @@ def _resend_verification() -> tuple[Response, int]:
     state, request = _current()
     resend(state, _read_json, request=request)
     return jsonify(detail=gettext(RESENT)), 202
-
-
-def _dump(state: AppState, user: object) -> Any:
-    return state.serializers.profile().dump(user)
 
 
 def _current() -> tuple[AppState, Request]:

@@ -17,8 +17,7 @@ from models import User, db
 from sqlalchemy import select
 from werkzeug.security import check_password_hash
 
-from flask_rest_registration import normalize_email
-from flask_rest_registration.passwords import hash_password
+from flask_rest_registration import hash_password, normalize_email
 
 # One text for an unknown address and for a wrong password: the answer does not tell who has an account.
 WRONG = "This address and this password do not belong together."

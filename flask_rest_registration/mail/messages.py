@@ -30,7 +30,7 @@ from ..settings import parsers
 from ..settings.parsers import MailAddress, Templates, parse_templates
 from ..signers import address_of, make_code, signer_for
 from ..state import AppState
-from ..translations.texts import Language, current_language, in_language, parse_locale
+from ..translations.texts import current_language, in_language, parse_locale
 
 _DAY, _HOUR, _MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 _NAMES: Templates = {"subject": "subject.txt", "body": "body.txt", "html_body": "body.html"}
@@ -212,6 +212,15 @@ def _context(state: AppState, user: object, *, has_link: bool) -> dict[str, obje
     }
     if not has_link:
         return context
+    # A date would need the reader's time zone. The unit is the largest of which the period is one, or has two at least.
+    period = state.settings.register_verification_period
+    # Translators: these stand in "The link works for %(time)s."; give them the case that they need there.
+    if period == _DAY or period >= 2 * _DAY:
+        valid_for = language.ngettext("%(count)s day", "%(count)s days", period // _DAY)
+    elif period == _HOUR or period >= 2 * _HOUR:
+        valid_for = language.ngettext("%(count)s hour", "%(count)s hours", period // _HOUR)
+    else:
+        valid_for = language.ngettext("%(count)s minute", "%(count)s minutes", max(period // _MINUTE, 1))
     pending, code = state.pending, None
     if isinstance(user, PendingRegistrationMixin) and pending is not None and pending.carries_code(user):
         code = make_code(state, user)
@@ -219,30 +228,11 @@ def _context(state: AppState, user: object, *, has_link: bool) -> dict[str, obje
         **context,
         "verification_url": signer.get_url(),
         "valid_until": signer.get_valid_until(),
-        "valid_for": _in_words(language, state.settings.register_verification_period),
+        "valid_for": valid_for,
         "email_first": isinstance(user, PendingRegistrationMixin),
         "code": code,
-        "code_minutes": _minutes(state.settings.register_verification_code_period),
+        "code_minutes": max(state.settings.register_verification_code_period // _MINUTE, 1),
     }
-
-
-def _in_words(language: Language, period: timedelta) -> str:
-    """Say how long a link works, such as "7 days" or "36 hours"; a date would need the reader's time zone.
-
-    The unit is the largest of which the period is exactly one or has at least two. What is over is dropped.
-    """
-    days, hours = period // _DAY, period // _HOUR
-    # Translators: these stand in "The link works for %(time)s."; give them the case that they need there.
-    if days > 1 or period == _DAY:
-        return language.ngettext("%(count)s day", "%(count)s days", days)
-    if hours > 1 or period == _HOUR:
-        return language.ngettext("%(count)s hour", "%(count)s hours", hours)
-    return language.ngettext("%(count)s minute", "%(count)s minutes", _minutes(period))
-
-
-def _minutes(period: timedelta) -> int:
-    """Round down to whole minutes; less than one is told as one."""
-    return max(period // _MINUTE, 1)
 
 
 def complete_templates(given: Templates | None, *, defaults: Templates = VERIFICATION_TEMPLATES) -> Templates:

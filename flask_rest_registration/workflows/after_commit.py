@@ -22,7 +22,7 @@ class Verification(NamedTuple):
 
     :param user: the account.
     :param is_new: whether it was made by this verification, as with REGISTER_EMAIL_FIRST.
-    :param shown: what is shown of a new one.
+    :param shown: what the output serializer shows of a new one.
     :param added: what the log-in handler adds to the answer.
     """
 

@@ -33,6 +33,7 @@ from ..model.user_model import python_type
 from ..serializers.schemas import (
     ADDRESS_TOO_LONG,
     NO_ADDRESS,
+    MakeSchema,
     client_name,
     client_names,
     field_faults,
@@ -126,11 +127,11 @@ def verify(
     *,
     flag: Flag,
     request: Request | None,
-    show: Callable[[Any], Any],
+    output: MakeSchema | None,
 ) -> Verification | None:
     """Make the account of whoever has read the mail, by its link or its code.
 
-    :param show: makes of the new account what is shown of it, before receivers of signals run.
+    :param output: makes the serializer that shows the account, as it is before receivers of signals run.
     :returns: None if the link is none of a pending registration, and may be one of an account.
     :raises RequestRefused: if it is refused; the link or code can be used again.
     """
@@ -172,7 +173,7 @@ def verify(
                 give_back()
         raise
     try:
-        shown = show(user)
+        shown = None if output is None else output().dump(user)
     finally:
         announce(state, user_registered, user_activated, user=user, request=request)
     return Verification(user, is_new=True, shown=shown, added=log_in(state, request=request, user=user))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import Request
 
 from ..exceptions import WHOLE_OBJECT, InvalidInput, NotFound, RecipientRefused, UserWithoutEmailNonverifiable
 from ..mail.delivery import Mailer
+from ..serializers.schemas import MakeSchema
 from ..signals import user_registered
 from ..signers import address_of
 from ..state import AppState
@@ -20,9 +20,11 @@ from .sign_up import Read, SignUp
 ADDRESS_REFUSED = gettext_noop("The mail server does not accept this address.")
 
 
-def register(state: AppState, read: Read, *, request: Request | None, show: Callable[[Any], Any]) -> Any:
-    """Make an account of what a stranger sent, and return what ``show`` makes of it before receivers of signals run.
+def register(state: AppState, read: Read, *, request: Request | None, output: MakeSchema | None = None) -> Any:
+    """Make an account of what a stranger sent.
 
+    :param output: makes the serializer that shows it, as it is before receivers of signals run.
+    :returns: what that serializer shows; without one, the account.
     :raises RequestRefused: if it is refused; nothing is stored then.
     """
     if not state.settings.register_flow_enabled:
@@ -47,6 +49,6 @@ def register(state: AppState, read: Read, *, request: Request | None, show: Call
                 field = sign_up.field_of(state.model.email.name) or WHOLE_OBJECT
                 raise InvalidInput({field: [gettext(ADDRESS_REFUSED)]}) from None
     try:
-        return show(user)
+        return user if output is None else output().dump(user)
     finally:
         announce(state, user_registered, user=user, request=request)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from flask import Request
 
 from .. import clock
 from ..exceptions import NotFound, SignatureExpired, SignatureInvalid
 from ..model.attributes import Flag
-from ..serializers.schemas import load_link
+from ..serializers.schemas import MakeSchema, load_link
 from ..signals import user_activated
 from ..signers import RegisterSigner
 from ..state import AppState
@@ -24,10 +23,10 @@ from .sign_up import Read
 VERIFIED = gettext_noop("User verified successfully")
 
 
-def verify(state: AppState, read: Read, *, request: Request | None, show: Callable[[Any], Any]) -> Verification:
+def verify(state: AppState, read: Read, *, request: Request | None, output: MakeSchema | None = None) -> Verification:
     """Activate the account of a link, once; with REGISTER_EMAIL_FIRST, make the account of a pending registration.
 
-    :param show: makes of a new account what is shown of it, before receivers of signals run.
+    :param output: makes the serializer that shows a new account, as it is before receivers of signals run.
     """
     flag = state.model.flag
     if flag is None or not state.settings.register_verification_enabled:
@@ -35,7 +34,7 @@ def verify(state: AppState, read: Read, *, request: Request | None, show: Callab
     with state.transactions.rolled_back_on_failure(state.app.logger):
         sent = read()
         if state.settings.register_email_first and state.pending is not None:
-            made = email_first.verify(state, state.pending, sent, flag=flag, request=request, show=show)
+            made = email_first.verify(state, state.pending, sent, flag=flag, request=request, output=output)
             if made is not None:
                 return made
         link = load_link(sent)
