@@ -19,13 +19,8 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 from werkzeug.security import check_password_hash
 
-from flask_rest_registration import (
-    PendingRegistrationMixin,
-    RequestRefused,
-    RestRegistration,
-    hash_password,
-    normalize_email,
-)
+from flask_rest_registration import PendingRegistrationMixin, RequestRefused, RestRegistration, normalize_email
+from flask_rest_registration.passwords import hash_password
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "quickstart"  # its mailbox and its style sheet serve here too
 sys.path.append(str(QUICKSTART))
