@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Generic
 
 import flask_rest_registration
 from flask_rest_registration import RequestRefused
@@ -38,7 +40,7 @@ def below(kind: type[Any]) -> set[type[Any]]:
     return {kind}.union(*(below(subclass) for subclass in kind.__subclasses__()))
 
 
-@pytest.mark.parametrize("name", ["settings", "errors", "testing"])
+@pytest.mark.parametrize("name", ["settings", "errors"])
 def test_a_generated_page_is_what_the_definitions_in_the_code_say(name: str) -> None:
     assert read(f"{name}.rst") == runpy.run_path(str(DOCS / f"generate_{name}.py"))["render"]()
 
@@ -110,15 +112,21 @@ def test_every_page_behind_a_link_takes_three_names_and_no_other_from_its_addres
 
 
 def test_each_attack_on_the_page_of_security_has_its_test() -> None:
-    rows = re.findall(r"^   \* - (.*\n(?:     .*\n)*)", read("security.rst"), re.MULTILINE)
-    attacks = [row for row in rows if not row.startswith("Attack\n")]
+    rows = r"^   \* - (.*\n(?:       .*\n)*)     - (.*\n(?:       .*\n)*)"
+    attacks = [attack for attack, _ in re.findall(rows, read("security.rst"), re.MULTILINE) if attack != "Attack\n"]
+    tests = dict(re.findall(rows, read("promises.rst"), re.MULTILINE))
     assert len(attacks) > 25
-    assert [row for row in attacks if not re.search(r"``test_\w+\.py``:\s+``test_\w+``", row)] == []
+    assert [each for each in attacks if not re.search(r"``test_\w+\.py``:\s+``test_\w+``", tests.get(each, ""))] == []
+
+
+def test_users_pages_name_no_tests() -> None:
+    named = {page.name: re.findall(r"``test_\w+(?:``|\.py``)", page.read_text(encoding="utf-8")) for page in pages()}
+    assert {name for name, tests in named.items() if tests} == {"promises.rst"}
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
 def test_every_page_begins_with_what_it_shows(page: Path) -> None:
-    text = re.sub(r"\n\.\. Generated .*\n", "", page.read_text(encoding="utf-8"))
+    text = re.sub(r"\n\.\. (Generated .*|meta::\n( +.*\n)+)\n", "\n", page.read_text(encoding="utf-8"))
     first = text.split("\n\n")[1]
     assert re.search(r"\bThis page shows\b", first), first
 
@@ -147,6 +155,15 @@ def test_no_example_of_a_page_is_left_out(page: Path) -> None:
             json.loads(block.text)
         if block.language == "console":
             assert commands(block)
+
+
+@PAGES
+def test_a_command_is_copied_whole_and_without_prompt_and_output(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "console":
+            tokens = get_lexer_by_name("console").get_tokens(block.text)
+            copied = "".join(text for kind, text in tokens if kind not in {Generic.Prompt, Generic.Output})
+            assert copied.strip() == "\n".join(command.text for command in commands(block))
 
 
 @pytest.mark.parametrize(
