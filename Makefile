@@ -14,13 +14,14 @@
 # make storm          sign-ups through gunicorn while its workers are killed
 # make soak           50,000 sign-ups, and the memory of the workers
 # make conformance    schemathesis against the OpenAPI description
+# make clients        linters of the OpenAPI description, and clients that are generated from it, in TypeScript and Python
 # make translations   find the texts in the source, update the catalogues and compile them
 #
 # A server that does not answer is passed over with one line, unless REQUIRE_SERVICES=1;
 # tests/support/database_servers.py says where the servers are looked for.
 #
-# Each target makes the environment that it needs in .venv, with the interpreter PYTHON. "spa" and "browser-test" need
-# Node.js as well.
+# Each target makes the environment that it needs in .venv, with the interpreter PYTHON. "spa", "browser-test" and
+# "clients" need Node.js as well.
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +34,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 ORIGIN = $$($(PYTHON) -c 'import os, sys; print(sys.version, sys.executable, os.getcwd())')
 
 SPA := examples/spa
-NODE_MODULES := $(SPA)/node_modules/.package-lock.json
+INSTALLED := node_modules/.package-lock.json
+NODE_MODULES := $(SPA)/$(INSTALLED)
+CLIENTS := tests/openapi_clients
 
 STORM_ACCOUNTS ?= 1000
 
@@ -41,8 +44,8 @@ STORM_ACCOUNTS ?= 1000
 export TEST_ROUNDS ?= 2
 races: export TEST_ROUNDS = 50
 
-TARGETS := run forms spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance translations lint docs \
-  bench clean
+TARGETS := run forms spa test test-unit test-sqlite test-servers test-slow coverage races browser-test fuzz storm soak conformance clients translations \
+  lint docs bench clean
 
 .PHONY: $(TARGETS) check-python check-node FORCE
 
@@ -95,6 +98,9 @@ fuzz: $(VENV)/installed-test
 conformance: $(VENV)/installed-conformance
 	$(BIN)/python -m tools.conformance $(OPTIONS)
 
+clients: $(VENV)/installed-clients $(CLIENTS)/$(INSTALLED)
+	$(BIN)/python -m pytest $(CLIENTS) $(PARALLEL)
+
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tools.soak $(OPTIONS)
 
@@ -115,7 +121,7 @@ bench: $(VENV)/installed-bench
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(SPA)/dist
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .pytest_tmp .ruff_cache examples/*/instance $(SPA)/node_modules $(CLIENTS)/node_modules $(SPA)/dist
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 check-python:
@@ -126,12 +132,12 @@ check-python:
 check-node:
 	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 22 || (a == 22 && b >= 12) || (a == 20 && b >= 19) ? 0 : 1)' \
 	  2>/dev/null && npm --version >/dev/null 2>&1 || { \
-	  echo "Node.js 20.19, 22.12 or newer, with npm, is needed to build $(SPA): https://nodejs.org/ has it" >&2; \
+	  echo "Node.js 20.19, 22.12 or newer, with npm, is needed: https://nodejs.org/ has it" >&2; \
 	  exit 1; }
 
-$(NODE_MODULES): $(SPA)/package.json $(SPA)/package-lock.json | check-node
-	@echo "Installing the front end's tools"
-	@cd $(SPA) && npm ci --silent
+%/$(INSTALLED): %/package.json %/package-lock.json | check-node
+	@echo "Installing the packages of $*/package.json"
+	@cd $* && npm ci --silent
 	@touch $@
 
 $(VENV)/origin: FORCE | check-python

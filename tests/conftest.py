@@ -17,8 +17,8 @@ from tests.support.clock import Clock
 from tests.support.databases import CHOSEN, ON_SQLITE, Databases, Files, chosen_server
 from tests.support.mail_servers import CERTIFICATE, RecordingServer
 
-# They need Chromium: "make browser-test" names their folder.
-collect_ignore = ["browser"]
+# They need Chromium, or Node.js: "make browser-test" and "make clients" name their folders.
+collect_ignore = ["browser", "openapi_clients"]
 
 # The same examples in every run; a slow machine is no fault of the code.
 _ALWAYS = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

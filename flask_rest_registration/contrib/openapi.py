@@ -6,7 +6,7 @@ It needs the extra: ``pip install 'flask-rest-registration[openapi]'``.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from itertools import groupby
 from operator import attrgetter
@@ -48,7 +48,7 @@ from ..state import EXTENSION_KEY, AppState, app_state
 from ..workflows.email_first import ASKED
 from ..workflows.resend import RESENT
 from ..workflows.verify import VERIFIED
-from .openapi_schemas import PREFIX, Json, SchemaComponents
+from .openapi_schemas import ADDRESS, PREFIX, Json, SchemaComponents, example_of
 
 _VERSION = "3.1.0"
 
@@ -60,12 +60,21 @@ _ALWAYS: _Refusals = (
 )
 _OF_LINKS: _Refusals = (SignatureInvalid, SignatureExpired)
 
-_HEADERS: Json = {
-    "Retry-After": {
-        "description": "The seconds after which to send the same request again.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 0},
-    }
+#: The headers of refusals by their status.
+_HEADERS: dict[int, Json] = {
+    415: {
+        "Accept-Encoding": {
+            "description": "Is there where the body was compressed.",
+            "schema": {"type": "string", "enum": ["identity"]},
+        }
+    },
+    503: {
+        "Retry-After": {
+            "description": "The seconds after which to send the same request again.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    },
 }
 
 _BY_LINK = (
@@ -104,18 +113,18 @@ def openapi(app: Flask, *, title: str = PREFIX, version: str | None = None, serv
     :param title: the title of the document.
     :param version: the version of the API that it describes; by default that of this package.
     :param servers: the URLs that the paths of the document are below; by default where the app itself knows to be: by
-        the current request, else by APPLICATION_ROOT, and by HOST or SUBDOMAIN.
+        the current request, else by APPLICATION_ROOT, and by HOST or SUBDOMAIN; ``/`` where it knows of nothing else.
     :returns: an OpenAPI 3.1 document as a plain dict.
     :raises ConfigurationError: if the app lacks something.
     """
     version = importlib.metadata.version("flask-rest-registration") if version is None else version
-    spec = APISpec(title=title, version=version, openapi_version=_VERSION)
+    spec = APISpec(title, version, _VERSION)
+    spec.tag({"name": PREFIX, "description": "Sign-up with verification of the e-mail address."})
     add_to(spec, app)
     document = spec.to_dict()
-    urls = servers or [url for url in (_server_of(app),) if url]
     # What it is stands before what is in it.
     head = {name: document.pop(name) for name in ("openapi", "info")}
-    return {**head, **({"servers": [{"url": url} for url in urls]} if urls else {}), **document}
+    return {**head, "servers": [{"url": url} for url in servers or [_server_of(app)]], **document}
 
 
 def _server_of(app: Flask) -> str:
@@ -125,7 +134,7 @@ def _server_of(app: Flask) -> str:
     prefix = request.root_path if is_asked else app.config["APPLICATION_ROOT"].rstrip("/")
     host = settings.host or (f"{settings.subdomain}.{app.config['SERVER_NAME']}" if settings.subdomain else None)
     scheme = request.scheme if is_asked else app.config["PREFERRED_URL_SCHEME"]
-    return f"{scheme}://{host}{prefix}" if host else prefix
+    return f"{scheme}://{host}{prefix}" if host else prefix or "/"
 
 
 def to_yaml(document: Json) -> str:
@@ -168,19 +177,18 @@ class _Answer(NamedTuple):
     status: int
     description: str
     component: str
-    example: Json | None = None  # the body, where it is always the same
+    example: Json | None
 
     def described(self) -> Json:
         """Return the OpenAPI response."""
-        content = {"schema": _reference(self.component)}
-        if self.example is not None:
-            content["example"] = self.example
-        return {"description": self.description, "content": {"application/json": content}}
+        return {"description": self.description, "content": _content(_reference(self.component), self.example)}
 
 
 class _Body(NamedTuple):
     schema: Json
     missing: str  # the name of a field that may be missing, for an example
+    example: Json | None
+    examples: Mapping[str, Json | None] | None = None  # several in place of one, by their names
 
 
 class _Description:
@@ -250,7 +258,7 @@ class _Description:
         self._add(endpoint, summary, description, body=body, answers=[answer], refusals=(*_ALWAYS, EmailNotSent))
 
     def _add_check_link(self) -> None:
-        answer = _Answer(200, "The link is good; nothing has changed.", f"{PREFIX}LinkAddress")
+        answer = _Answer(200, "The link is good; nothing has changed.", f"{PREFIX}LinkAddress", {"email": ADDRESS})
         summary, refusals = "Ask which address a link proves", (*_ALWAYS, *_OF_LINKS)
         description = f"{_BY_LINK} Nothing changes, so that a page may ask when it is opened."
         self._add("check-link", summary, description, body=self._link(), answers=[answer], refusals=refusals)
@@ -260,15 +268,15 @@ class _Description:
         answers = [_Answer(200, "The account is verified.", f"{PREFIX}Verified", _detail(VERIFIED))]
         description = _ON_A_CLICK
         if settings.register_email_first and settings.register_flow_enabled:
-            proofs, fields = [f"{PREFIX}Link"], f"{PREFIX}AccountFields"
-            self._body(fields, self._account_fields())
+            proofs, fields = {"link": body}, self._body(f"{PREFIX}AccountFields", self._account_fields())
             if settings.register_verification_code_enabled:
-                proofs.append(f"{PREFIX}Code")
-                self._body(f"{PREFIX}Code", self._serializers.verify_code())
+                proofs["code"] = self._body(f"{PREFIX}Code", self._serializers.verify_code())
                 refusals += (CodeInvalid,)
             # A link alone verifies an account that was made at sign-up.
-            kinds = [*({"allOf": [_reference(proof), _reference(fields)]} for proof in proofs), body.schema]
-            body = _Body({"anyOf": kinds}, body.missing)
+            kinds = [*({"allOf": [{**proof.schema}, {**fields.schema}]} for proof in proofs.values()), body.schema]
+            examples = {name: _merged(proof.example, fields.example) for name, proof in proofs.items()}
+            examples["account at sign-up"] = _merged(body.example, {"user_id": "1"})
+            body = _Body({"anyOf": kinds}, body.missing, None, examples)
             answers.append(self._account(more=self._log_in_adds_fields))
             description += " With the fields of an account it makes the account, which is verified then."
         elif settings.register_email_first:  # a link from before sign-up was switched off
@@ -279,7 +287,10 @@ class _Description:
     def _body(self, component: str, schema: Schema) -> _Body:
         self._schemas.add_read(component, schema)
         required = (field.data_key or name for name, field in schema.load_fields.items() if field.required)
-        return _Body(_reference(component), next(required, WHOLE_OBJECT))
+        return _Body(_reference(component), next(required, WHOLE_OBJECT), self._example(component))
+
+    def _example(self, component: str) -> Json | None:
+        return example_of(self._schemas.by_name()[component], email=self._email_name)
 
     def _link(self) -> _Body:
         return self._body(f"{PREFIX}Link", VerifyRegistrationSerializer())
@@ -292,11 +303,11 @@ class _Description:
         return schema
 
     def _account(self, *, more: bool) -> _Answer:
-        answer = _Answer(201, "The account is stored.", f"{PREFIX}Account")
+        name = f"{PREFIX}Account"
         complete = self._settings.register_output_serializer_class is DefaultUserProfileSerializer
         schema = self._serializers.profile()
-        self._schemas.add_shown(answer.component, schema, self._attributes, complete=complete, more=more)
-        return answer
+        self._schemas.add_shown(name, schema, self._attributes, complete=complete, more=more)
+        return _Answer(201, "The account is stored.", name, self._example(name))
 
     def _add(
         self,
@@ -314,7 +325,7 @@ class _Description:
             "description": description,
             "tags": [PREFIX],
             "security": [],  # no log-in is needed, whatever the rest of the document requires
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body.schema}}},
+            "requestBody": {"required": True, "content": _content(body.schema, body.example, body.examples)},
             "responses": {
                 **{str(answer.status): answer.described() for answer in answers},
                 **dict(_refused(refusals, missing=body.missing)),
@@ -327,21 +338,29 @@ def _refused(refusals: _Refusals, *, missing: str) -> Iterator[tuple[str, Json]]
     by_status = attrgetter("status")
     for status, group in groupby(sorted(refusals, key=by_status), key=by_status):
         same = list(group)
-        codes = {"type": "object", "properties": {"code": {"enum": [refusal.code for refusal in same]}}}
-        headers = {name: _HEADERS[name] for refusal in same for name in refusal.headers}
+        code = {"type": "string", "enum": [refusal.code for refusal in same]}
+        schema = {"allOf": [_reference(_ERROR), {"type": "object", "properties": {"code": code}}]}
         yield (
             str(status),
             {
                 "description": "\n".join(f"- `{refusal.code}`: {refusal.text}" for refusal in same),
-                **({"headers": headers} if headers else {}),
-                "content": {
-                    "application/json": {
-                        "schema": {"allOf": [_reference(_ERROR), codes]},
-                        "examples": {refusal.code: {"value": _example(refusal, missing)} for refusal in same},
-                    }
-                },
+                **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+                "content": _content(schema, examples={refusal.code: _example(refusal, missing) for refusal in same}),
             },
         )
+
+
+def _content(schema: Json, example: Json | None = None, examples: Mapping[str, Json | None] | None = None) -> Json:
+    """Describe a body, with its example or with several by their names, as far as they are known."""
+    known = {name: {"value": value} for name, value in (examples or {}).items() if value}
+    shown = {"examples": known} if known else {"example": example} if example else {}
+    return {"application/json": {"schema": schema, **shown}}
+
+
+def _merged(*examples: Json | None) -> Json | None:
+    """Put the fields of several examples together, if all of them are known."""
+    known = [example for example in examples if example is not None]
+    return {name: value for each in known for name, value in each.items()} if len(known) == len(examples) else None
 
 
 def _example(refusal: type[RequestRefused], missing: str) -> Json:

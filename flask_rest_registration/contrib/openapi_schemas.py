@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Container, Mapping
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from apispec import APISpec
@@ -24,12 +25,26 @@ Json = dict[str, Any]
 #: The prefix of our components' names, which keeps them apart from an application's own.
 PREFIX = "Registration"
 
-_ADDRESS = "ada@example.com"
+ADDRESS = "ada@example.com"
 _PASSWORD = "violet-anchor-47-tundra"  # noqa: S105  # an example
 _PASSWORD_FIELDS = ("password", "password_confirm")
 _BETWEEN_DIGITS = r"[\s\u2010-\u2015-]*"  # which the field Code drops
 _ROW_ID = "6b1f0c9e-3a57-4d0e-9c58-2f1de7a4b830"
 _LINK = {"user_id": "1", "timestamp": "1700000000", "signature": "lBvqmRdhPKL5XgZMNcVx0hYc0dQ-KV9kO4jzTt9uPqE"}
+
+#: Values for fields without an example of their own, by type and format.
+_SAMPLES: Mapping[tuple[str | None, str | None], Sequence[Any]] = {
+    ("string", None): ("ada", "2024-02-29T12:30:00"),
+    ("string", "email"): (ADDRESS,),
+    ("string", "uuid"): (_ROW_ID,),
+    ("string", "date"): ("2024-02-29",),
+    ("string", "decimal"): ("1.50",),
+    ("integer", None): (1,),
+    ("number", None): (1.5,),
+    ("boolean", None): (True,),
+}
+_KNOWN = {"type", "format", "nullable", "minLength", "maxLength", "pattern", "readOnly", "writeOnly"}
+_KNOWN |= {"title", "description", "deprecated"}
 
 _ISO_FORMATS = (None, "iso", "iso8601")
 # "date-time" is RFC 3339's, with an offset from UTC, which most databases do not keep.
@@ -97,6 +112,9 @@ class _ShowingConverter(_ReadingConverter):
             return {"type": "string", "pattern": _ISO_TIME}
         return described
 
+    def field2length(self, field: Field[Any], **kwargs: Any) -> Json:
+        return {}  # of what is loaded: a column's own type may show a text that is longer than the one that it stores
+
     def includes(self, field: Field[Any]) -> bool:
         return not field.load_only
 
@@ -132,7 +150,10 @@ class SchemaComponents:
         """
         self._showing.components.schema(name, schema=schema)
         described = self._showing.components.schemas[name]
-        if complete:
+        if type(schema).dump is not Schema.dump:
+            described.clear()
+            described.update({"description": "What the application shows of an account."})  # and it may be no object
+        elif complete:
             described.update(required=sorted(described["properties"]), additionalProperties=more)
         elif not any(schema._hooks.get(hook) for hook in ("pre_dump", "post_dump")):  # noqa: SLF001  # no other way
             shown = schema.dump_fields.items()
@@ -168,7 +189,7 @@ def _field_describer(settings: Settings, openapi_version: str) -> Callable[..., 
     def describe_field(converter: OpenAPIConverter, field: Field[Any], ret: Json) -> Json:
         known: Json = {}
         if isinstance(field, EmailAddress):
-            known = example(_ADDRESS)
+            known = example(ADDRESS)
         elif isinstance(field.parent, VerifyRegistrationSerializer) and field.name in link:
             known = example(link[field.name])
         elif field.name in _PASSWORD_FIELDS and field.load_only:
@@ -190,3 +211,36 @@ def _within_lengths(described: Json) -> Json:
         "minLength": max(described.get("minLength", 0), SHORTEST),
         "maxLength": min(described.get("maxLength", LONGEST), LONGEST),
     }
+
+
+def example_of(schema: Json, *, email: str) -> Json | None:
+    """Make an example of a body from its fields.
+
+    :param schema: JSON Schema of an object.
+    :param email: the name of the field with the address.
+    :returns: the fields that are always there, or of an object without such those that are known; None where a field
+        is needed of which no good value is known, such as one with a pattern and without an ``example``.
+    """
+    needed = schema.get("required", ())
+    fields = {name: field for name, field in schema.get("properties", {}).items() if name in needed or not needed}
+    found = {name: _value_of(field, is_address=name == email) for name, field in fields.items()}
+    known = {name: value for name, value in found.items() if value is not None}
+    return None if needed and len(known) < len(found) else known
+
+
+def _value_of(field: Json, *, is_address: bool) -> Any:
+    own = [*field.get("examples", []), *(field[name] for name in ("example", "default") if name in field)]
+    if own or "enum" in field:
+        return [*own, *field.get("enum", [])][0]
+    kinds = field.get("type")
+    kind = kinds[0] if isinstance(kinds, list) else kinds
+    samples = (ADDRESS,) if is_address else _SAMPLES.get((kind, field.get("format")), ())
+    return next((sample for sample in samples if _fits(sample, field)), None)
+
+
+def _fits(sample: Any, field: Json) -> bool:
+    """Tell whether a sample keeps to a field's rules, of which those of texts alone are known."""
+    if not isinstance(sample, str):
+        return field.keys() <= _KNOWN
+    is_in_limits = field.get("minLength", 0) <= len(sample) <= field.get("maxLength", len(sample))
+    return field.keys() <= _KNOWN and is_in_limits and bool(re.search(field.get("pattern", ""), sample))

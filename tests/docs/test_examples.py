@@ -101,7 +101,7 @@ def test_the_program_of_the_page_about_celery_signs_up_and_its_worker_mails(
 
 def test_the_page_of_openapi_runs_as_one_program_from_top_to_bottom(tmp_path: Path) -> None:
     program = texts(DOCS / "openapi.rst", "python")
-    assert len(program) == 4
+    assert len(program) == 5
     serving = 'assert app.test_client().get("/openapi.json").get_json() == openapi(app)\n'
     validating = "from openapi_spec_validator import validate as valid\nvalid(document)\nvalid(spec.to_dict())\n"
     write_program(tmp_path, "\n".join([*program, serving, validating]), {}, name="page.py")

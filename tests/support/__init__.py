@@ -8,7 +8,7 @@ to the mail server ``smtp``; ``clock`` stops the package's time; ``signals`` and
 database alone does is marked ``@pytest.mark.only_on("sqlite")``. How many tests a run leaves out stands at its end.
 
 Apps: ``apps`` (what ``build`` gives, and the endpoints), ``models``, ``pending``, ``serializers``
-Answers and mails: ``answers`` (the one shape of refusals), ``links``, ``messages``, ``statements``
+Answers and mails: ``answers`` (the shape of refusals), ``described`` (OpenAPI), ``links``, ``messages``, ``statements``
 Time and order: ``clock``, ``concurrency`` (threads), ``processes``, ``interference``
 Databases: ``databases``, ``variants`` (isolation, collations), ``database_servers``, ``database_proxy``
 Servers: ``mail_servers``, ``hibp_server``, ``services`` (Redis), ``celery_app``

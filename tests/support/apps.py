@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from flask_rest_registration import PendingRegistrationMixin, RestRegistration
 
 from . import databases, models
+from .described import check_answers
 from .links import values_of
 
 #: The default validators accept it.
@@ -231,6 +232,7 @@ def make_app(
     flask_mail = Mail(app)
     extension = extension or RestRegistration()
     extension.init_app(app)
+    check_answers(app, model)
     if tables:
         with app.app_context():
             databases.make_tables(db)
