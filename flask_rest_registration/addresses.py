@@ -27,7 +27,10 @@ def normalize_email(address: str) -> str:
     :returns: the address in lower case, its domain in Unicode.
     :raises ValueError: if it is not exactly one e-mail address.
     """
-    address = address.strip()
+    given: object = address  # what a client sent as JSON need not be a text
+    if not isinstance(given, str):
+        raise ValueError("the address is no text")
+    address = given.strip()
     if len(address) > _LONGEST:
         raise ValueError("the address is too long")
     normalized = _validate(address).normalized

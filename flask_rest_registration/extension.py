@@ -44,9 +44,9 @@ class RestRegistration:
 
     :meth:`register`, :meth:`verify`, :meth:`check_link` and :meth:`resend` do for Python code what the endpoints do
     for JSON: they work for the current app, within a request or in a script, and raise a :class:`RequestRefused` where
-    an endpoint answers with an error. They end transactions of ``db.session``: call them outside of a ``with
-    db.session.begin()``. A coroutine calls them in a thread, as by ``await asyncio.to_thread(registration.register,
-    data)``: hooks that are coroutines have an event loop of their own.
+    an endpoint answers with an error. They end transactions of ``db.session``: inside a ``with db.session.begin()``
+    they raise a ``ConfigurationError``. A coroutine calls them in a thread, as by ``await
+    asyncio.to_thread(registration.register, data)``: hooks that are coroutines have an event loop of their own.
 
     :param app: an app to initialise at once; without it call :meth:`init_app`.
     :param endpoints: false for an application that only calls the methods: no endpoint is registered.

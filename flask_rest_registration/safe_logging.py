@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,10 +50,19 @@ def traceback_without_secrets(error: BaseException, *secrets: str) -> str:
     if _has_database_error(error):
         return traceback_without_text(error)
     text = "".join(traceback.format_exception(error))
-    for secret in sorted((each for each in secrets if len(each) >= 6), key=len, reverse=True):
-        for spelling in (secret, repr(secret)[1:-1], ascii(secret)[1:-1], quote(secret)):
-            text = text.replace(spelling, "...")
+    spellings = {spelling for secret in secrets if len(secret) >= 6 for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, "...")
     return _SECRETS.sub("...", text)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield a text as it may stand in a body or a query string, and each of these as Python quotes it."""
+    secret = secret.encode(errors="replace").decode()  # half a surrogate pair has no UTF-8
+    in_json = (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    in_form = quote_plus(secret, safe="*").replace("~", "%7E")  # as browsers send it
+    for sent in (secret, quote(secret), quote_plus(secret), in_form, *in_json):
+        yield from (sent, repr(sent)[1:-1], ascii(sent)[1:-1], repr(sent.encode())[2:-1])
 
 
 def own_words(error: ValueError) -> str:

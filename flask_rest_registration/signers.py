@@ -54,7 +54,8 @@ class RegisterSigner:
             self._salt, self._user_id = _SALT_OF_PENDING, str(user.id)
             signed = [self._user_id, timestamp, user.email]
         elif user is not None:
-            self._user_id = str(getattr(user, state.model.link_id.name))
+            link_id = getattr(user, state.model.link_id.name)
+            self._user_id = "" if link_id is None else str(link_id)
             signed = [self._user_id, timestamp, address_of(state, user).lower()]
         if state.settings.register_verification_one_time_use and self._salt == _SALT_OF_ACCOUNTS:
             flag = state.model.flag
@@ -78,8 +79,14 @@ class RegisterSigner:
         """Return what a front-end has to send back.
 
         :returns: ``user_id``, ``timestamp`` (seconds since the epoch) and ``signature``.
-        :raises ConfigurationError: if there is no SECRET_KEY.
+        :raises ConfigurationError: if there is no SECRET_KEY, or the account has no id yet.
         """
+        if not self._user_id:
+            model = self._state.model
+            raise ConfigurationError(
+                f"This {model.name} has no {model.link_id.name} yet, so that its link would lead to nobody. Fix: add it"
+                " to db.session and flush() before its link is made."
+            )
         return {
             "user_id": self._user_id,
             "timestamp": self._timestamp,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flask import Flask, Response, redirect, send_from_directory
 from flask_cors import CORS
+from werkzeug.exceptions import NotFound
 from werkzeug.serving import BaseWSGIServer, make_server
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +81,10 @@ def create_front_end(folder: Path, api_url: str) -> Flask:
     @site.get("/", defaults={"path": ""})
     @site.get("/<path:path>")
     def file(path: str) -> Response:
-        return send_from_directory(folder, path if (folder / path).is_file() else "index.html")
+        try:
+            return send_from_directory(folder, path)
+        except NotFound:
+            return send_from_directory(folder, "index.html")
 
     @site.after_request
     def protect(response: Response) -> Response:

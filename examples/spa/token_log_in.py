@@ -25,7 +25,10 @@ def give_token(request: Request, user: User) -> dict[str, str]:
 
 @api.post("/log-in/")
 def log_in() -> ResponseReturnValue:
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # brackets that are nested too deep
+        body = None
     given = [body.get(name) if isinstance(body, dict) else None for name in ("email", "password")]
     # Half a surrogate pair is a str in JSON, and no text that a password could be hashed from.
     address, password = (value.encode(errors="replace").decode() if isinstance(value, str) else "" for value in given)

@@ -321,7 +321,14 @@ class Transactions:
         """Roll the session back if anything is raised inside.
 
         :param logger: is told what was out of reach.
+        :raises ConfigurationError: inside a ``with`` block that is to end the transaction itself: our COMMIT would
+            store what the block has written so far, and the block could go no further, with the mail out.
         """
+        if getattr(self.session(), "_trans_context_manager", None) is not None:  # SQLAlchemy has no public name for it
+            raise ConfigurationError(
+                "Registration was called inside a `with` block of db.session.begin() or begin_nested(). It ends"
+                " transactions, and the block could not. Fix: call it before or after the block."
+            )
         try:
             yield
         except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 from typing import cast
 from urllib.request import Request, urlopen
@@ -14,6 +15,7 @@ from flask_limiter.util import get_remote_address
 from itsdangerous import TimestampSigner
 from playwright.sync_api import expect
 
+from tests.browser.sites import backend
 from tests.browser.visitor import ADDRESS, Visitor
 
 Hold = Callable[[], Callable[[], None]]
@@ -211,12 +213,26 @@ def test_the_account_is_shown_when_the_api_is_back(spa: Visitor) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"null", b'{"email": 1, "password": []}', b'{"email": "ada@example.com", "password": "\\ud800"}'],
+    [
+        b"",
+        b"[" * 5000,
+        b"[]",
+        b"null",
+        b'{"email": 1, "password": []}',
+        b'{"email": "ada@example.com", "password": "\\ud800"}',
+    ],
 )
 def test_a_log_in_that_is_no_address_and_password_is_refused_like_any_other(spa: Visitor, body: bytes) -> None:
     client = spa.site.configure().test_client()
     answer = client.post("/api/v1/log-in/", data=body, content_type="application/json")
     assert (answer.status_code, answer.get_json()["code"]) == (403, "log-in-refused")
+
+
+@pytest.mark.parametrize("path", ["verify-user/", "a" * 300, "%00", "../app.py", "/etc/passwd"])
+def test_every_address_that_is_no_file_of_the_front_end_is_its_one_page(tmp_path: Path, path: str) -> None:
+    (tmp_path / "index.html").write_text("the page")
+    with backend.create_front_end(tmp_path, "http://api.example").test_client().get(f"/{path}") as answer:
+        assert (answer.status_code, answer.get_data(as_text=True)) == (200, "the page")
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "turn")])

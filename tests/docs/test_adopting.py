@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import runpy
 import secrets
 import sys
@@ -189,12 +190,17 @@ def test_check_ends_with_1_where_the_hash_does_not_fit(seen: Seen, tmp_path: Pat
 
 
 def test_before_email_first_links_are_sent_and_the_unverified_accounts_removed(
-    seen: Seen, smtp: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seen: Seen,
+    smtp: RecordingServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     link_out, link_sent, gone = "link-out@example.com", "link-sent@example.com", "gone@example.com"
     with program(smtp=smtp) as shop:
         before = shop.accounts()
         shop.add(gone)  # which has no default any more
+        shop.add("no address")
         assert [shop.sign_up(address) for address in (link_sent, link_out)] == [201, 201]
     with_email_first = CODE.replace('/verify-user/"', '/verify-user/", "REGISTER_EMAIL_FIRST": True')
     (tmp_path / "app.py").write_text(with_email_first, encoding="utf-8")
@@ -203,6 +209,7 @@ def test_before_email_first_links_are_sent_and_the_unverified_accounts_removed(
         assert shop.verify(smtp.messages[1]) == 200  # by the link from before
         runpy.run_path("send_links.py")
         assert [str(mail["To"]) for mail in smtp.messages[2:]] == [gone, link_sent]
+        assert re.fullmatch(r"account \d+: not exactly one address\n", capsys.readouterr().out)
         assert shop.verify(smtp.messages[3]) == 200
 
         assert shop.post("resend-verification", email=gone) == 404

@@ -403,6 +403,16 @@ def test_a_link_needs_the_url_of_its_page(build: Builder) -> None:
     assert built.rows() == []
 
 
+def test_an_account_without_an_id_has_no_link_and_gets_no_mail(build: Builder, smtp: RecordingServer) -> None:
+    built = build()
+    with built.app.app_context():
+        user = built.User(email="ann@example.com")
+        for make in (built.registration.verification_mail, lambda user: RegisterSigner.for_user(user).get_url()):
+            with pytest.raises(ConfigurationError, match=r"has no id yet.* Fix: add it to db\.session and flush\(\)"):
+                make(user)
+    assert smtp.messages == []
+
+
 def test_for_user_takes_the_time_once_and_gives_nothing_but_texts(built: Built, clock: Clock) -> None:
     with built.app.app_context():
         signer = RegisterSigner.for_user(built.db.session.get(built.User, 1))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 from unittest.mock import Mock
@@ -13,8 +15,9 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
-from flask import Flask, Request, Response, current_app, g, session
+from flask import Flask, Request, Response, current_app, g, request, session
 from flask.testing import FlaskClient
+from flask.typing import ResponseReturnValue
 from flask_babel import Babel
 from flask_login import LoginManager, current_user
 from flask_sqlalchemy import SQLAlchemy
@@ -23,6 +26,7 @@ from sqlalchemy import String, exc, inspect, select
 from sqlalchemy.orm import mapped_column
 
 from flask_rest_registration import (
+    ConfigurationError,
     DefaultUserProfileSerializer,
     EmailNotSent,
     InvalidInput,
@@ -560,13 +564,19 @@ def test_a_broken_row_of_the_application_is_its_own_fault_and_no_mail_goes_out(
 
 
 @pytest.mark.parametrize("begin", ["begin", "begin_nested"])
+@pytest.mark.parametrize("is_first", [True, False])  # from the first call on it is known what was written in a session
+@pytest.mark.parametrize("has_written", [True, False])
 def test_a_call_inside_a_transaction_of_a_with_block_stores_and_sends_nothing(
-    build: Builder, smtp: RecordingServer, begin: str
+    build: Builder, smtp: RecordingServer, begin: str, is_first: bool, has_written: bool
 ) -> None:
     built = build()
-    built.registration.register_schema(built.app)  # from then on it is known what was written in a session
-    refused = pytest.raises(exc.InvalidRequestError, match="inside context manager")
+    if not is_first:
+        built.registration.register_schema(built.app)
+    refused = pytest.raises(ConfigurationError, match="Fix: call it before or after the block")
     with built.app.app_context(), refused, getattr(built.db.session, begin)():
+        if has_written:
+            built.db.session.add(built.User(email="bob@example.com", username="bob", password_hash="x"))
+            built.db.session.flush()
         built.registration.register(built.body())
     assert (built.rows(), smtp.messages) == ([], [])
 
@@ -632,6 +642,37 @@ def test_a_sender_that_raises_is_logged_once_without_what_the_form_had(
     assert [error.startswith("email-not-sent: ") and "OverflowError" in error for error in errors] == [True, True]
     assert not [each for each in (PASSWORD, ANN, "annabella", "pbkdf2") if each in caplog.text]
     assert built.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("encode", "kind"),
+    [
+        (json.dumps, "json"),
+        (partial(json.dumps, ensure_ascii=False), "json"),
+        (urlencode, "x-www-form-urlencoded"),
+        (lambda body: urlencode(body, safe="*").replace("~", "%7E"), "x-www-form-urlencoded"),  # as browsers do
+    ],
+)
+def test_a_sender_that_quotes_the_body_as_it_was_sent_leaks_no_password(
+    build: Builder, caplog: pytest.LogCaptureFixture, encode: Callable[[object], str], kind: str
+) -> None:
+    def send(_: Request | None, user: Any) -> None:
+        body = request.get_data()
+        raise OverflowError(f"cannot send {body!r} {body.decode()} {body.decode()!r} as {request.mimetype}")
+
+    built = build(registration={"REGISTER_VERIFICATION_EMAIL_SENDER": send})
+
+    @built.app.post("/sign-up")
+    def sign_up() -> ResponseReturnValue:
+        body = request.get_data()  # which keeps it
+        built.registration.register(request.get_json() if request.is_json else request.form)
+        return body
+
+    body = encode(built.body(password='violet "anchor" \\47 t~u*n/dra é'))
+    with pytest.raises(EmailNotSent):
+        built.client().post("/sign-up", data=body.encode(), content_type=f"application/{kind}")
+    assert f"as application/{kind}" in caplog.text
+    assert [word for word in ("violet", "anchor", "dra") if word in caplog.text] == []
 
 
 @pytest.mark.parametrize("place", ["script", "view", "async view"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -15,8 +16,9 @@ from werkzeug.datastructures import CombinedMultiDict, FileStorage, MultiDict
 from flask_rest_registration import DefaultRegisterUserSerializer, InvalidInput, ParseError
 from tests.support.answers import field_errors
 from tests.support.apps import CHECK_LINK, REGISTER, VERIFY, Builder, Built
+from tests.support.links import code_of
 from tests.support.mail_servers import RecordingServer
-from tests.support.pending import CODES
+from tests.support.pending import CODES, link_to
 
 
 class Spy(DefaultRegisterUserSerializer):
@@ -90,6 +92,28 @@ def test_the_token_of_flask_wtf_is_ignored_unless_the_serializer_reads_its_field
     built = build(registration={"REGISTER_SERIALIZER_CLASS": serializer}, config={"WTF_CSRF_FIELD_NAME": name})
     given, errors = read(built, {"csrf_token": "x", "guard": "y", "letters": []})
     assert (set(given), errors) == (kept | {"letters"}, unknown)
+
+
+@pytest.mark.parametrize(
+    ("filled", "field"),
+    [
+        ({"code"}, None),
+        ({"user_id", "timestamp", "signature"}, None),
+        ({"user_id", "code"}, "_schema"),
+        (set(), "_schema"),
+    ],
+)
+def test_one_form_may_take_a_link_or_a_code(
+    build: Builder, smtp: RecordingServer, filled: set[str], field: str | None
+) -> None:
+    built = build(registration=CODES, pending=True)
+    link = link_to(built, smtp)
+    proof = {**link, "code": code_of(smtp.message)}
+    form = MultiDict({**built.body(), **{name: value if name in filled else "" for name, value in proof.items()}})
+    with built.app.app_context(), pytest.raises(InvalidInput) if field else nullcontext() as refused:
+        built.registration.verify(form)
+    assert len(built.rows()) == (0 if field else 1)
+    assert refused is None or set(refused.value.errors) == {field}
 
 
 PATHS = {"register": REGISTER, "verify": VERIFY, "check_link": CHECK_LINK}
