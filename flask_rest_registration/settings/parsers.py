@@ -66,7 +66,7 @@ def _are_names(value: object) -> bool:
     return isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(name, str) for name in value)
 
 
-text: Parser = _accept(lambda value: isinstance(value, str) and value != "", "a text that is not empty")
+text: Parser = _accept(lambda value: isinstance(value, str) and bool(value.strip()), "a text that is not empty")
 url: Parser = _accept(_is_url, "an absolute http or https URL, such as 'https://example.com/verify/'")
 # In lower case: browsers send host names so, and werkzeug compares letter by letter.
 subdomain: Parser = _accept(

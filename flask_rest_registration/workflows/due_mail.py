@@ -20,7 +20,13 @@ Choose = Callable[[PendingRegistrationMixin], tuple[Send, object | None]]
 
 
 def send_if_due(
-    state: AppState, pending: PendingRegistrations, email: str, *, choose: Choose, request: Request | None
+    state: AppState,
+    pending: PendingRegistrations,
+    email: str,
+    *,
+    choose: Choose,
+    request: Request | None,
+    sent: object,
 ) -> None:
     """Send a mail to an address, unless its cooldown forbids it.
 
@@ -30,6 +36,7 @@ def send_if_due(
 
     :param email: the address in ASCII.
     :param choose: called when a mail is due; it leaves no transaction open.
+    :param sent: what the visitor sent, for :meth:`Mailer.send`.
     :raises RequestRefused: if the mail was not sent; a field error if the mail server refuses the address.
     """
     due = pending.note_due_mail(email)
@@ -41,7 +48,7 @@ def send_if_due(
         mailer = Mailer(state, sender, user=due.row if recipient is None else recipient)
         with mailer.connect():
             if recipient is not None:
-                mailer.send(request, recipient, when_built=state.transactions.end_reading)
+                mailer.send(request, recipient, sent=sent, when_built=state.transactions.end_reading)
             try:
                 state.transactions.commit()  # what a sender of the application's own wrote, such as a queue's row
             except DatabaseFault as fault:

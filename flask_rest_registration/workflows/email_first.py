@@ -66,14 +66,15 @@ def register(state: AppState, read: Read, *, request: Request | None) -> None:
     if pending is None or not settings.register_flow_enabled:
         raise NotFound
     with state.transactions.rolled_back_on_failure(state.app.logger):
-        address = _read_address(state, read())
+        sent = read()
+        address = _read_address(state, sent)
 
         def choose(row: PendingRegistrationMixin) -> tuple[Send, object]:
             has_account = state.transactions.read(lambda: state.accounts.has_address(address))
             senders = settings.register_existing_email_sender, settings.register_verification_email_sender
             return senders[0 if has_account else 1], row
 
-        send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
+        send_if_due(state, pending, to_recipient(address), choose=choose, request=request, sent=sent)
 
 
 def _read_address(state: AppState, sent: Any) -> str:

@@ -31,10 +31,11 @@ def resend(state: AppState, read: Read, *, request: Request | None) -> None:
     if pending is None or flag is None or not state.settings.register_verification_resend_enabled:
         raise NotFound
     with state.transactions.rolled_back_on_failure(state.app.logger):
-        address = load(_serializer, read())["email"]
+        sent = read()
+        address = load(_serializer, sent)["email"]
 
         def choose(row: PendingRegistrationMixin) -> tuple[Send, object | None]:
             account = state.transactions.read(lambda: state.accounts.find_unverified(address, flag))
             return state.settings.register_verification_email_sender, account
 
-        send_if_due(state, pending, to_recipient(address), choose=choose, request=request)
+        send_if_due(state, pending, to_recipient(address), choose=choose, request=request, sent=sent)

@@ -9,15 +9,16 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from jinja2 import DictLoader
+from marshmallow import fields
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
 
-from flask_rest_registration import RegisterSigner
+from flask_rest_registration import RegisterEmailSerializer, RegisterSigner
 from flask_rest_registration.signers import make_code
 from flask_rest_registration.state import app_state
 from tests.support.answers import refused
-from tests.support.apps import VERIFICATION_URL, Builder, Built
+from tests.support.apps import REGISTER, VERIFICATION_URL, Builder, Built
 from tests.support.links import html_of, link_in, text_of
 from tests.support.mail_servers import RecordingServer
 from tests.support.messages import lacking
@@ -185,6 +186,23 @@ def test_an_own_sender_that_raises_is_logged_with_its_text_but_for_what_is_secre
     assert kind is smtplib.SMTPRecipientsRefused or "over quota: ... ... ... https://frontend.example/" in line
     told = line.rpartition("over quota")[2].lower()
     assert [secret for secret in secrets if secret in told] == []
+
+
+class WithCaptcha(RegisterEmailSerializer):
+    captcha = fields.String()
+
+
+def test_what_came_with_the_address_is_struck_out_of_what_an_own_sender_raised(
+    build: Builder, caplog: pytest.LogCaptureFixture
+) -> None:
+    def send(request: Any, pending: Any) -> None:
+        raise OSError(f"over quota: {request.get_json()}")
+
+    own = {"REGISTER_VERIFICATION_EMAIL_SENDER": send, "REGISTER_EXISTING_EMAIL_SENDER": send}
+    built = build(pending=True, registration={**EMAIL_FIRST, **own, "REGISTER_EMAIL_SERIALIZER_CLASS": WithCaptcha})
+    body = {"email": "ann@example.com", "captcha": "a solved captcha"}
+    refused(built.post(REGISTER, json=body), 503, "email-not-sent")
+    assert lacking(caplog.text, "over quota", "a solved captcha") == ["a solved captcha"]
 
 
 def test_a_database_error_of_an_own_sender_is_logged_without_what_it_quotes(

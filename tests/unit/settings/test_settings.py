@@ -84,7 +84,7 @@ VALUES: dict[str, tuple[object, list[object]]] = {
     "REGISTER_VERIFICATION_PERIOD": (3600, [*NO_DURATIONS, CENTURY + 1, timedelta.max, 10**30, -(10**30)]),
     "REGISTER_VERIFICATION_ONE_TIME_USE": (True, ["True", 1]),
     "VERIFICATION_URL_BUILDER": (builder, [5, "build"]),
-    "SITE_NAME": ("The shop", [5, ""]),
+    "SITE_NAME": ("The shop", [5, "", " "]),
     "REGISTER_VERIFICATION_EMAIL_SENDER": (sender, [5, "send"]),
     "REGISTER_VERIFICATION_EMAIL_TEMPLATES": ({"text_body": "b.txt", "html_body": "b.html"}, NO_TEMPLATES),
     "VERIFICATION_FROM_EMAIL": (("Shop", "shop@example.com"), [5, "", ("a", "b", "c"), ("Shop", 5), *TWO_ADDRESSES]),
