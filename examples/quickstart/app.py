@@ -2,7 +2,7 @@
 
 Start it with ``python app.py`` and open the address that it prints. ``flask --app app run`` works as well.
 The accounts are kept in ``instance/quickstart.db``; the mails go no further than the page ``/mailbox/``.
-``models.py`` has the tables, ``log_in.py`` the log-in.
+``models.py`` has the tables, ``log_in.py`` the log-in, ``error_pages.py`` the pages for what goes wrong.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import error_pages
 import log_in
 from dev_mailbox import Mailbox, mailbox_pages
 from dev_server import local_url, secret_key, serve
-from flask import Blueprint, Flask, Response, render_template
+from flask import Blueprint, Flask, Response, after_this_request, render_template
 from flask_mail import Mail
 from models import User, db
 
@@ -40,6 +41,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         MAIL_SERVER="127.0.0.1",
         MAIL_PORT=mailbox.port,
         MAIL_DEFAULT_SENDER=("Quickstart", "hello@example.com"),
+        MAX_CONTENT_LENGTH=64 * 1024,  # bytes; no form sends more
         REST_REGISTRATION={
             "REGISTER_VERIFICATION_URL": f"{overrides['PUBLIC_URL']}/verify-user/",
             "REGISTER_VERIFICATION_RESEND_ENABLED": True,
@@ -54,6 +56,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     Mail(app)
     registration = RestRegistration(app)
 
+    error_pages.init_app(app)
     log_in.init_app(app)
     log_in.csrf.exempt(registration.blueprint)  # JSON needs no token: browsers ask before another site sends it
     app.register_blueprint(pages)
@@ -72,6 +75,11 @@ def after_registration(app: Flask, user: User, **extra: object) -> None:
 @user_activated.connect
 def after_activation(app: Flask, user: User, **extra: object) -> None:
     app.logger.info("Account %s verified its address", user.id)
+
+    @after_this_request  # only the first click gets here: the page has kinder words for the next ones
+    def tell(response: Response) -> Response:
+        response.headers["First-Click"] = "yes"
+        return response
 
 
 @pages.get("/")

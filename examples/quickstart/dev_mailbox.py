@@ -136,12 +136,15 @@ def mailbox_pages(mailbox: Mailbox) -> Blueprint:
     def index() -> str:
         return render_template("mailbox/index.html", mails=mailbox.messages)
 
-    @pages.get("/<int:number>/")
-    def read(number: int) -> str:
-        return render_template("mailbox/mail.html", mail=find(number))
+    @pages.get("/<int:number>/", defaults={"part": "html"})
+    @pages.get("/<int:number>/<any(text, headers):part>/")
+    def read(number: int, part: str) -> str:
+        mail = find(number)
+        parts = [name for name in ("html", "text") if getattr(mail, name)] + ["headers"]
+        return render_template("mailbox/mail.html", mail=mail, parts=parts, part=part if part in parts else parts[0])
 
     @pages.get("/<int:number>/html")
-    def html(number: int) -> Response:
+    def frame(number: int) -> Response:
         # The mail's links leave its frame.
         response = make_response(f'<!doctype html><base target="_top">{find(number).html}')
         response.headers["Content-Security-Policy"] = MAIL_POLICY

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 
+from error_pages import error_page
 from flask import Blueprint, Flask, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, current_user, login_required, login_user, logout_user
@@ -93,6 +94,8 @@ def log_out() -> ResponseReturnValue:
 @pages.errorhandler(CSRFError)
 def ask_again(error: CSRFError) -> ResponseReturnValue:
     # The cookie of the form's session is gone: it expired, or another tab has logged out.
+    if request.endpoint != "log_in.check":
+        return error_page(error)
     return render_template("log_in.html", alert="This page was out of date. Please try again."), 400
 
 

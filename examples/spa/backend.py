@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from flask import Flask, Response, redirect, send_from_directory
+from flask import Flask, Response, redirect, request, send_from_directory
+from flask_babel import Babel
 from flask_cors import CORS
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -33,6 +34,7 @@ from token_log_in import give_token  # noqa: E402
 HOST = "127.0.0.1"
 API_PORT = 5000
 FRONT_END_PORT = 5173
+LANGUAGES = ["en", "de", "ar"]  # of the front end; the registration API has texts in more
 FRONT_END_PAGES = {"pages.sign_up": "/", "log_in.log_in": "/log-in/", "log_in.account": "/account/"}
 
 
@@ -51,6 +53,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         "LOGIN_HANDLER": give_token,
     }
     app = create_quickstart({"REST_REGISTRATION": registration, **config})
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(LANGUAGES))  # of answers and mails
     app.register_blueprint(token_api)
     csrf.exempt(token_api)  # no cookies, so that another site has nothing to abuse
     # One origin, and for each address what the front end sends there. No cookies: it sends none.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ HEIGHT = 800
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 DOCS_IMAGES = Path(__file__).parents[2] / "docs" / "images"
 CHOSEN = {
+    "flow",
     "quickstart-sign-up-desktop-light",
     "spa-code-phone-light",
     "spa-errors-phone-dark",
@@ -67,10 +69,34 @@ class Looks:
         if faults:
             pytest.fail("\n".join([f"{name} at {page.url}", *faults]))
 
+    @contextmanager
+    def recording(self, page: Page, name: str) -> Iterator[Callable[[float], None]]:
+        """Make an animated picture of what is shot within; what is given shoots, for a number of seconds.
+
+        It is a GIF, since sites that show a README let their readers stop one.
+        """
+        shots: list[Image.Image] = []
+        seconds: list[float] = []
+        page.set_viewport_size({"width": 800, "height": 760})
+
+        def shoot(shown: float) -> None:
+            with Image.open(io.BytesIO(page.screenshot())) as picture:
+                shots.append(picture.convert("RGB").quantize(256, dither=Image.Dither.NONE))
+            seconds.append(shown)
+
+        yield shoot
+        for folder in self._folders(name):
+            durations = [round(1000 * each) for each in seconds]
+            shots[0].save(folder / f"{name}.gif", save_all=True, append_images=shots[1:], duration=durations, loop=0)
+
+    def _folders(self, name: str) -> Iterator[Path]:
+        for folder in (self._screenshots, DOCS_IMAGES if self._for_docs and name in CHOSEN else None):
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+                yield folder
+
     def _save(self, page: Page, name: str) -> None:
-        folders = [self._screenshots, DOCS_IMAGES if self._for_docs and name in CHOSEN else None]
-        for folder in filter(None, folders):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in self._folders(name):
             with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
                 picture.convert("RGB").save(folder / f"{name}.png", optimize=True)
 

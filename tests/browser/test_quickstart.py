@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.visitor import ADDRESS, DAY, MINUTE, PASSWORD, Visitor
+from tests.browser.visitor import ACCOUNT, ADDRESS, DAY, MINUTE, PASSWORD, Visitor
 from tests.support.clock import Clock
 
 CONFIRMED = "Your address is confirmed"
@@ -30,7 +31,6 @@ def test_opening_the_link_posts_nothing_and_leaves_no_secret_in_the_address(quic
     expect(page.get_by_text(f"to {ADDRESS}")).to_be_visible()
     quickstart.looks_at("quickstart-mailbox")
     page.get_by_role("link", name="Confirm your e-mail address").click()
-    page.locator("iframe").scroll_into_view_if_needed()
     expect(page.frame_locator("iframe").get_by_role("heading")).to_be_visible()
     quickstart.looks_at("quickstart-mail")
 
@@ -131,8 +131,131 @@ def test_a_link_works_after_a_failure_and_again_unless_it_is_for_one_time_use(qu
     quickstart.click("Confirm my address")
     quickstart.sees_page(CONFIRMED)
     quickstart.confirm()
-    quickstart.sees_page(CONFIRMED)
+    quickstart.sees_page("Your address is already confirmed")
+    quickstart.looks_at("quickstart-already")
+    quickstart.follow("Log in")
+    quickstart.sees_heading("Log in")
     quickstart.site.configure(REST_REGISTRATION_REGISTER_VERIFICATION_ONE_TIME_USE=True)
     quickstart.page.goto(link)
     quickstart.click("Confirm my address")
     quickstart.sees_page("This link is not valid")
+
+
+def test_a_mail_is_shown_as_html_and_its_other_parts_are_links(quickstart: Visitor) -> None:
+    page = quickstart.page
+    quickstart.get_mail()
+    quickstart.open("/mailbox/1/")
+    expect(page.frame_locator("iframe").get_by_role("heading")).to_be_visible()
+    for name, pattern in (("Text", f"Hello,.*{re.escape(quickstart.site.link)}"), ("Headers", f"To.*{ADDRESS}.*MIME")):
+        quickstart.follow(name)
+        expect(page.get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
+        expect(page.locator(".text")).to_contain_text(re.compile(pattern, re.DOTALL))
+        quickstart.looks_at(f"quickstart-mail-{name.lower()}")
+    quickstart.follow("HTML")
+    expect(page.locator("iframe")).to_be_visible()
+
+
+def test_new_mails_show_up_and_are_announced_while_focus_and_place_stay(quickstart: Visitor) -> None:
+    page, client = quickstart.page, quickstart.site.configure().test_client()
+
+    def sign_up(numbers: range) -> None:
+        for number in numbers:
+            body = {**ACCOUNT, "email": f"ada{number}@example.com", "username": f"ada{number}"}
+            assert client.post("/api/v1/accounts/register/", json=body).status_code == 201
+        page.clock.run_for(4000)
+        expect(page.locator(".mails > li")).to_have_count(numbers[-1])
+
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    quickstart.open("/mailbox/")
+    expect(page.get_by_role("link", name="Refresh")).to_be_hidden()
+    sign_up(range(1, 2))
+    quickstart.sees_status("New mail: Confirm your e-mail address")
+    expect(page.get_by_text("No mails yet.")).to_be_hidden()
+
+    sign_up(range(2, 11))
+    oldest = page.get_by_role("link", name="ada1@example.com")
+    oldest.focus()
+    place = oldest.bounding_box()
+    sign_up(range(11, 13))
+    quickstart.sees_status("2 new mails")
+    expect(oldest).to_be_focused()
+    assert oldest.bounding_box() == pytest.approx(place, abs=1)
+    page.clock.resume()
+    quickstart.looks_at("quickstart-mailbox-refreshed")
+
+    quickstart.site.configure()  # another run of the application, with an empty mailbox
+    page.clock.run_for(4000)
+    expect(page.get_by_text("No mails yet.")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "heading"),
+    [
+        (404, "GET", "/nowhere/", "There is no such page"),
+        (405, "POST", "/account/", "This does not work here"),
+        (413, "POST", "/log-in/", "That was too much at once"),
+        (400, "POST", "/log-out/", "This page was out of date"),
+        (500, "GET", "/broken/", "Something went wrong on our side"),
+    ],
+)
+def test_an_error_has_a_page_with_the_looks_of_the_others(
+    quickstart: Visitor, status: int, method: str, path: str, heading: str
+) -> None:
+    @quickstart.site.configure().get("/broken/")
+    def fail() -> str:
+        raise ZeroDivisionError
+
+    page = quickstart.page
+    quickstart.open("/log-in/")
+    send = """([method, path, size]) => {
+        const form = document.createElement("form");
+        form.append(Object.assign(document.createElement("input"), {name: "text", value: "x".repeat(size)}));
+        document.body.append(form);
+        Object.assign(form, {method, action: path}).submit();
+    }"""
+    with page.expect_response(f"**{path}*") as response:
+        page.evaluate(send, [method, path, 70_000 if status == 413 else 1])
+    quickstart.sees_heading(heading)
+    assert response.value.status == status
+    quickstart.looks_at(f"quickstart-error-{status}")
+    quickstart.follow("Go to the first page")
+    quickstart.sees_heading("Create your account")
+
+
+def test_the_whole_way_is_recorded_for_the_documentation(quickstart: Visitor) -> None:
+    page = quickstart.page
+    quickstart.site.configure(REST_REGISTRATION_SITE_NAME="Quickstart")
+    with quickstart.records("flow") as shot:
+        quickstart.open()
+        shot(1.5)
+        quickstart.fill_in(email=ADDRESS, **ACCOUNT)
+        page.get_by_role("button", name="Create account").hover()
+        shot(2)
+        quickstart.click("Create account")
+        quickstart.sees_page("Look into your mailbox")
+        page.get_by_role("main").get_by_role("link", name="Open the mailbox").hover()
+        shot(2)
+        quickstart.follow("Open the mailbox")
+        page.get_by_role("link", name="Confirm your e-mail address").hover()
+        shot(1.5)
+        page.get_by_role("link", name="Confirm your e-mail address").click()
+        page.frame_locator("iframe").get_by_role("link", name="Open the confirmation page").hover()
+        shot(2.5)
+        page.frame_locator("iframe").get_by_role("link", name="Open the confirmation page").click()
+        quickstart.sees_heading("Confirm your address")
+        page.get_by_role("button", name="Confirm my address").hover()
+        shot(2)
+        quickstart.click("Confirm my address")
+        quickstart.sees_page(CONFIRMED)
+        page.get_by_role("main").get_by_role("link", name="Log in").hover()
+        shot(2)
+        quickstart.follow("Log in")
+        quickstart.fill_in(email=ADDRESS, password=PASSWORD)
+        page.get_by_role("button", name="Log in").hover()
+        shot(1.5)
+        quickstart.click("Log in")
+        quickstart.sees_heading("Your account")
+        page.mouse.move(0, 0)
+        shot(3)
+    assert quickstart.site.accounts == {ADDRESS: True}

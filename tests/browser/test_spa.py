@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -13,10 +14,10 @@ from flask import Blueprint
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from itsdangerous import TimestampSigner
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.sites import backend
-from tests.browser.visitor import ADDRESS, Visitor
+from tests.browser.sites import EXAMPLES, backend
+from tests.browser.visitor import ACCOUNT, ADDRESS, PASSWORD, Visitor
 
 Hold = Callable[[], Callable[[], None]]
 
@@ -239,6 +240,110 @@ def test_every_address_that_is_no_file_of_the_front_end_is_its_one_page(tmp_path
 def test_nothing_turns_for_those_who_want_it_calm(spa: Visitor, motion: str, animation: str) -> None:
     spa.page.emulate_media(reduced_motion="reduce" if motion == "reduce" else "no-preference")
     spa.open()
-    button = spa.page.get_by_role("button")
+    button = spa.page.get_by_role("button", name="Continue")
     button.evaluate("button => button.setAttribute('aria-disabled', 'true')")
     assert button.evaluate("button => getComputedStyle(button, '::before').animationName") == animation
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "name", "headings", "refusal", "subject", "log_in"),
+    [
+        (
+            "de",
+            "ltr",
+            "Deutsch",
+            ["Konto anlegen", "Schauen Sie in Ihr Postfach", "Ihr Konto ist fertig", "Ihr Konto", "Anmelden"],
+            "Geben Sie eine E-Mail-Adresse",
+            "Ihr Code",
+            "Diese Adresse und dieses Passwort gehören nicht zusammen.",
+        ),
+        (
+            "ar",
+            "rtl",
+            "العربية",
+            ["إنشاء حساب", "تحقق من بريدك", "حسابك جاهز", "حسابك", "تسجيل الدخول"],
+            "أدخل عنوان بريد إلكتروني",
+            "رمز التحقق",
+            "عنوان البريد وكلمة المرور لا يتطابقان.",
+        ),
+    ],
+)
+def test_pages_answers_and_mails_speak_the_language_that_was_chosen(
+    spa: Visitor, language: str, direction: str, name: str, headings: list[str], refusal: str, subject: str, log_in: str
+) -> None:
+    def sees(heading: str, view: str) -> None:
+        spa.sees_heading(heading)
+        expect(page.locator("html")).to_have_attribute("lang", language)
+        expect(page.locator("html")).to_have_attribute("dir", direction)
+        expect(page).to_have_title(f"{heading} · Fernpost")
+        spa.looks_at(f"spa-{view}-{language}")
+
+    def send(**values: str) -> None:
+        for field, value in values.items():
+            page.locator(f"[name={field}]").fill(value)
+        page.locator("button[type=submit]").click()
+
+    page = spa.page
+    spa.open()
+    spa.fill_in(email="ada@")
+    spa.click(name)
+    sees(headings[0], "address")
+    expect(page.get_by_role("button", name=name)).to_be_focused()
+    expect(page.locator("[name=email]")).to_have_value("ada@")
+    page.locator("button[type=submit]").click()
+    expect(page.locator("[name=email]")).to_have_accessible_description(re.compile(refusal))
+    spa.looks_at(f"spa-no-address-{language}")
+    send(email=ADDRESS)
+    sees(headings[1], "code")
+    assert subject in spa.site.mails[0].message["Subject"]
+    send(code="12", username="", password="password1", password_confirm="else")
+    expect(page.locator("[name=code]")).to_be_focused()
+    spa.looks_at(f"spa-errors-{language}")
+    send(code=spa.site.code, **ACCOUNT)
+    sees(headings[2], "done")
+    page.goto(spa.site.link)  # which has done its work
+    expect(page.get_by_role("main").locator("a.button")).to_have_text(headings[4])
+    spa.looks_at(f"spa-invalid-{language}")
+
+    page.goto(f"{spa.site.url}/account/")  # the language is remembered
+    sees(headings[3], "account")
+    page.get_by_role("main").get_by_role("button").click()
+    sees(headings[4], "log-in")
+    send(email=ADDRESS, password=f"not {PASSWORD}")
+    spa.sees_alert(log_in)
+    spa.click("English")
+    spa.sees_heading("Log in")
+    expect(page.locator("html")).to_have_attribute("dir", "ltr")
+
+
+@pytest.mark.parametrize(("locale", "language"), [("ar-EG", "ar"), ("de-AT", "de"), ("fr-FR", "en")])
+def test_without_a_choice_the_language_is_the_browsers(
+    spa: Visitor, browser: Browser, locale: str, language: str
+) -> None:
+    with browser.new_context(locale=locale) as context:
+        visitor = spa.in_window(context.new_page())
+        visitor.open()
+        expect(visitor.page.locator("html")).to_have_attribute("lang", language)
+
+
+def test_a_language_that_is_chosen_halfway_costs_nothing_that_was_typed(spa: Visitor) -> None:
+    spa.get_mail()
+    spa.open_link()
+    posts = spa.posts()
+    spa.fill_in(**ACCOUNT)
+    spa.click("Deutsch")
+    spa.sees_heading("Registrierung abschließen")
+    spa.click("Konto anlegen")
+    spa.sees_page("Ihr Konto ist fertig")
+    assert [path for path, _ in posts] == ["verify-registration/"]
+    assert spa.site.accounts == {ADDRESS: True}
+
+
+def test_each_text_has_the_same_names_in_braces_in_every_language() -> None:
+    def names(path: Path) -> dict[str, list[str]]:
+        entries = re.findall(r"^  (\w+):((?:.*\n)(?: {4}.*\n)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        return {key: re.findall(r"{(\w+)}", text) for key, text in entries}
+
+    english, *others = (names(EXAMPLES / "spa" / "src" / "texts" / f"{code}.ts") for code in ("en", "de", "ar"))
+    assert "logIn" in english["haveAccount"]
+    assert others == [english, english]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from playwright.sync_api import Locator, Page, Request, expect
@@ -14,6 +15,7 @@ from tests.browser.sites import Site
 ADDRESS = "ada@example.com"
 PASSWORD = "analytical engine no. 1"
 ACCOUNT = {"username": "ada", "password": PASSWORD, "password_confirm": PASSWORD}
+RING = "rgb(29, 78, 216) solid 3px"
 MINUTE, DAY = 60, 24 * 3600
 
 _LABELS = {"email": "E-mail address", "username": "User name", "password_confirm": "Repeat the password"}
@@ -29,6 +31,9 @@ class Visitor:
 
     def looks_at(self, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
         self._looks.at(self.page, name, rules=rules)
+
+    def records(self, name: str) -> AbstractContextManager[Callable[[float], None]]:
+        return self._looks.recording(self.page, name)
 
     def in_window(self, page: Page) -> Visitor:
         return Visitor(page, self.site, self._looks)
@@ -111,11 +116,11 @@ class Visitor:
         return posts
 
     def tab_to(self, wanted: Locator) -> None:
-        """Press the tabulator until the focus is there; it can be seen on the way."""
+        """Press the tabulator until the focus is there; on the way it has one and the same ring."""
         for _ in range(30):
             self.page.keyboard.press("Tab")
-            outline = self.page.evaluate("getComputedStyle(document.activeElement ?? document.body).outlineStyle")
-            assert outline != "none", self.page.evaluate("document.activeElement.outerHTML")
+            ring = self.page.evaluate("getComputedStyle(document.activeElement ?? document.body).outline")
+            assert ring == RING, self.page.evaluate("document.activeElement.outerHTML")
             if wanted.evaluate("element => element === document.activeElement"):
                 return
         raise AssertionError(f"the tabulator does not lead to {wanted}")

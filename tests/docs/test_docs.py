@@ -193,6 +193,7 @@ def test_every_picture_and_file_that_a_page_shows_is_there_and_small() -> None:
     pictures = set((DOCS / "images").glob("*.png"))
     assert pictures
     assert [picture.name for picture in pictures if picture.stat().st_size > 150_000] == []
+    assert (DOCS / "images" / "flow.gif").stat().st_size < 1_000_000
 
 
 def test_the_lock_file_of_the_front_end_names_no_host_of_a_registry() -> None:

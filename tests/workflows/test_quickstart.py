@@ -275,3 +275,19 @@ def test_a_form_without_its_token_logs_nobody_in_or_out_and_is_shown_again(
     assert person.send("/log-in/", **credentials) == (200, "/account/")
     assert person.visit("/log-out/", {}) == (400, "/log-out/")
     assert person.visit("/account/") == (200, "/account/")
+
+
+def test_a_fault_of_the_database_has_its_page_also_for_whoever_is_logged_in(
+    quickstart: Quickstart, person: Person
+) -> None:
+    quickstart.sign_up_and_verify("rosa")
+    person.log_in("rosa@example.com")
+    assert person.visit("/nowhere/") == (404, "/nowhere/")
+    assert lacking(person.page, "There is no such page", "Log out") == []
+    quickstart.execute("ALTER TABLE user RENAME TO away")
+    try:
+        assert person.visit("/account/") == (500, "/account/")
+        assert lacking(person.page, "Something went wrong on our side", "Go to the first page") == []
+    finally:
+        quickstart.execute("ALTER TABLE away RENAME TO user")
+    assert person.visit("/account/") == (200, "/account/")

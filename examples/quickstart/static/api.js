@@ -1,7 +1,8 @@
 /**
  * POST data as JSON.
  *
- * Gives an object with `ok`, `code`, `detail` and `errors` whatever happens, so that a page has one thing to show.
+ * Gives an object with `ok`, `code`, `detail` and `errors` whatever happens, so that a page has one thing to show; with
+ * `headers` too if there was an answer.
  */
 export async function post(url, data) {
   let response;
@@ -16,7 +17,7 @@ export async function post(url, data) {
   }
   const body = await response.json().catch(() => ({}));
   const detail = body.detail ?? `The server answered with status ${response.status}. Please try again.`;
-  return { ok: response.ok, code: body.code ?? "", detail, errors: body.errors ?? {} };
+  return { ok: response.ok, headers: response.headers, code: body.code ?? "", detail, errors: body.errors ?? {} };
 }
 
 /** Run a task while the button is disabled and says so. */
@@ -45,6 +46,13 @@ export function moveTo(id) {
   const heading = document.querySelector(`#${id} h1`);
   document.title = `${heading.textContent} · Quickstart`;
   heading.focus();
+}
+
+/** Show messages at their field, or take them away. */
+export function setError(input, messages = []) {
+  document.querySelector(`#${input.id}-error`).textContent = messages.join("\n");
+  if (messages.length > 0) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
 }
 
 /** Show a fault of the request as a whole. */

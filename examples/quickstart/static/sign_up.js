@@ -1,16 +1,10 @@
-import { alertWith, busy, moveTo, post } from "./api.js";
+import { alertWith, busy, moveTo, post, setError } from "./api.js";
 import { sendAgain } from "./send_again.js";
 
 const form = document.querySelector("form");
 const fields = [...form.querySelectorAll("input[name]")];
 const passwords = fields.filter((input) => input.type === "password");
 const showPasswords = document.querySelector("#show-passwords");
-
-function setError(input, messages = []) {
-  document.querySelector(`#${input.id}-error`).textContent = messages.join("\n");
-  if (messages.length > 0) input.setAttribute("aria-invalid", "true");
-  else input.removeAttribute("aria-invalid");
-}
 
 function clearErrors() {
   document.querySelector("#alert").textContent = "";

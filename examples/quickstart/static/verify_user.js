@@ -18,7 +18,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   document.querySelector("#alert").textContent = "";
   const answer = await busy(form.querySelector("button"), () => post(form.action, values));
-  if (answer.ok) moveTo("done");
+  if (answer.ok) moveTo(answer.headers.has("First-Click") ? "done" : "already");
   else if (["signature-invalid", "signature-expired"].includes(answer.code)) moveTo(answer.code);
   else if (answer.code === "invalid") moveTo("signature-invalid");
   else alertWith(answer.detail);

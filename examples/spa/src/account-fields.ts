@@ -2,23 +2,21 @@
 
 import type { NewAccount } from "./api";
 import type { FieldOptions, Values } from "./form";
+import { texts } from "./language";
 
 /** The address, which cannot be changed any more: password managers store it as what one logs in with. */
 export function provenAddress(address: string): FieldOptions {
-  return { name: "email", label: "E-mail address", type: "email", autocomplete: "username", fixed: address };
+  return { name: "email", label: texts().email, type: "email", autocomplete: "username", fixed: address };
 }
 
-export const ACCOUNT_FIELDS: readonly FieldOptions[] = [
-  { name: "username", label: "User name", type: "text", autocomplete: "nickname" },
-  {
-    name: "password",
-    label: "Password",
-    type: "password",
-    autocomplete: "new-password",
-    hint: "At least 8 characters, and hard to guess.",
-  },
-  { name: "password_confirm", label: "Repeat the password", type: "password", autocomplete: "new-password" },
-];
+export function accountFields(): readonly FieldOptions[] {
+  const { username, password, passwordHint, passwordConfirm } = texts();
+  return [
+    { name: "username", label: username, type: "text", autocomplete: "nickname" },
+    { name: "password", label: password, type: "password", autocomplete: "new-password", hint: passwordHint },
+    { name: "password_confirm", label: passwordConfirm, type: "password", autocomplete: "new-password" },
+  ];
+}
 
 export function newAccount(values: Values): NewAccount {
   return {

@@ -1,5 +1,8 @@
 /** The registration API, on another origin than these pages. */
 
+import { fill } from "./elements";
+import { inTime, language, texts } from "./language";
+
 export const API = import.meta.env.VITE_API_URL;
 
 const GIVE_UP_AFTER = 30_000; // milliseconds; the mail alone may take ten seconds
@@ -60,25 +63,26 @@ export const logIn = (email: string, password: string): Promise<Answer<{ readonl
 
 /** Ask whose token it is; `token-invalid` when it has expired or its account is gone. */
 export const me = (token: string): Promise<Answer<Account>> =>
-  send("me", { headers: { Accept: "application/json", Authorization: `Bearer ${token}` } });
+  send("me", { headers: { Authorization: `Bearer ${token}` } });
 
 const post = <Body>(path: string, data: object): Promise<Answer<Body>> =>
   send(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    headers: { "Content-Type": "application/json" },
     body: JSON.stringify(data),
   });
 
-async function send<Body>(path: string, options: RequestInit): Promise<Answer<Body>> {
+async function send<Body>(path: string, options: RequestInit & { headers: Record<string, string> }): Promise<Answer<Body>> {
   try {
     const response = await fetch(`${API}/api/v1/${path}`, {
       ...options,
+      headers: { ...options.headers, Accept: "application/json", "Accept-Language": language() },
       credentials: "omit",
       signal: AbortSignal.timeout(GIVE_UP_AFTER),
     });
     return response.ok ? { ok: true, body: (await response.json()) as Body } : await refusal(response);
   } catch {
-    return refused("unreachable", "The server cannot be reached. Check your connection, then try again.");
+    return refused("unreachable", texts().unreachable);
   }
 }
 
@@ -88,7 +92,7 @@ async function refusal(response: Response): Promise<Refusal> {
   const body = (await response.json().catch(() => ({}))) as Partial<Refusal>;
   return refused(
     body.code ?? "",
-    body.detail ?? `The server answered with status ${response.status}. Please try again.`,
+    body.detail ?? fill(texts().status, { status: String(response.status) }).join(""),
     body.errors,
   );
 }
@@ -101,9 +105,8 @@ function refused(code: string, detail: string, errors: Refusal["errors"] = {}): 
 function tooMany(retryAfter: string | null): string {
   const given = retryAfter ?? "";
   const seconds = /^\d+$/.test(given) ? Number(given) : Math.ceil((Date.parse(given) - Date.now()) / 1000);
-  if (!(seconds > 0)) return "That was too often. Please try again later.";
+  if (!(seconds > 0)) return texts().tooOften;
   const units = [["hour", 3600], ["minute", 60], ["second", 1]] as const;
   const [unit, length] = units.find(([, length]) => seconds >= length) ?? units[2];
-  const amount = Math.ceil(seconds / length);
-  return `That was too often. Please try again in ${amount} ${unit}${amount === 1 ? "" : "s"}.`;
+  return fill(texts().tooOftenUntil, { time: inTime(Math.ceil(seconds / length), unit) }).join("");
 }

@@ -1,5 +1,7 @@
 /** Making elements: what these pages need in place of a framework. */
 
+import { texts } from "./language";
+
 type Child = Node | string;
 type Attributes = Readonly<Record<string, string | boolean>>;
 
@@ -31,13 +33,22 @@ export function badge(kind: "good" | "bad" | "mail"): HTMLSpanElement {
   return element("span", { class: `badge ${kind}`, "aria-hidden": "true" });
 }
 
+/** Replace each name in braces in a text: every language has its own order of words. */
+export function fill(text: string, parts: Readonly<Record<string, Child>>): Child[] {
+  return text.split(/\{(\w+)\}/).map((piece, index) => (index % 2 ? (parts[piece] ?? "") : piece));
+}
+
+export function link(text: string, href: string): HTMLAnchorElement {
+  return element("a", { href }, text);
+}
+
 export function linkButton(text: string, href: string): HTMLAnchorElement {
   return element("a", { class: "button", href }, text);
 }
 
 /** A link beside which the present page stays open. */
 export function newWindow(text: string, href: string): HTMLAnchorElement {
-  const hint = element("span", { class: "visually-hidden" }, " (opens in a new window)");
+  const hint = element("span", { class: "visually-hidden" }, ` ${texts().newWindow}`);
   return element("a", { href, target: "_blank", rel: "noopener" }, text, hint);
 }
 

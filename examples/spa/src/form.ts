@@ -2,6 +2,7 @@
 
 import type { Answer, Refusal } from "./api";
 import { announce, element } from "./elements";
+import { texts } from "./language";
 
 export interface FieldOptions {
   readonly name: string;
@@ -49,6 +50,7 @@ class Field {
       required: fixed === undefined,
       autocapitalize: "none",
       spellcheck: "false",
+      dir: name === "username" ? "auto" : "ltr",
       "aria-describedby": `${hint ? `${name}-hint ` : ""}${name}-error`,
     });
     this.node = element("div", { class: "field" }, element("label", { for: name }, label), this.input);
@@ -129,7 +131,7 @@ function showRefusal({ detail, errors }: Refusal, fields: readonly Field[], aler
   if (bad.length === 0 && rest.length === 0) rest.push(detail);
   alert.textContent = rest.join("\n");
   if (bad[0]) {
-    announce(bad.length === 1 ? "One field needs another look." : `${bad.length} fields need another look.`);
+    announce(bad.length === 1 ? texts().oneFieldNeedsAnotherLook : texts().fieldsNeedAnotherLook);
     bad[0].input.focus();
   } else {
     alert.focus();
@@ -141,5 +143,5 @@ function passwordToggle(inputs: readonly HTMLInputElement[]): HTMLLabelElement {
   box.addEventListener("change", () => {
     for (const input of inputs) input.type = box.checked ? "text" : "password";
   });
-  return element("label", { class: "toggle" }, box, inputs.length > 1 ? "Show the passwords" : "Show the password");
+  return element("label", { class: "toggle" }, box, inputs.length > 1 ? texts().showPasswords : texts().showPassword);
 }

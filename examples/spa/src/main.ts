@@ -1,4 +1,5 @@
-import { start } from "./router";
+import { startFrame } from "./frame";
+import { showAgain, start } from "./router";
 import { account } from "./views/account";
 import { address } from "./views/address";
 import { code } from "./views/code";
@@ -7,6 +8,7 @@ import { link } from "./views/link";
 import { logIn } from "./views/log-in";
 import { notFound } from "./views/not-found";
 
+startFrame(showAgain);
 start(
   {
     "/": address,

@@ -21,13 +21,14 @@ type Routes = Readonly<Record<string, () => View>>;
 
 const NAME = "Fernpost";
 let routes: Routes = {};
+let present: () => View;
 
 /** Show the view of the present address, now and whenever the user goes back or forth. */
 export function start(given: Routes, notFound: () => View): void {
   routes = given;
-  const present = (): View => (routes[location.pathname.replace(/\/*$/, "/")] ?? notFound)();
-  window.addEventListener("popstate", () => show(present()));
-  render(present());
+  const atAddress = (): View => (routes[location.pathname.replace(/\/*$/, "/")] ?? notFound)();
+  window.addEventListener("popstate", () => show(atAddress));
+  render(atAddress);
 }
 
 /** Go to another address of these pages; the state stays with it. */
@@ -51,19 +52,33 @@ export function remember(state: PageState): void {
   history.replaceState(state, "", location.pathname);
 }
 
-/** Show a view in place of the present one, and move the focus to its heading, which is then read out. */
-export function show(view: View): void {
-  render(view);
+/**
+ * Show a view in place of the present one, and move the focus to its heading, which is then read out.
+ *
+ * @param make makes the view; it is called again when another language is chosen.
+ */
+export function show(make: () => View): void {
+  render(make);
   window.scrollTo(0, 0);
   document.querySelector<HTMLElement>("main h1")?.focus();
 }
 
 function showRoute(path: string): void {
   const view = routes[path];
-  if (view) show(view());
+  if (view) show(view);
 }
 
-function render({ title, step, content }: View): void {
+/** Make the present view anew, in another language; what was typed stays. */
+export function showAgain(): void {
+  const inputs = (): HTMLInputElement[] => [...document.querySelectorAll<HTMLInputElement>("main input[name]")];
+  const typed = new Map(inputs().map(({ name, value }) => [name, value]));
+  render(present);
+  for (const input of inputs()) input.value = typed.get(input.name) ?? input.value;
+}
+
+function render(make: () => View): void {
+  present = make;
+  const { title, step, content } = make();
   document.title = `${title} · ${NAME}`;
   document.querySelector("main")?.replaceChildren(...content);
   const steps = document.querySelector<HTMLElement>("#steps");

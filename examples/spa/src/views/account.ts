@@ -3,40 +3,42 @@
 import * as api from "../api";
 import type { Account, Refusal } from "../api";
 import { badge, element, heading, paragraph } from "../elements";
+import { texts } from "../language";
 import { show, type View } from "../router";
 import { currentToken, forgetToken } from "../session";
 import { askForPassword } from "./log-in";
 
 export function account(): View {
   const token = currentToken();
-  return token ? load(token) : askForPassword("Log in to see your account.");
+  return token ? load(token) : askForPassword(texts().logInFirst);
 }
 
 function load(token: string): View {
-  const title = heading("Loading your account…");
+  const title = heading(texts().loadingAccount);
   void api.me(token).then((answer) => {
     if (!title.isConnected) return; // the user has gone on
-    if (answer.ok) show(known(answer.body));
-    else if (answer.code === "token-invalid") logOut(answer.detail);
-    else show(unknown(token, answer));
+    if (answer.ok) show(() => known(answer.body));
+    else if (answer.code === "token-invalid") logOut("sessionEnded");
+    else show(() => unknown(token, answer));
   });
-  return { title: "Loading your account", content: [title, paragraph("This takes a second.")] };
+  return { title: texts().loadingAccount, content: [title, paragraph(texts().takesASecond)] };
 }
 
 function known({ username, email }: Account): View {
-  const button = element("button", { type: "button" }, "Log out");
-  button.addEventListener("click", () => logOut("You are logged out."));
+  const words = texts();
+  const button = element("button", { type: "button" }, words.logOut);
+  button.addEventListener("click", () => logOut("loggedOut"));
   return {
-    title: "Your account",
+    title: words.yourAccount,
     content: [
-      heading("Your account"),
+      heading(words.yourAccount),
       element(
         "dl",
         { class: "account" },
-        element("dt", {}, "User name"),
-        element("dd", {}, username),
-        element("dt", {}, "E-mail address"),
-        element("dd", {}, email),
+        element("dt", {}, words.username),
+        element("dd", {}, element("bdi", {}, username)),
+        element("dt", {}, words.email),
+        element("dd", {}, element("bdi", {}, email)),
       ),
       button,
     ],
@@ -44,16 +46,17 @@ function known({ username, email }: Account): View {
 }
 
 /** Forget the token. There is nothing to tell the server, which keeps no list of tokens. */
-function logOut(reason: string): void {
+function logOut(reason: "sessionEnded" | "loggedOut"): void {
   forgetToken();
-  show(askForPassword(reason));
+  show(() => askForPassword(texts()[reason]));
 }
 
 function unknown(token: string, { detail }: Refusal): View {
-  const again = element("button", { type: "button" }, "Try again");
-  again.addEventListener("click", () => show(load(token)));
+  const words = texts();
+  const again = element("button", { type: "button" }, words.tryAgain);
+  again.addEventListener("click", () => show(() => load(token)));
   return {
-    title: "Your account could not be loaded",
-    content: [badge("bad"), heading("Your account could not be loaded"), paragraph(detail), again],
+    title: words.accountNotLoaded,
+    content: [badge("bad"), heading(words.accountNotLoaded), paragraph(detail), again],
   };
 }

@@ -1,19 +1,21 @@
 /** The first page: the address, and nothing else. */
 
 import { register } from "../api";
-import { element, heading } from "../elements";
+import { element, fill, heading, link } from "../elements";
 import { form } from "../form";
+import { texts } from "../language";
 import { go, type View } from "../router";
 
 export function address(): View {
+  const words = texts();
   return {
-    title: "Create your account",
+    title: words.createYourAccount,
     step: 0,
     content: [
-      heading("Create your account"),
-      element("p", { class: "lead" }, "Letters to people far away. First we send a mail to your address."),
-      addressForm("Continue"),
-      element("p", { class: "hint" }, "Do you have an account? ", element("a", { href: "/log-in/" }, "Log in")),
+      heading(words.createYourAccount),
+      element("p", { class: "lead" }, words.createLead),
+      addressForm(words.next),
+      element("p", { class: "hint" }, ...fill(words.haveAccount, { logIn: link(words.logIn, "/log-in/") })),
     ],
   };
 }
@@ -21,9 +23,9 @@ export function address(): View {
 /** The form that asks for a mail; it leads to the page for the code. */
 export function addressForm(button: string): HTMLFormElement {
   return form({
-    fields: [{ name: "email", label: "E-mail address", type: "email", autocomplete: "email" }],
+    fields: [{ name: "email", label: texts().email, type: "email", autocomplete: "email" }],
     button,
-    busy: "Sending the mail…",
+    busy: texts().sendingMail,
     send: (values) => register(values("email")),
     onSuccess: (values) => go("/code/", { address: values("email") }),
   });

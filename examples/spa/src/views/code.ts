@@ -2,9 +2,10 @@
 
 import * as api from "../api";
 import type { Answer } from "../api";
-import { ACCOUNT_FIELDS, newAccount, provenAddress } from "../account-fields";
-import { element, heading, newWindow } from "../elements";
+import { accountFields, newAccount, provenAddress } from "../account-fields";
+import { element, fill, heading, link, newWindow } from "../elements";
 import { form } from "../form";
+import { texts } from "../language";
 import { pageState, type View } from "../router";
 import { sendAgain } from "../send-again";
 import { address as askForAddress } from "./address";
@@ -17,50 +18,44 @@ export function code(): View {
 }
 
 function ask(address: string): View {
+  const words = texts();
   return {
-    title: "Look into your mailbox",
+    title: words.lookIntoMailbox,
     step: 1,
     content: [
-      heading("Look into your mailbox"),
+      heading(words.lookIntoMailbox),
       element(
         "p",
         { class: "lead" },
-        "A mail with a code should arrive in ",
-        newWindow("your mailbox", `${api.API}/mailbox/`),
-        " within a minute. Enter the code here, and choose your name and password.",
+        ...fill(words.codeLead, { mailbox: newWindow(words.yourMailbox, `${api.API}/mailbox/`) }),
       ),
       form({
         fields: [
           {
             ...provenAddress(address),
-            below: element("p", { class: "hint" }, element("a", { href: "/" }, "Use another address")),
+            below: element("p", { class: "hint" }, link(words.otherAddress, "/")),
           },
           {
             name: "code",
-            label: "Code",
+            label: words.code,
             type: "text",
             autocomplete: "one-time-code",
             inputmode: "numeric",
-            hint: "Six digits, valid for 15 minutes.",
+            hint: words.codeHint,
             below: sendAgain(address),
           },
-          ...ACCOUNT_FIELDS,
+          ...accountFields(),
         ],
-        button: "Create account",
-        busy: "Creating your account…",
+        button: words.createAccount,
+        busy: words.creatingAccount,
         send: async (values) =>
           atTheCode(await api.verify({ email: address, code: values("code") }, newAccount(values))),
         onSuccess: (_, { token }) => welcome(token),
       }),
-      element("h2", {}, "No code in the mail?"),
-      element(
-        "p",
-        { class: "hint" },
-        "Then open its link, which leads to a page for your name and password. ",
-        "If the mail says that you have an account already, ",
-        element("a", { href: "/log-in/" }, "log in"),
-        ".",
-      ),
+      element("h2", {}, words.noCode),
+      element("p", { class: "hint" }, words.noCodeText),
+      element("h2", {}, words.finished),
+      element("p", { class: "hint" }, ...fill(words.finishedText, { logIn: link(words.logInInSentence, "/log-in/") })),
     ],
   };
 }
@@ -68,8 +63,5 @@ function ask(address: string): View {
 /** Tell of a code that is not valid at its field. The API does not say why, so that nobody learns from guessing. */
 function atTheCode<Body>(answer: Answer<Body>): Answer<Body> {
   if (answer.ok || answer.code !== "code-invalid") return answer;
-  const text =
-    "This code is not valid. It must be from the newest mail, and not older than 15 minutes. " +
-    "After several wrong tries you need a new mail.";
-  return { ...answer, errors: { code: [text] } };
+  return { ...answer, errors: { code: [texts().codeNotValid] } };
 }

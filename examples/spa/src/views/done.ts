@@ -1,6 +1,7 @@
 /** The last page of signing up. */
 
 import { badge, heading, linkButton, paragraph } from "../elements";
+import { texts } from "../language";
 import { pageState, replace, type View } from "../router";
 import { keepToken } from "../session";
 import { address } from "./address";
@@ -13,14 +14,15 @@ export function welcome(token: string | undefined): void {
 
 export function done(): View {
   if (!pageState().done) return address();
+  const words = texts();
   return {
-    title: "Your account is ready",
+    title: words.ready,
     step: 3,
     content: [
       badge("good"),
-      heading("Your account is ready"),
-      paragraph("Welcome! Your address is confirmed. From now on you log in with it and your password."),
-      linkButton("Go to your account", "/account/"),
+      heading(words.ready),
+      paragraph(words.readyText),
+      linkButton(words.goToAccount, "/account/"),
     ],
   };
 }

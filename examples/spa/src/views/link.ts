@@ -2,9 +2,10 @@
 
 import * as api from "../api";
 import type { Refusal, SignedLink } from "../api";
-import { ACCOUNT_FIELDS, newAccount, provenAddress } from "../account-fields";
+import { accountFields, newAccount, provenAddress } from "../account-fields";
 import { badge, element, heading, linkButton, paragraph } from "../elements";
 import { form } from "../form";
+import { texts } from "../language";
 import { takeLink } from "../link";
 import { show, type View } from "../router";
 import { addressForm } from "./address";
@@ -20,35 +21,32 @@ export function link(): View {
  * of mail servers open links and run the scripts behind them.
  */
 function check(values: SignedLink): View {
-  const title = heading("Checking the link…");
+  const title = heading(texts().checkingLink);
   void api.checkLink(values).then((answer) => {
     if (!title.isConnected) return; // the user has gone on
-    if (answer.ok) show(ask(values, answer.body.email));
-    else if (!showRefusal(answer)) show(uncertain(values, answer));
+    if (answer.ok) show(() => ask(values, answer.body.email));
+    else if (!showRefusal(answer)) show(() => uncertain(values, answer));
   });
-  return { title: "Checking the link", step: 1, content: [badge("mail"), title, paragraph("This takes a second.")] };
+  return { title: texts().checkingLink, step: 1, content: [badge("mail"), title, paragraph(texts().takesASecond)] };
 }
 
 function ask(values: SignedLink, address: string): View {
+  const words = texts();
   return {
-    title: "Finish your account",
+    title: words.finishAccount,
     step: 1,
     content: [
-      heading("Finish your account"),
-      element("p", { class: "lead" }, "Choose your name and password, and your account is ready."),
+      heading(words.finishAccount),
+      element("p", { class: "lead" }, words.finishLead),
       form({
-        fields: [provenAddress(address), ...ACCOUNT_FIELDS],
-        button: "Create account",
-        busy: "Creating your account…",
+        fields: [provenAddress(address), ...accountFields()],
+        button: words.createAccount,
+        busy: words.creatingAccount,
         send: (typed) => api.verify(values, newAccount(typed)),
         onSuccess: (_, { token }) => welcome(token),
         onRefusal: showRefusal,
       }),
-      element(
-        "p",
-        { class: "hint" },
-        "Did somebody else ask for this mail? Close this page: nothing was made with your address.",
-      ),
+      element("p", { class: "hint" }, words.somebodyElse),
     ],
   };
 }
@@ -57,61 +55,63 @@ function ask(values: SignedLink, address: string): View {
 function showRefusal({ code, errors }: Refusal): boolean {
   const malformed = ["user_id", "timestamp", "signature"].some((name) => name in errors);
   const view = malformed ? invalid : { "signature-expired": expired, "signature-invalid": invalid }[code];
-  if (view) show(view());
+  if (view) show(view);
   return view !== undefined;
 }
 
 function expired(): View {
+  const words = texts();
   return {
-    title: "This link has expired",
+    title: words.linkExpired,
     step: 1,
     content: [
       badge("bad"),
-      heading("This link has expired"),
-      paragraph("Such links work for a limited time only, and this one is too old. We will gladly send you a new one."),
-      addressForm("Send me a new mail"),
+      heading(words.linkExpired),
+      paragraph(words.linkExpiredText),
+      addressForm(words.newMail),
     ],
   };
 }
 
 function invalid(): View {
+  const words = texts();
   return {
-    title: "This link is not valid",
+    title: words.linkInvalid,
     step: 1,
     content: [
       badge("bad"),
-      heading("This link is not valid"),
-      paragraph(
-        "If you have finished your account already, the link has done its work: ",
-        element("a", { href: "/log-in/" }, "log in"),
-        ".",
-      ),
-      paragraph("Otherwise some of it may have been lost on the way. Open it from the mail once more, or have a new one sent."),
-      addressForm("Send me a new mail"),
+      heading(words.linkInvalid),
+      paragraph(words.linkUsed),
+      linkButton(words.logIn, "/log-in/"),
+      element("h2", {}, words.noAccountYet),
+      paragraph(words.linkBroken),
+      addressForm(words.newMail),
     ],
   };
 }
 
 function incomplete(): View {
+  const words = texts();
   return {
-    title: "This link is incomplete",
+    title: words.linkIncomplete,
     step: 1,
     content: [
       badge("bad"),
-      heading("This link is incomplete"),
-      paragraph("This page is opened by the link in the mail that you got when you signed up."),
-      linkButton("Open the mailbox", `${api.API}/mailbox/`),
+      heading(words.linkIncomplete),
+      paragraph(words.linkIncompleteText),
+      linkButton(words.openMailbox, `${api.API}/mailbox/`),
     ],
   };
 }
 
 /** Nobody knows what the link is worth: the server could not be asked. */
 function uncertain(values: SignedLink, { detail }: Refusal): View {
-  const again = element("button", { type: "button" }, "Try again");
-  again.addEventListener("click", () => show(check(values)));
+  const words = texts();
+  const again = element("button", { type: "button" }, words.tryAgain);
+  again.addEventListener("click", () => show(() => check(values)));
   return {
-    title: "The link could not be checked",
+    title: words.linkUnchecked,
     step: 1,
-    content: [badge("bad"), heading("The link could not be checked"), paragraph(detail), again],
+    content: [badge("bad"), heading(words.linkUnchecked), paragraph(detail), again],
   };
 }

@@ -1,14 +1,16 @@
 import { badge, heading, linkButton, paragraph } from "../elements";
+import { texts } from "../language";
 import type { View } from "../router";
 
 export function notFound(): View {
+  const words = texts();
   return {
-    title: "Page not found",
+    title: words.notFound,
     content: [
       badge("bad"),
-      heading("There is no such page"),
-      paragraph("The address may have a typing error."),
-      linkButton("Sign up", "/"),
+      heading(words.notFound),
+      paragraph(words.notFoundText),
+      linkButton(words.signUp, "/"),
     ],
   };
 }
