@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version as version_of
 
 from docutils import nodes
+from docutils.parsers.rst.states import Inliner
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 from sphinx_markdown_builder.translator import MarkdownTranslator  # type: ignore[import-untyped]
@@ -58,6 +60,15 @@ class _Translator(HTML5Translator):
             self.body[-1] = self.body[-1].replace("<td", f'<td data-label="{label}"', 1)
 
 
+def _name_setting(
+    role: str, rawtext: str, text: str, line: int, inliner: Inliner, *_: object
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """Write a setting's name where links to it lead, and where the search for it does."""
+    target = nodes.target(rawtext, text, ids=[nodes.make_id(text)], names=[nodes.fully_normalize_name(text)])
+    inliner.document.note_explicit_target(target)
+    return [addnodes.index(entries=[("single", text, target["ids"][0], "main", None)]), target], []
+
+
 def _write_caption(translator: MarkdownTranslator, node: nodes.caption) -> None:
     translator.add(f"`{node.astext()}`:", prefix_eol=2, suffix_eol=1)
     raise nodes.SkipNode
@@ -69,7 +80,8 @@ def _write_text(translator: MarkdownTranslator, node: nodes.abbreviation) -> Non
 
 
 def setup(app: Sphinx) -> None:
-    """Let Sphinx know how tables are written, and what its Markdown would leave out."""
+    """Let Sphinx know how tables and settings are written, and what its Markdown would leave out."""
     app.set_translator("html", _Translator)
+    app.add_role("setting", _name_setting)
     app.add_node(nodes.caption, override=True, **{"llms-markdown": (_write_caption, None)})
     app.add_node(nodes.abbreviation, override=True, **{"llms-markdown": (_write_text, None)})

@@ -104,7 +104,7 @@ class ParseError(RequestRefused):
 
 
 class LengthRequired(RequestRefused):
-    """The body is sent in chunks, of which the server handed none on: it wants a Content-Length (RFC 9110, 15.5.12)."""
+    """The body came in chunks, which the server in front does not hand on (RFC 9110, 15.5.12)."""
 
     status = 411
     code = "length-required"
@@ -112,7 +112,7 @@ class LengthRequired(RequestRefused):
 
 
 class RequestTooLarge(RequestRefused):
-    """The body is longer than registration ever needs, or than the application allows."""
+    """The body is over 64 KiB, or over the application's ``MAX_CONTENT_LENGTH``."""
 
     status = 413
     code = "request-too-large"
@@ -150,21 +150,21 @@ class SignatureInvalid(RequestRefused):
 
 
 class SignatureExpired(RequestRefused):
-    """The link is genuine but older than REGISTER_VERIFICATION_PERIOD."""
+    """The link is older than ``REGISTER_VERIFICATION_PERIOD``."""
 
     code = "signature-expired"
     text: ClassVar[str] = gettext_noop("The link has expired.")
 
 
 class CodeInvalid(RequestRefused):
-    """The code is not the last one sent to this address, was tried too often, or is too old."""
+    """The code is wrong, too old, not of the last mail, or was tried too often."""
 
     code = "code-invalid"
     text: ClassVar[str] = gettext_noop("The code is not valid.")
 
 
 class UserWithoutEmailNonverifiable(RequestRefused):
-    """Verification is on and the new user has no e-mail address."""
+    """Verification is on, and the new account has no e-mail address."""
 
     code = "user-without-email-nonverifiable"
     text: ClassVar[str] = gettext_noop("An account without an e-mail address cannot be verified.")
@@ -200,7 +200,7 @@ class RecipientRefused(EmailNotSent):
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """The database could not be reached, or kept refusing a conflicting transaction; the request may be sent again."""
+    """The database is out of reach, or conflicts did not end; the same request may be sent again."""
 
     code = "database-unavailable"
     text: ClassVar[str] = gettext_noop("The database is not available. Please try again later.")

@@ -216,7 +216,7 @@ class _Description:
             schema = ResendVerificationSerializer()
             description = (
                 "Mails a new link where an account with this address waits for its verification. Everybody is answered"
-                " alike. How soon the next mail goes to an address doubles with each one."
+                " alike. The time until the next mail to an address doubles with each one."
             )
             summary = "Ask for the link again"
             self._add_mail_request("resend-verification", summary, description, schema=schema, detail=RESENT)

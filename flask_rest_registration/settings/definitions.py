@@ -92,30 +92,27 @@ _duration = partial(_setting, parsers.duration)
 class Settings:
     """The settings of one app, every dotted path resolved; each attribute defines one setting."""
 
-    url_prefix: str = _setting(parsers.url_prefix, "The path that the endpoints are mounted below.", "/api/v1/accounts")
+    url_prefix: str = _setting(parsers.url_prefix, "The path that the endpoints stand under.", "/api/v1/accounts")
     subdomain: str | None = _setting(
         parsers.subdomain,
-        "The subdomain that the endpoints are mounted on. Give it only to an application with `subdomain_matching`.",
+        "The subdomain of the endpoints, with `subdomain_matching` only.",
     )
     host: str | None = _setting(
         parsers.host,
-        "The host that the endpoints are mounted on. An application with `host_matching` needs it, and no other may"
-        " have it. Add the port, unless it is 80 or 443.",
+        "The host and port of the endpoints, with `host_matching` only.",
     )
 
     user_model: type[Any] | None = _class("The model of your users.", otherwise="the one class `User` below `db.Model`")
-    user_email_field: str = _text(
-        "The model's attribute with the e-mail address. It must be unique in the database.", "email"
-    )
+    user_email_field: str = _text("The attribute with the e-mail address, which the database keeps unique.", "email")
     user_password_field: str | None = _text(
-        "The model's attribute that gets the password. By default it is the first that the model has of these: the"
-        " method `set_password()`; a `password` property, hybrid or synonym with a setter; the column `password_hash`;"
-        " the column `password`. What a column gets is hashed by PASSWORD_HASHER, unless the model does that itself.",
+        "The attribute that gets the password. By default it is the first of these: the method"
+        " `set_password()`; a `password` property, hybrid or synonym with a setter; the column `password_hash`; the"
+        " column `password`. A column gets the hash of PASSWORD_HASHER, unless the model hashes itself.",
         otherwise="found in the model",
     )
     user_hidden_fields: tuple[str, ...] = _names(
-        "Attributes that registration never reads and answers never show. The exceptions are those that you name in"
-        " USER_EDITABLE_FIELDS or USER_PUBLIC_FIELDS.",
+        "Attributes that are never read nor shown. The exceptions are those that you name in USER_EDITABLE_FIELDS or"
+        " USER_PUBLIC_FIELDS.",
         _HIDDEN_FIELDS,
     )
     user_public_fields: tuple[str, ...] | None = _names(
@@ -123,15 +120,15 @@ class Settings:
         otherwise="the primary key and what registration reads",
     )
     user_editable_fields: tuple[str, ...] | None = _names(
-        "Attributes that registration reads besides e-mail address and password.",
+        "Attributes that are read besides e-mail address and password.",
         otherwise="the required text columns",
     )
     user_verification_id_field: str | None = _text(
-        "The model's attribute whose value the link carries.", otherwise="the primary key"
+        "The attribute whose value the link carries.", otherwise="the primary key"
     )
     user_verification_flag_field: str | None = _text(
-        "The model's attribute that says whether the address is verified. It is a Boolean, or a nullable DateTime that"
-        " is set to the time of verification. By default it is the first that the model has of these:"
+        "The attribute that says whether the address is verified. It is a Boolean, or a nullable DateTime for the time"
+        " of verification. By default it is the first that the model has of these:"
         f" {', '.join(f'`{name}`' for name in FLAG_FIELDS)}.",
         otherwise="found in the model",
     )
@@ -141,7 +138,7 @@ class Settings:
         "The marshmallow schema that reads a registration.", f"{_PACKAGE}.DefaultRegisterUserSerializer"
     )
     register_serializer_password_confirm: bool = _switch(
-        "Whether the default serializer asks for the password twice. The second is the field `password_confirm`.", True
+        "Whether the default serializer asks for `password_confirm`.", True
     )
     register_output_serializer_class: type[Schema] = _class(
         "The marshmallow schema that shows a new account.", f"{_PACKAGE}.DefaultUserProfileSerializer"
@@ -149,17 +146,17 @@ class Settings:
 
     register_verification_enabled: bool = _switch("Whether new accounts have to prove their e-mail address.", True)
     register_verification_url: str | None = _setting(
-        parsers.url, "The page of yours that the link opens, over http or https. The default senders require it."
+        parsers.url, "Your page that the link opens, which the default senders need."
     )
     register_verification_period: timedelta = _duration("How long a link works.", timedelta(days=7))
     register_verification_one_time_use: bool = _switch(
-        "Whether a link is refused once its account is verified. If not, using it again is harmless. In both cases, if"
-        " your application clears the flag of an account, its links work again until they expire.",
+        "Whether a link is refused once its account is verified. If not, using it again changes nothing. Either way,"
+        " links work again if your application clears the flag.",
         False,
     )
     verification_url_builder: Callable[[Any], str] = _function(
-        "The function that makes the link. `builder(signer) -> str` finds what it needs by `signer.get_base_url()`"
-        " and `signer.get_signed_data()`.",
+        "The function that makes the link. `builder(signer) -> str` calls `signer.get_base_url()` and"
+        " `signer.get_signed_data()`.",
         URL_BUILDER,
         otherwise="REGISTER_VERIFICATION_URL with a query string",
         returns=(str,),
@@ -168,15 +165,14 @@ class Settings:
     site_name: str | None = _text("What the mails call your site.", otherwise="the host of REGISTER_VERIFICATION_URL")
     register_verification_email_sender: _Sender = _function(
         "The function that sends or queues the verification mail. `sender(request, user)` is called before the"
-        " COMMIT, so it passes on the finished mail and not the account's key. `request` may be None.",
+        " COMMIT: queue the finished mail, not the account's key. `request` may be None.",
         LINK_SENDER,
         otherwise="sends it to Flask-Mail's server",
     )
     register_verification_email_templates: parsers.Templates | None = _setting(
         parsers.parse_templates,
         "The templates of the verification mail, by name. The keys are `subject`, `body` (or `text_body`) and"
-        " `html_body`. If you give no subject, it keeps its default. If you give a body, it replaces both default"
-        " bodies.",
+        " `html_body`. What is not given keeps its default, but one body replaces both.",
         otherwise="`subject.txt`, `body.txt`, `body.html` in `rest_registration/register`",
     )
     verification_from_email: parsers.MailAddress | None = _setting(
@@ -187,105 +183,92 @@ class Settings:
     )
     verification_email_timeout: timedelta = _setting(
         parsers.timeout,
-        "The longest time for a whole delivery by the default sender. It includes connecting.",
+        "The longest time for one delivery, connecting included.",
         timedelta(seconds=10),
     )
     verification_template_context_builder: _ContextBuilder | None = _function(
         "The function that gives templates their variables. `builder(request, user, context) -> dict` returns all of"
-        " them. `context` has `user`, `user_address`, `site` (SITE_NAME), `verification_url`, `valid_until` (a time in"
-        " UTC), `valid_for` (in words, such as 7 days), `email_first`, `code`, `code_minutes`, `translate`,"
-        " `translate_number`, `language` and `direction`. The templates of the bodies also get the `subject`.",
+        " these. `context` has `user`, `user_address`, `site` (SITE_NAME), `verification_url`, `valid_until` (in UTC),"
+        " `valid_for` (in words, such as 7 days), `email_first`, `code`, `code_minutes`, `translate`,"
+        " `translate_number`, `language` and `direction`. Bodies also get the `subject`.",
         otherwise="the `context` as it is",
         returns=(Mapping,),
     )
     verification_templates_selector: Callable[[Request | None, object], Mapping[str, str]] | None = _function(
-        "The function that chooses templates, such as by language or brand. `selector(request, user) -> dict` returns"
-        " what REGISTER_VERIFICATION_EMAIL_TEMPLATES takes.",
+        "Chooses templates, such as by brand: `selector(request, user) -> dict`.",
         otherwise="REGISTER_VERIFICATION_EMAIL_TEMPLATES",
         returns=(Mapping,),
     )
     verification_locale_selector: Callable[[Request | None, object], str | None] | None = _function(
         "The function that chooses the language of a mail. `selector(request, user) -> str | None` may return"
-        " `user.locale`, for example. If it returns None or what is no locale, the mail has the language of the"
-        " request. It needs Flask-Babel.",
+        " `user.locale`. None, or what is no locale, means the language of the request. It needs Flask-Babel.",
         otherwise="the language of the request",
         returns=(str, type(None)),
     )
     verification_email_html_to_text_converter: Callable[[str], str] = _function(
-        "The function that makes text of HTML. `converter(html) -> str` is called for a mail that has an HTML"
-        " template alone.",
+        "Makes the text of a mail that has only HTML: `converter(html) -> str`.",
         f"{_PACKAGE}.mail.html_to_text.html_to_text",
         otherwise="drops the tags and keeps the links",
         returns=(str,),
     )
 
-    register_email_first: bool = _switch(
-        "Whether signing up begins with the e-mail address alone. `register/` then answers everybody alike and sends a"
-        " mail. Whoever reads it sends password and fields to `verify-registration/`, which makes the account.",
-        False,
-    )
+    register_email_first: bool = _switch("Whether an account is made only when its address is proven.", False)
     register_email_serializer_class: type[Schema] = _class(
-        "The marshmallow schema that reads the address for REGISTER_EMAIL_FIRST. Its field `email` is the address.",
+        "The schema whose `email` is the address, with REGISTER_EMAIL_FIRST.",
         f"{_PACKAGE}.RegisterEmailSerializer",
     )
     register_verification_code_enabled: bool = _switch(
-        "Whether the mail has a short code beside the link. It is typed where the sign-up began. This needs"
-        " REGISTER_EMAIL_FIRST.",
-        False,
+        "Whether the mail has a code beside the link, with REGISTER_EMAIL_FIRST.", False
     )
     register_verification_code_length: int = _setting(parsers.code_length, "How many digits a code has: 6 to 10.", 6)
     register_verification_code_period: timedelta = _duration(
-        "How long a code works. It is REGISTER_VERIFICATION_PERIOD at most.", timedelta(minutes=15)
+        "How long a code works: REGISTER_VERIFICATION_PERIOD at most.", timedelta(minutes=15)
     )
     register_existing_email_sender: _Sender = _function(
-        "The function that tells account holders of another sign-up. `sender(request, pending)` is called only with"
-        " REGISTER_EMAIL_FIRST.",
+        "Tells account holders of another sign-up: `sender(request, pending)`.",
         NOTICE_SENDER,
         otherwise="sends a notice to Flask-Mail's server",
     )
     register_existing_email_templates: parsers.Templates | None = _setting(
         parsers.parse_templates,
-        "The templates of the notice to account holders, by name. The keys are those of"
-        " REGISTER_VERIFICATION_EMAIL_TEMPLATES.",
+        "The notice's templates, keyed like REGISTER_VERIFICATION_EMAIL_TEMPLATES.",
         otherwise="`existing_subject.txt`, `existing_body.txt`, `existing_body.html` in `rest_registration/register`",
     )
     register_verification_resend_enabled: bool = _switch(
-        "Whether accounts that are not verified can ask for a new link. The endpoint is `resend-verification/`.", False
+        "Whether unverified accounts get a new link by `resend-verification/`.", False
     )
     register_verification_resend_cooldown: timedelta = _setting(
         parsers.cooldown,
-        "The shortest time between two mails to one address. It counts for mails that a stranger can cause. It doubles"
-        " with each mail in a row, to 12 hours at most.",
+        "The time between two mails to one address, doubled with each mail.",
         timedelta(minutes=1),
     )
     pending_registration_model: type[Any] | None = _class(
-        "The model of pending registrations: addresses that a mail was sent to. REGISTER_EMAIL_FIRST and"
-        " REGISTER_VERIFICATION_RESEND_ENABLED need it.",
+        "The model of pending registrations, for e-mail first and resend.",
         otherwise="the one subclass of `PendingRegistrationMixin`",
     )
 
     password_hasher: Callable[[str], str | bytes] = _function(
-        "The function that hashes passwords. Your log-in must be able to check what `hasher(password) -> str`"
-        " returns. That may also be bytes, which become text for a column of text.",
+        "The function that hashes passwords. `hasher(password) -> str` may also return bytes, which become text for a"
+        " column of text. Your log-in must be able to check the hash.",
         f"{_PACKAGE}.passwords.hash_password",
         otherwise="werkzeug's scrypt at OWASP's minimum (N=2**15, r=8, p=3)",
         returns=(str, bytes),
     )
     password_validators: tuple[Callable[[str, Mapping[str, object]], object], ...] = _setting(
         parsers.functions_or_paths,
-        "The functions that refuse weak passwords. Each `validator(password, user_data)` does so by raising"
-        " marshmallow's ValidationError. `user_data` has the other fields of the registration.",
+        "The functions that refuse weak passwords. `validator(password, user_data)` raises marshmallow's"
+        " ValidationError. `user_data` has the other fields.",
         (f"{_PACKAGE}.passwords.validate_length", f"{_PACKAGE}.passwords.validate_strength"),
         otherwise="8 to 256 characters, a zxcvbn score of at least 3",
         returns=(type(None),),
     )
 
     register_verification_auto_login: bool = _switch(
-        "Whether the request that verifies an account logs in. This needs Flask-Login or LOGIN_HANDLER.", False
+        "Whether verifying logs in too, by Flask-Login or LOGIN_HANDLER.", False
     )
     login_handler: Callable[[Request, object], Mapping[str, object] | None] = _function(
-        "The function that logs in after a verification. `handler(request, user)` returns None, or a dict that is"
-        " merged into the answer, such as one with a token.",
+        "The function that logs in after a verification. `handler(request, user)` returns None, or a dict that goes"
+        " into the answer, such as a token.",
         LOGIN_HANDLER,
         otherwise="Flask-Login's `login_user`",
         returns=(Mapping, type(None)),
@@ -373,6 +356,11 @@ class SettingDescription:
     def summary(self) -> str:
         """The first sentence of the help, without its full stop."""
         return self.help.partition(". ")[0].removesuffix(".")
+
+    @property
+    def details(self) -> str:
+        """The sentences of the help after the first."""
+        return self.help.partition(". ")[2]
 
 
 def describe_settings() -> list[SettingDescription]:

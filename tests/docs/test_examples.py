@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 
 import flask_rest_registration
 from flask_rest_registration.contrib.celery import TASK_NAME, send_mail
+from tests.support.apps import PASSWORD
 from tests.support.celery_app import Worker
 from tests.support.concurrency import until
+from tests.support.database_servers import new_database, text_of
 from tests.support.links import link_in, values_of
 from tests.support.mail_servers import RecordingServer
-from tests.support.pages import DOCS, ROOT, texts
+from tests.support.pages import DOCS, ROOT, blocks, texts
 from tests.support.services import RedisServer
 from tests.support.web import post, run_python, serving
 
@@ -138,3 +141,35 @@ def test_the_page_of_commands_has_every_command_with_its_options_and_no_other() 
         for name, command in commands.items()
     }
     assert on_page == in_help
+
+
+def test_the_server_and_the_worker_of_the_page_about_deployment_sign_up_and_mail(
+    tmp_path: Path, smtp: RecordingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {block.caption: block.text for block in blocks(DOCS / "deployment.rst") if block.caption}
+    for name in ("config.py", "app.py"):
+        write_program(tmp_path, files[name], {}, name=name)
+    page = (DOCS / "deployment.rst").read_text(encoding="utf-8")
+    gunicorn, celery = re.findall(r"ExecStart=/srv/shop/.venv/bin/(.*)", page)
+    assert celery.startswith("celery --app app:celery_app worker")
+    assert gunicorn.startswith("gunicorn ")
+    assert "proxy_pass http://127.0.0.1:8000;" in files["nginx.conf"]
+    with RedisServer(tmp_path) as redis, new_database("postgresql") as database:
+        environment = dict(line.split("=", 1) for line in files["shop.env"].splitlines())
+        environment |= {"SECRET_KEY": secrets.token_hex(), "DATABASE_URL": text_of(database), "REDIS_URL": redis.url}
+        environment |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(smtp.port)}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        for name in ("MAIL_USERNAME", "MAIL_PASSWORD"):  # the recording server asks for no log-in
+            monkeypatch.delenv(name)
+        made = run_python("-c", "from app import *\nwith app.app_context(): db.create_all()", folder=tmp_path)
+        assert made.returncode == 0, made.stderr
+        with serving("-m", *gunicorn.replace("8000", "0").split(), folder=tmp_path) as url:
+            body = {"email": "ada@example.com", "password": PASSWORD, "password_confirm": PASSWORD}
+            created = post(f"{url}/api/v1/accounts/register/", body)
+            assert (created.status, smtp.messages) == (201, []), created.text
+            with Worker("app:celery_app", folder=tmp_path) as worker:
+                until(lambda: smtp.messages, otherwise=lambda: worker.output)
+            assert post(f"{url}/api/v1/accounts/verify-registration/", values_of(link_in(smtp.message))).status == 200
+            answers = [post(f"{url}/api/v1/accounts/register/", {}).status for _ in range(5)]
+            assert answers == [400] * 4 + [429], "the workers share one count"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import runpy
+import secrets
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,7 +212,7 @@ def test_passwords_are_hashed_and_judged_as_the_page_says(load: Load) -> None:
 
 
 def test_the_sixth_sign_up_in_a_minute_is_too_many(load: Load) -> None:
-    example = load("deployment", "rate_limits")
+    example = load("deployment", "app")
     for _ in range(10):
         assert example.app.test_client().options("/api/v1/accounts/register/").status_code == 200
     answers = [example.sign_up(email="no address") for _ in range(6)]
@@ -232,18 +234,23 @@ def test_the_browser_is_told_which_front_end_may_ask(load: Load, host: str, is_a
 
 
 def test_a_proxy_is_believed_once(load: Load) -> None:
-    example = load("deployment", "proxy")
+    example = load("deployment", "app")
     seen: list[str | None] = []
     example.app.before_request(lambda: seen.append(sys.modules["flask"].request.remote_addr))
     example.sign_up(email="no address", headers={"X-Forwarded-For": "192.0.2.1, 203.0.113.7"})
     assert seen == ["203.0.113.7"]
 
 
-def test_a_key_that_was_moved_to_the_fallbacks_still_verifies(load: Load) -> None:
+def test_a_key_that_was_moved_to_the_fallbacks_still_verifies(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     example = load("deployment", "app")
     example.add_users()
     assert example.sign_up().status_code == 201
-    assert load("deployment", "keys").verify().status_code == 200
+    monkeypatch.setenv("OLD_SECRET_KEYS", os.environ["SECRET_KEY"])
+    monkeypatch.setenv("SECRET_KEY", secrets.token_hex())
+    with example.app.app_context():
+        example.db.engine.dispose()
+    del sys.modules["app"]
+    assert load("deployment", "app").verify().status_code == 200
 
 
 def test_addresses_of_mixed_case_are_lowered_unless_two_accounts_would_share_one(
@@ -365,6 +372,28 @@ def test_the_requests_and_the_mail_of_email_first_are_as_the_page_shows(first: E
     code = code_of(smtp.messages[-1])
     typed = re.sub(r"\d+", "{}", by_code["code"]).format(code[:3], code[3:])
     assert told(first.post("verify-registration", {**by_code, "code": typed})) == (201, account)
+
+
+def test_the_bodies_of_the_page_of_the_api_sign_up_and_verify(load: Load, smtp: RecordingServer) -> None:
+    example, (_, account, _, link, _, _, checked, resend) = load("resend", "app"), bodies("http")
+    assert told(example.post("register", account)) == (201, {"id": 1, "email": "ada@example.com"})
+    assert example.post("resend-verification", resend).status_code == 202
+    values = values_of(link_in(smtp.messages[-1]))
+    assert link.keys() == checked.keys() == values.keys()
+    assert told(example.post("verify-registration", values)) == (200, {"detail": "User verified successfully"})
+
+
+@pytest.mark.parametrize("way", ["link", "code"])
+def test_the_bodies_of_the_page_of_the_api_do_so_with_e_mail_first(
+    first: Example, smtp: RecordingServer, way: str
+) -> None:
+    _, _, address, _, by_link, by_code, *_ = bodies("http")
+    assert first.post("register", address).status_code == 202
+    values, code = values_of(link_in(smtp.message)), {"code": code_of(smtp.message)}
+    assert told(first.post("check-link", values)) == (200, address)
+    body = {**by_link, **values} if way == "link" else {**by_code, **code}
+    made = first.post("verify-registration", {**body, "username": "ada"})
+    assert told(made) == (201, {"id": 1, "email": "ada@example.com", "username": "ada"})
 
 
 def test_an_address_with_an_account_is_answered_alike_and_gets_the_notice(

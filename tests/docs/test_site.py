@@ -25,30 +25,35 @@ SEARCHES = {
     "codes": ["one-time code", "codes in the mail", "autofill"],
     "coming_from_django": ["django-rest-registration"],
     "coming_from_views": ["hand-written views"],
-    "commands": ["purge", "settings force"],
+    "commands": ["purge", "settings force", "check command"],
+    "compatibility": ["versions Python", "licence"],
     "customising": ["add field sign-up", "default role", "captcha", "password rules"],
-    "deployment": ["rate limits", "CORS", "key rotation", "CSRF"],
+    "deployment": ["rate limits", "CORS", "key rotation", "CSRF", "gunicorn nginx", "production"],
     "email_first": [
         "e-mail first",
         "delete accounts never verified",
         "stranger finds who has account",
     ],
+    "errors": ["error codes", "signature-invalid"],
     "forms": ["forms without JavaScript", "Flask-WTF", "HTML form"],
-    "http": ["HTTP API"],
+    "http": ["HTTP API", "fetch register"],
     "languages": ["languages German"],
     "login": ["log in", "token", "remember me", "gate before_request"],
     "mails": ["templates mail", "link URL", "sender address", "site name"],
     "models": ["user model", "set_password"],
-    "openapi": ["OpenAPI"],
+    "monitoring": ["monitoring", "metrics signals"],
+    "openapi": ["OpenAPI", "generated clients"],
+    "performance": ["performance"],
     "promises": ["promises"],
     "quickstart": ["five-minute start"],
     "resend": ["send the link again"],
     "security": ["security attacks"],
-    "settings": ["settings"],
+    "settings": ["settings", "REGISTER_VERIFICATION_PERIOD"],
     "signals": ["user_registered signal"],
+    "tenants": ["row-level security", "tenants"],
     "testing": ["testing application"],
     "transports": ["Flask-Mailman", "smtplib", "another transport", "RQ worker"],
-    "troubleshooting": ["link invalid", "mail not arrive"],
+    "troubleshooting": ["link invalid", "mail not arrive", "CSRF token missing"],
     "workflow": ["why button"],
 }
 
@@ -81,6 +86,11 @@ class Index:
                 for page, anchor in places:
                     score = round(15 * len(query) / len(title)) + (anchor is None)
                     scores[page] = max(scores.get(page, 0), score)
+        for entry, places in self.index["indexentries"].items():
+            if query.lower() in entry.lower() and len(query) >= len(entry) / 2:
+                for page, _, is_main in places:
+                    if is_main:
+                        scores[page] = max(scores.get(page, 0), round(100 * len(query) / len(entry)))
         titles = self.index["titles"]
         ranked = sorted(scores, key=lambda page: (-scores[page], titles[page].lower()))
         return [self.index["docnames"][page] for page in ranked]

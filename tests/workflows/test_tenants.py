@@ -57,7 +57,7 @@ def build_for_tenants(build: Builder, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         built.dispose()
         monkeypatch.setitem(sys.modules, "app", SimpleNamespace(app=built.app, db=built.db))
-        (program,) = (block.text for block in blocks(DOCS / "deployment.rst") if block.caption == "tenants.py")
+        (program,) = (block.text for block in blocks(DOCS / "tenants.rst") if block.caption == "tenants.py")
         exec(program, {})
         return built
 
