@@ -1,5 +1,5 @@
 # make run    the quickstart in a browser       make test          the tests, on SQLite, PostgreSQL and MariaDB
-# make forms  pages without JavaScript          make browser-test  the examples and the mails, in Chromium
+# make forms  pages without JavaScript          make browser-test  examples, mails, documentation, in Chromium
 # make spa    a front end on another origin     make docs          the documentation, docs/_build/html/index.html
 # make lint   ruff, mypy and import-linter      make clean         remove what these made
 #

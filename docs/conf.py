@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as version_of
 
 from docutils import nodes
@@ -29,6 +30,7 @@ html_css_files = ["site.css"]
 pygments_dark_style = "github-dark"
 html_copy_source = False
 html_show_sourcelink = False
+html_domain_indices = False
 
 # Without the prompt and what is printed.
 copybutton_exclude = ".linenos, .gp, .go"
@@ -45,7 +47,7 @@ autodoc_member_order = "bysource"
 
 
 class _Translator(HTML5Translator):
-    """Gives each cell of a table the text that heads its column, which it shows on a phone, as a card."""
+    """Gives each cell of a table the text that heads its column, for its card on a phone, and programs the focus."""
 
     def visit_table(self, node: nodes.table) -> None:
         heads = [[entry.astext() for entry in head.findall(nodes.entry)] for head in node.findall(nodes.thead)]
@@ -53,6 +55,12 @@ class _Translator(HTML5Translator):
             for entry, label in zip(row.findall(nodes.entry), heads[0], strict=False):
                 entry["label"] = label
         super().visit_table(node)
+
+    def visit_literal_block(self, node: nodes.literal_block) -> None:
+        try:
+            super().visit_literal_block(node)
+        finally:  # it ends by SkipNode; what is broad is scrolled by the keyboard too
+            self.body[-1] = self.body[-1].replace("<pre>", '<pre tabindex="0">', 1)
 
     def visit_entry(self, node: nodes.entry) -> None:
         super().visit_entry(node)
@@ -79,8 +87,16 @@ def _write_text(translator: MarkdownTranslator, node: nodes.abbreviation) -> Non
     raise nodes.SkipNode
 
 
+def _split_keywords(app: Sphinx, doctree: nodes.document) -> None:
+    """Make words of the phrases: the search looks for single words, and Sphinx indexes a phrase as one."""
+    for meta in doctree.findall(nodes.meta):
+        if meta.get("name") == "keywords":
+            meta["content"] = ", ".join(dict.fromkeys(re.findall(r"\w+", meta["content"])))
+
+
 def setup(app: Sphinx) -> None:
-    """Let Sphinx know how tables and settings are written, and what its Markdown would leave out."""
+    """Let Sphinx know how tables and settings are written, what people search for, and what Markdown would lose."""
+    app.connect("doctree-read", _split_keywords)
     app.set_translator("html", _Translator)
     app.add_role("setting", _name_setting)
     app.add_node(nodes.caption, override=True, **{"llms-markdown": (_write_caption, None)})

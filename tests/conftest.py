@@ -16,6 +16,7 @@ from tests.support.apps import Builder
 from tests.support.clock import Clock
 from tests.support.databases import CHOSEN, ON_SQLITE, Databases, Files, chosen_server
 from tests.support.mail_servers import CERTIFICATE, RecordingServer
+from tests.support.site import build_site
 
 # They need Chromium, or Node.js: "make browser-test" and "make clients" name their folders.
 collect_ignore = ["browser", "openapi_clients"]
@@ -120,6 +121,12 @@ def build(tmp_path: Path, smtp: RecordingServer, server_databases: Databases | N
     builder = Builder(server_databases or Files(tmp_path), smtp)
     yield builder
     builder.dispose()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built documentation."""
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture

@@ -33,10 +33,13 @@ CHOSEN = {
 WCAG = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
 
-# What makes a page be scrolled sideways.
-_OVERFLOW = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+# What makes a page be scrolled sideways, or an element that is as wide as the page and scrolls in its place.
+_OVERFLOW = """() => document.documentElement.scrollWidth <= innerWidth
+    && ![...document.querySelectorAll("body *")].some((element) =>
+        element.clientWidth >= innerWidth && element.scrollWidth > element.clientWidth) ? [] :
     [...document.querySelectorAll("body *")]
         .filter((element) => element.getBoundingClientRect().right > innerWidth)
+        .sort((one, other) => Boolean(one.closest("pre")) - Boolean(other.closest("pre")))
         .map((element) => "sticks out: " + element.outerHTML.slice(0, 120))"""
 _AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
@@ -48,11 +51,12 @@ class Looks:
         self._screenshots = screenshots
         self._for_docs = for_docs
 
-    def at(self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
+    def at(self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None, without: str = "") -> None:
         """Demand that axe-core finds no fault and nothing sticks out, whatever the width and the colours.
 
         :param name: what to call the view in the pictures' names.
         :param rules: which of axe-core's rules; all of them if none are given.
+        :param without: the selector of elements that axe-core is not asked about.
         """
         page.mouse.move(0, 0)
         before = page.viewport_size
@@ -62,7 +66,7 @@ class Looks:
             page.emulate_media(color_scheme=scheme)
             look = f"{device}-{scheme}"
             self._save(page, f"{name}-{look}")
-            found = _violations(page, COLOURS if scheme == "dark" else rules) + page.evaluate(_OVERFLOW)
+            found = _violations(page, COLOURS if scheme == "dark" else rules, without) + sticking_out(page)
             faults += [f"{look}: {fault}" for fault in found]
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(before or {"width": WIDTHS["desktop"], "height": HEIGHT})
@@ -101,13 +105,20 @@ class Looks:
                 picture.convert("RGB").save(folder / f"{name}.png", optimize=True)
 
 
-def _violations(page: Page, rules: Mapping[str, Any] | None) -> list[str]:
+def sticking_out(page: Page) -> list[str]:
+    """Return the elements for which a page is scrolled sideways."""
+    found: list[str] = page.evaluate(_OVERFLOW)
+    return found
+
+
+def _violations(page: Page, rules: Mapping[str, Any] | None, without: str) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
     options: dict[str, Any] = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
     # On a gradient axe-core measures no contrast: it sees the plain colour beneath, and the gradient is faint.
     page.evaluate("document.body.style.backgroundImage = 'none'")
-    found = page.evaluate("options => axe.run(document, options)", options)
+    context = {"exclude": [without] if without else []}
+    found = page.evaluate("([context, options]) => axe.run(context, options)", [context, options])
     page.evaluate("document.body.style.backgroundImage = ''")
     return [
         f"{violation['id']}: {node['html']} {node['failureSummary']}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ pytestmark = [pytest.mark.programs, pytest.mark.slow]
 SEARCHES = {
     "adopting": ["mixed-case addresses", "Flask-Migrate", "existing accounts migration"],
     "answers": ["request repeated"],
-    "celery": ["Celery"],
+    "celery": ["Celery", "Celery worker"],
     "codes": ["one-time code", "codes in the mail", "autofill"],
     "coming_from_django": ["django-rest-registration"],
     "coming_from_views": ["hand-written views"],
@@ -38,7 +37,7 @@ SEARCHES = {
     "forms": ["forms without JavaScript", "Flask-WTF", "HTML form"],
     "http": ["HTTP API", "fetch register"],
     "languages": ["languages German"],
-    "login": ["log in", "token", "remember me", "gate before_request"],
+    "login": ["log in", "check flag", "token", "remember me", "gate before_request"],
     "mails": ["templates mail", "link URL", "sender address", "site name"],
     "models": ["user model", "set_password"],
     "monitoring": ["monitoring", "metrics signals"],
@@ -50,22 +49,13 @@ SEARCHES = {
     "security": ["security attacks"],
     "settings": ["settings", "REGISTER_VERIFICATION_PERIOD"],
     "signals": ["user_registered signal"],
+    "spa": ["React", "fetch JavaScript"],
     "tenants": ["row-level security", "tenants"],
     "testing": ["testing application"],
-    "transports": ["Flask-Mailman", "smtplib", "another transport", "RQ worker"],
+    "transports": ["mail provider", "Flask-Mailman", "smtplib", "another transport", "RQ worker"],
     "troubleshooting": ["link invalid", "mail not arrive", "CSRF token missing"],
     "workflow": ["why button"],
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages as HTML, built as ``make docs`` builds them."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning", "--keep-going", "--quiet"]
-    done = subprocess.run([*command, str(DOCS), str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 @dataclass(frozen=True)
@@ -125,6 +115,17 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         html = page.read_text(encoding="utf-8")
         sources = r"<(?:(?:script|img|iframe)[^>]+src|link[^>]+rel=\"stylesheet\"[^>]+href)=\"(https?:[^\"]+)\""
         assert re.findall(sources, html) == [], page.name
+
+
+def test_each_page_is_markdown_too_and_llms_txt_names_it(site: Path) -> None:
+    index = (site / "llms.txt").read_text(encoding="utf-8")
+    titles = {name: title for title, name in re.findall(r"^- \[(.+?)\]\((\w+)\.md\)", index, re.MULTILINE)}
+    assert titles.keys() == {page.stem for page in DOCS.glob("*.rst")} == {page.stem for page in site.glob("*.md")}
+    for name, title in titles.items():
+        (heading,) = re.findall(r"<h1>(.+?)<a", (site / f"{name}.html").read_text(encoding="utf-8"))
+        markdown = (site / f"{name}.md").read_text(encoding="utf-8")
+        assert (title, markdown.splitlines()[0]) == (unescape(heading), f"# {unescape(heading)}")
+        assert "This page shows" in markdown
 
 
 def test_the_diagrams_stand_in_their_pages_and_take_their_colours_from_the_theme(site: Path) -> None:
