@@ -25,15 +25,11 @@ This page shows every setting. Settings stand in the dict ``app.config["REST_REG
 
 ``flask rest-registration settings`` shows the values in force (:doc:`commands`).
 
-.. list-table::
+.. csv-table::
    :class: settings
-   :header-rows: 1
+   :header: Setting, Type, Default, What it is
    :widths: 40 11 21 28
 
-   * - Setting
-     - Type
-     - Default
-     - What it is
 """
 
 _TYPES = """\
@@ -77,7 +73,7 @@ def _row(setting: SettingDescription) -> str:
     # Where the row says all, links to the setting lead to the row, by a role of conf.py.
     name = f"{setting.name}_" if _has_entry(setting) else f":setting:`{setting.name}`"
     cells = (name, setting.type, _default(setting), _marked_up(setting.summary))
-    return "   * - " + "\n     - ".join(cells) + "\n"
+    return "   " + ", ".join(f'"{cell}"' for cell in cells) + "\n"  # none has a quotation mark
 
 
 def _has_entry(setting: SettingDescription) -> bool:

@@ -28,7 +28,7 @@ from tests.support.answers import refused
 from tests.support.clock import Clock
 from tests.support.hibp_server import http
 from tests.support.links import html_of, link_in, text_of, values_of
-from tests.support.mail_servers import RecordingServer, Silence
+from tests.support.mail_servers import CloseDown, RecordingServer, Silence
 from tests.support.mail_service import MailService
 from tests.support.pages import DOCS, texts
 from tests.support.programs import Example, Load
@@ -294,6 +294,16 @@ def test_a_recipe_that_fails_stores_nothing_and_is_logged_once_without_secrets(
     line = record.getMessage()
     assert reason in line
     assert secrets_in(line) == []
+
+
+@pytest.mark.parametrize("name", ["by_mailman", "by_smtplib"])
+def test_a_fault_after_the_mail_was_accepted_keeps_the_account(
+    recipe: Callable[[str], Example], servers: Servers, name: str
+) -> None:
+    servers.smtp.fault = CloseDown("QUIT")
+    example = recipe(name)
+    assert sign_up(example, "ada@example.com").status_code == 201
+    assert (len(example.users()), len(servers.smtp.messages)) == (1, 1)
 
 
 def mails_noted(example: Example) -> list[int]:
