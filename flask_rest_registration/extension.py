@@ -43,9 +43,9 @@ class RestRegistration:
     One object serves any number of apps, and keeps nothing of them.
 
     :meth:`register`, :meth:`verify`, :meth:`check_link` and :meth:`resend` do for Python code what the endpoints do
-    for JSON: they work for the current app, within a request or in a script, and raise a :class:`RequestRefused` where
-    an endpoint answers with an error. They end transactions of ``db.session``: inside a ``with db.session.begin()``
-    they raise a ``ConfigurationError``. A coroutine calls them in a thread, as by ``await
+    for JSON. They work for the current app, within a request or in a script. Where an endpoint answers with an error,
+    they raise a :class:`RequestRefused`. They end transactions of ``db.session``: inside a ``with
+    db.session.begin()`` they raise a ``ConfigurationError``. A coroutine calls them in a thread, as by ``await
     asyncio.to_thread(registration.register, data)``: hooks that are coroutines have an event loop of their own.
 
     :param app: an app to initialise at once; without it call :meth:`init_app`.
@@ -98,8 +98,8 @@ class RestRegistration:
         """Sign somebody up, as ``POST register/`` does.
 
         :param data: texts by the names of the JSON body, such as ``request.form``. Of a MultiDict the first value of
-            each name counts, and all of them for a list; an optional field that is empty was not sent; the token of
-            Flask-WTF is ignored.
+            each name counts, and all of them for a list. An optional field that is empty counts as not sent.
+            Flask-WTF's token is ignored.
         :returns: the stored account; None with REGISTER_EMAIL_FIRST, where a mail was sent and there is none yet.
         :raises RequestRefused: ``InvalidInput`` with the ``errors`` by field, ``EmailNotSent`` and others; nothing is
             stored then.

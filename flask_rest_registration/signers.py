@@ -37,9 +37,9 @@ DOCUMENTED_KEYS = (
 class RegisterSigner:
     """Sign and check a link that proves control of an e-mail address.
 
-    The signature covers the id, the time and the address of an account as it is now, or of a pending registration: a
-    link proves control of exactly that address. It is HMAC-SHA-256 with a key of its own, derived from SECRET_KEY and
-    a salt, which is another one for accounts and for pending registrations.
+    The signature covers the id, the time and the present address of an account or a pending registration: a link
+    proves control of exactly that address. It is HMAC-SHA-256. Its key is derived from SECRET_KEY and a salt, one for
+    accounts and another for pending registrations.
 
     :param state: what the extension keeps of the app.
     :param user: the account or the pending registration; None to spend the time of a check where there is none.
@@ -76,7 +76,7 @@ class RegisterSigner:
         return signer_for(current_state(), user)
 
     def get_signed_data(self) -> dict[str, str]:
-        """Return what a front-end has to send back.
+        """Return what a front end has to send back.
 
         :returns: ``user_id``, ``timestamp`` (seconds since the epoch) and ``signature``.
         :raises ConfigurationError: if there is no SECRET_KEY, or the account has no id yet.
@@ -94,7 +94,7 @@ class RegisterSigner:
         }
 
     def get_base_url(self) -> str:
-        """Return the front-end's page.
+        """Return the front end's page.
 
         :returns: REGISTER_VERIFICATION_URL.
         :raises ConfigurationError: if it is not set.

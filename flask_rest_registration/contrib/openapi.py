@@ -112,8 +112,8 @@ def openapi(app: Flask, *, title: str = PREFIX, version: str | None = None, serv
     :param app: an app that the extension is initialised on.
     :param title: the title of the document.
     :param version: the version of the API that it describes; by default that of this package.
-    :param servers: the URLs that the paths of the document are below; by default where the app itself knows to be: by
-        the current request, else by APPLICATION_ROOT, and by HOST or SUBDOMAIN; ``/`` where it knows of nothing else.
+    :param servers: the URLs that the paths of the document are below. By default it is what the app knows: the prefix
+        by the current request or APPLICATION_ROOT, and the host by HOST or SUBDOMAIN; else ``/``.
     :returns: an OpenAPI 3.1 document as a plain dict.
     :raises ConfigurationError: if the app lacks something.
     """

@@ -56,7 +56,7 @@ class EmailAddress(fields.String):
 
 
 class LinkValue(fields.String):
-    """A value of the link, which a front-end may send back as text or as a number; loaded as text."""
+    """A value of the link, which a front end may send back as text or as a number; loaded as text."""
 
     default_error_messages: dict[str, Any] = _always(BROKEN_LINK)
 
