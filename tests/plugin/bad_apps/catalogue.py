@@ -47,7 +47,8 @@ BAD_APPS: dict[str, BadApp] = {}
 
 
 def build_app(uri: str, model: models.Model = models.typed, **settings: object) -> Built:
-    return make_app(model, database_uri=uri, pending=not _NEEDS_PENDING.isdisjoint(settings), registration=settings)
+    pending = not _NEEDS_PENDING.isdisjoint(settings)
+    return make_app(model, database_uri=uri, pending=pending, registration=settings, is_described=False)
 
 
 def found_by(
