@@ -232,6 +232,14 @@ def _check_mails(state: AppState, report: Report) -> str:
         chosen = complete_templates(given, defaults=EXISTING_ACCOUNT_TEMPLATES)
         faults += _template_faults("REGISTER_EXISTING_EMAIL_TEMPLATES", chosen, state)
     report.errors += faults
+    manager = getattr(state.app, "login_manager", None)
+    # Flask-Login has no public name for either, and gives every template in a request a current_user.
+    loaders = [getattr(manager, name) for name in ("_user_callback", "_request_callback") if hasattr(manager, name)]
+    if loaders and not any(loaders) and (settings.renders_link or settings.renders_notice):
+        report.errors.append(
+            "The LoginManager has no user_loader, so that no template can be rendered, that of a mail neither. Fix:"
+            " give it a function by @login_manager.user_loader."
+        )
     rendered: dict[str, None] = {}
     words = "none is rendered by this package"
     for sample in sample_mails(state):

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 from flask import Flask, Request
+from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 from jinja2 import DictLoader
@@ -309,6 +310,26 @@ def test_what_only_the_default_senders_need_is_not_asked_for_without_them(
     built = build(tables=False, pending=True, registration=settings, config=config)
     del built.app.extensions["mail"]
     assert check(built) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "loads", "expected"),
+    [
+        ({}, False, ["no user_loader"]),
+        ({}, True, []),
+        ({"REGISTER_VERIFICATION_ENABLED": False}, False, []),
+    ],
+)
+def test_a_login_manager_that_keeps_mails_from_being_rendered_is_an_error(
+    build: Builder, settings: dict[str, object], loads: bool, expected: list[str]
+) -> None:
+    built = build(tables=False, registration=settings)
+    manager = LoginManager(built.app)
+    if loads:
+        manager.user_loader(lambda user_id: None)
+    _, errors, _ = check(built)
+    assert lacking("".join(errors), *expected) == []
+    assert len(errors) == len(expected)
 
 
 @pytest.mark.parametrize(
