@@ -279,7 +279,7 @@ MORE = """
 import flask
 from uuid import uuid4
 from marshmallow import fields, post_load
-from flask_rest_registration import DefaultRegisterUserSerializer
+from flask_rest_registration import DefaultRegisterUserSerializer, RestRegistration
 
 class Odd(DefaultRegisterUserSerializer):
     fingerprint = fields.Raw(required=True)
@@ -318,8 +318,9 @@ def registration_body():
             "A link with email, username, password, password_confirm was answered 429 slow down",
         ),
         ("make_app(before_init=break_down)", "(LookupError: no such tenant)"),
+        ("make_app(extension=RestRegistration(endpoints=False))", "it has RestRegistration(endpoints=False)"),
     ],
-    ids=["unknown field", "refused", "not set up", "link refused", "broken"],
+    ids=["unknown field", "refused", "not set up", "link refused", "broken", "no endpoints"],
 )
 def test_where_no_sign_up_is_possible_one_failure_says_what_to_do(inside: Inside, call: str, words: str) -> None:
     outcome = inside.attack(call, "-k", "good_sign_up or salted_hash or writes_no_column", more=MORE)
