@@ -22,16 +22,15 @@ from werkzeug.security import check_password_hash
 from flask_rest_registration import PendingRegistrationMixin, RequestRefused, RestRegistration, normalize_email
 from flask_rest_registration.passwords import hash_password
 
-QUICKSTART = Path(__file__).resolve().parents[1] / "quickstart"  # its mailbox and its style sheet serve here too
+QUICKSTART = Path(__file__).resolve().parents[1] / "quickstart"  # some of its parts serve here too
 sys.path.append(str(QUICKSTART))
+import error_pages  # noqa: E402
 from dev_mailbox import Mailbox  # noqa: E402
 from dev_server import local_url, secret_key, serve  # noqa: E402
 
 POLICY = "default-src 'self'; script-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 DUMMY_HASH = hash_password(secrets.token_hex())  # with it an unknown address costs as much time as a wrong password
-db = SQLAlchemy()
-registration = RestRegistration(endpoints=False)
-login_manager = LoginManager()
+db, login_manager, registration = SQLAlchemy(), LoginManager(), RestRegistration(endpoints=False)
 login_manager.login_view, login_manager.login_message = "pages.log_in", "Log in to see your account."
 pages = Blueprint("pages", __name__, QUICKSTART / "static", "/quickstart", QUICKSTART / "templates")
 
@@ -108,6 +107,7 @@ def account() -> str:
 
 @pages.post("/log-out/")
 def log_out() -> ResponseReturnValue:
+    session.clear()  # the next person at this computer does not learn the address that a mail went to
     logout_user()
     return redirect(url_for("pages.log_in"))
 
@@ -138,7 +138,7 @@ def create_app(config: Mapping[str, object] = {}) -> Flask:
     )
     app.config.from_mapping(config)
     app.secret_key = app.secret_key or secret_key(Path(app.instance_path) / "secret_key")
-    for extension in (Mailbox(), Mail(), db, CSRFProtect(), login_manager, registration):
+    for extension in (Mailbox(), Mail(), db, CSRFProtect(), login_manager, registration, error_pages):
         extension.init_app(app)
     app.register_blueprint(pages)
     with app.app_context():

@@ -51,7 +51,12 @@ class Mail:
 
     def _part(self, kind: str) -> str:
         part = self.message.get_body((kind,))
-        return str(part.get_content()) if part else ""
+        if part is None:
+            return ""
+        try:
+            return str(part.get_content())
+        except LookupError:  # a charset that Python does not know
+            return bytes(part.get_payload(decode=True)).decode(errors="replace")
 
 
 class Mailbox:

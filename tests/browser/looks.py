@@ -51,12 +51,15 @@ class Looks:
         self._screenshots = screenshots
         self._for_docs = for_docs
 
-    def at(self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None, without: str = "") -> None:
+    def at(
+        self, page: Page, name: str, *, rules: Mapping[str, Any] | None = None, without: str = "", larger: bool = False
+    ) -> None:
         """Demand that axe-core finds no fault and nothing sticks out, whatever the width and the colours.
 
         :param name: what to call the view in the pictures' names.
         :param rules: which of axe-core's rules; all of them if none are given.
         :param without: the selector of elements that axe-core is not asked about.
+        :param larger: whether nothing may stick out either when the letters have twice their size.
         """
         page.mouse.move(0, 0)
         before = page.viewport_size
@@ -68,6 +71,8 @@ class Looks:
             self._save(page, f"{name}-{look}")
             found = _violations(page, COLOURS if scheme == "dark" else rules, without) + sticking_out(page)
             faults += [f"{look}: {fault}" for fault in found]
+            if larger and look == "phone-light":
+                faults += [f"{look}, letters of twice the size: {fault}" for fault in _sticking_out_when_larger(page)]
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(before or {"width": WIDTHS["desktop"], "height": HEIGHT})
         if faults:
@@ -111,15 +116,20 @@ def sticking_out(page: Page) -> list[str]:
     return found
 
 
+def _sticking_out_when_larger(page: Page) -> list[str]:
+    size = "size => document.documentElement.style.fontSize = size"
+    page.evaluate(size, "200%")
+    found = sticking_out(page)
+    page.evaluate(size, "")
+    return found
+
+
 def _violations(page: Page, rules: Mapping[str, Any] | None, without: str) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
     options: dict[str, Any] = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
-    # On a gradient axe-core measures no contrast: it sees the plain colour beneath, and the gradient is faint.
-    page.evaluate("document.body.style.backgroundImage = 'none'")
     context = {"exclude": [without] if without else []}
     found = page.evaluate("([context, options]) => axe.run(context, options)", [context, options])
-    page.evaluate("document.body.style.backgroundImage = ''")
     return [
         f"{violation['id']}: {node['html']} {node['failureSummary']}"
         for violation in found["violations"]

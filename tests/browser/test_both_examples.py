@@ -6,7 +6,7 @@ from marshmallow import ValidationError, validates_schema
 from playwright.sync_api import expect
 
 from flask_rest_registration import DefaultRegisterUserSerializer
-from tests.browser.visitor import ACCOUNT, ADDRESS, PASSWORD, Visitor
+from tests.browser.visitor import ACCOUNT, ADDRESS, LONG_ADDRESS, LONG_NAME, PASSWORD, Visitor
 from tests.support.links import with_other_character
 
 
@@ -130,6 +130,42 @@ def test_a_log_in_leads_to_the_account_and_the_log_out_closes_it(visitor: Visito
     visitor.page.go_back()
     visitor.open("/account/")
     visitor.sees_heading("Log in")
+
+
+def test_a_long_address_and_a_long_name_fit_into_each_page(visitor: Visitor) -> None:
+    if visitor.site.name == "spa":
+        visitor.get_mail(email=LONG_ADDRESS)
+        visitor.gets_account(code=visitor.site.code, username=LONG_NAME)
+        visitor.follow("Go to your account")
+    else:
+        visitor.get_mail(email=LONG_ADDRESS, username=LONG_NAME)
+        visitor.looks_at("quickstart-long-sent")
+        visitor.open("/mailbox/")
+        visitor.looks_at("quickstart-long-mailbox")
+        visitor.open("/mailbox/1/headers/")
+        visitor.looks_at("quickstart-long-mail")
+        visitor.open("/log-in/")
+        visitor.log_in(LONG_ADDRESS)
+        visitor.sees_page("Confirm your address first")
+        visitor.looks_at("quickstart-long-not-verified")
+        visitor.confirm()
+        visitor.sees_page("Your address is confirmed")
+        visitor.open("/log-in/")
+        visitor.log_in(LONG_ADDRESS)
+    visitor.sees_heading("Your account")
+    expect(visitor.page.get_by_text(LONG_ADDRESS)).to_be_visible()
+    visitor.looks_at(f"{visitor.site.name}-long-account")
+
+
+def test_what_is_chosen_or_wrong_is_seen_where_the_system_chooses_the_colours(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.begin(email="ada@")
+    visitor.sees_error("email")
+    page.emulate_media(forced_colors="active")
+    background = "element => getComputedStyle(element).backgroundColor"
+    chosen, *others = [each.evaluate(background) for each in page.locator(".bar nav a, .languages button").all()]
+    assert chosen not in others
+    expect(visitor.field("email")).to_have_css("border-top-width", "3px")
 
 
 def test_the_first_page_and_the_log_in_lead_to_each_other(visitor: Visitor) -> None:

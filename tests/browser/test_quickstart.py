@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from smtplib import SMTP
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.visitor import ACCOUNT, ADDRESS, DAY, MINUTE, PASSWORD, Visitor
 from tests.support.clock import Clock
 
+HOSTILE = b"""\
+Subject: <script>document.title = "run"</script>
+From: "<img src=x onerror=alert()>" <eve@example.com>
+X-Header: <script>document.title = "run"</script>
+MIME-Version: 1.0
+Content-Type: text/html; charset=unheard-of
+
+<h1>Hello \xff</h1><script>document.title = "run"</script><img src="http://evil.example/image">
+<meta http-equiv="refresh" content="0; url=http://evil.example/"><link rel="stylesheet" href="http://evil.example/style">
+<iframe src="http://evil.example/frame"></iframe><img src="x" onerror="document.title = 'run'">
+"""
 CONFIRMED = "Your address is confirmed"
 RESENT = "If an account with this address waits for its verification, a message was sent"
 
@@ -83,6 +95,21 @@ def test_the_answer_to_send_it_again_is_the_same_while_the_cooldown_lasts(quicks
     quickstart.looks_at("quickstart-sent-again")
 
 
+def test_a_button_that_waits_keeps_the_focus_and_sends_nothing_more(quickstart: Visitor) -> None:
+    quickstart.get_mail()
+    held: list[Route] = []
+    quickstart.page.route("**/resend-verification/", lambda route: held.append(route))
+    quickstart.click("Send it again")
+    waiting = quickstart.page.get_by_role("button", name="Sending…")
+    expect(waiting).to_be_focused()
+    quickstart.looks_at("quickstart-sending")
+    quickstart.page.keyboard.press("Enter")
+    held[0].continue_()
+    quickstart.sees_status(RESENT)
+    expect(quickstart.page.get_by_role("button", name="Send it again")).to_be_focused()
+    assert len(held) == 1
+
+
 def test_a_link_that_has_expired_is_replaced_by_a_new_one(quickstart: Visitor, clock: Clock) -> None:
     quickstart.get_mail()
     clock.move(8 * DAY)
@@ -141,6 +168,19 @@ def test_a_link_works_after_a_failure_and_again_unless_it_is_for_one_time_use(qu
     quickstart.sees_page("This link is not valid")
 
 
+def test_somebody_who_is_logged_in_signs_up_and_confirms_another_address(quickstart: Visitor) -> None:
+    quickstart.has_account()
+    quickstart.open("/log-in/")
+    quickstart.log_in()
+    quickstart.sees_heading("Your account")
+    quickstart.get_mail(email="grace@example.com", username="grace")
+    quickstart.confirm()
+    quickstart.sees_page(CONFIRMED)
+    assert quickstart.site.accounts == {ADDRESS: True, "grace@example.com": True}
+    quickstart.click("Log out")
+    quickstart.sees_heading("Log in")
+
+
 def test_a_mail_is_shown_as_html_and_its_other_parts_are_links(quickstart: Visitor) -> None:
     page = quickstart.page
     quickstart.get_mail()
@@ -153,6 +193,25 @@ def test_a_mail_is_shown_as_html_and_its_other_parts_are_links(quickstart: Visit
         quickstart.looks_at(f"quickstart-mail-{name.lower()}")
     quickstart.follow("HTML")
     expect(page.locator("iframe")).to_be_visible()
+
+
+def test_a_hostile_mail_is_shown_runs_nothing_and_asks_nobody(quickstart: Visitor) -> None:
+    with SMTP("127.0.0.1", quickstart.site.mailbox.port) as server:
+        server.sendmail("eve@example.com", [ADDRESS], HOSTILE)
+    page = quickstart.page
+    asked: list[str] = []
+
+    def note(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    page.route("http://evil.example/**", note)
+    for path in ("", "1/", "1/headers/", "1/html"):
+        quickstart.open(f"/mailbox/{path}")
+        page.wait_for_load_state("networkidle")
+        assert page.title() != "run"
+    expect(page.get_by_role("heading", name="Hello \ufffd")).to_be_visible()
+    assert asked == []
 
 
 def test_new_mails_show_up_and_are_announced_while_focus_and_place_stay(quickstart: Visitor) -> None:

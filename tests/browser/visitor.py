@@ -16,6 +16,8 @@ ADDRESS = "ada@example.com"
 PASSWORD = "analytical engine no. 1"
 ACCOUNT = {"username": "ada", "password": PASSWORD, "password_confirm": PASSWORD}
 RING = "rgb(29, 78, 216) solid 3px"
+LONG_ADDRESS = "augusta.ada.king.countess.of.lovelace.and.byron@analytical-engines-of-london.example.com"
+LONG_NAME = "Wolfeschlegelsteinhausenbergerdorffwelch"
 MINUTE, DAY = 60, 24 * 3600
 
 _LABELS = {"email": "E-mail address", "username": "User name", "password_confirm": "Repeat the password"}
@@ -30,7 +32,7 @@ class Visitor:
         self._looks = looks
 
     def looks_at(self, name: str, *, rules: Mapping[str, Any] | None = None) -> None:
-        self._looks.at(self.page, name, rules=rules)
+        self._looks.at(self.page, name, rules=rules, larger=True)
 
     def records(self, name: str) -> AbstractContextManager[Callable[[float], None]]:
         return self._looks.recording(self.page, name)

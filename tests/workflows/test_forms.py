@@ -114,6 +114,35 @@ def test_a_session_ends_when_its_account_is_no_longer_verified(client: FlaskClie
     assert client.get("/account/").location == "/log-in/"
 
 
+@pytest.mark.usefixtures("verified")
+def test_after_a_log_out_no_page_shows_the_address_that_a_mail_went_to(client: FlaskClient, post: Post) -> None:
+    log_in(post)
+    assert lacking(client.get("/sent/").text, ACCOUNT["email"]) == []
+    assert post("/log-out/", {}).location == "/log-in/"
+    assert ACCOUNT["email"] not in client.get("/sent/").text
+    assert client.get("/account/").location == "/log-in/"
+
+
+@pytest.mark.usefixtures("verified")
+@pytest.mark.parametrize(
+    ("method", "path", "status", "heading"),
+    [
+        ("GET", "/nowhere/", 404, "There is no such page"),
+        ("PUT", "/", 405, "This does not work here"),
+        ("GET", "/account/", 500, "Something went wrong on our side"),
+    ],
+)
+def test_an_error_has_a_page_with_the_looks_of_the_others(
+    client: FlaskClient, post: Post, method: str, path: str, status: int, heading: str
+) -> None:
+    log_in(post)
+    if status == 500:
+        with client.application.app_context():
+            forms.User.__table__.drop(forms.db.engine)
+    answer = client.open(path, method=method)
+    assert (answer.status_code, lacking(answer.text, heading, "Go to the first page", "style.css")) == (status, [])
+
+
 def test_the_example_starts_by_itself_and_its_pages_allow_no_script(tmp_path: Path) -> None:
     for name in ("forms", "quickstart"):
         unwanted = shutil.ignore_patterns("instance", "__pycache__")

@@ -20,18 +20,27 @@ export async function post(url, data) {
   return { ok: response.ok, headers: response.headers, code: body.code ?? "", detail, errors: body.errors ?? {} };
 }
 
-/** Run a task while the button is disabled and says so. */
+/** Run a task while the button says so. It keeps the focus, which a button that is `disabled` loses. */
 export async function busy(button, task) {
   const label = button.textContent;
-  button.disabled = true;
+  button.setAttribute("aria-disabled", "true");
   button.textContent = button.dataset.busy;
   try {
     return await task();
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
     button.textContent = label;
   }
 }
+
+/** What is sent once more while its button waits goes nowhere. */
+function stopTheSecond(event) {
+  if (!event.submitter?.hasAttribute("aria-disabled")) return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+document.addEventListener("submit", stopTheSecond, { capture: true });
 
 /** Show one of the page's sections in place of the others. */
 export function show(id) {

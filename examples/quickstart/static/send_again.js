@@ -16,7 +16,7 @@ export function sendAgain(form) {
       setError(input, errors.email);
       input.focus();
     } else {
-      status.className = ok ? "hint" : "error";
+      status.className = ok ? "notice" : "error";
       status.textContent = errors.email?.join("\n") ?? detail;
     }
   });

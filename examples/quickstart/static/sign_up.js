@@ -1,7 +1,7 @@
 import { alertWith, busy, moveTo, post, setError } from "./api.js";
 import { sendAgain } from "./send_again.js";
 
-const form = document.querySelector("form");
+const form = document.querySelector("#ask form"); // the log-out is a form too
 const fields = [...form.querySelectorAll("input[name]")];
 const passwords = fields.filter((input) => input.type === "password");
 const showPasswords = document.querySelector("#show-passwords");

@@ -12,7 +12,7 @@ function takeValues() {
 }
 
 const values = takeValues();
-const form = document.querySelector("form");
+const form = document.querySelector("#ask form"); // the log-out is a form too
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();

@@ -29,8 +29,8 @@ export function paragraph(...children: readonly Child[]): HTMLParagraphElement {
 }
 
 /** The sign above the heading of a view that is the end of something. */
-export function badge(kind: "good" | "bad" | "mail"): HTMLSpanElement {
-  return element("span", { class: `badge ${kind}`, "aria-hidden": "true" });
+export function badge(kind: "good" | "bad" | "mail"): HTMLParagraphElement {
+  return element("p", { class: `badge ${kind}`, "aria-hidden": "true" });
 }
 
 /** Replace each name in braces in a text: every language has its own order of words. */

@@ -80,7 +80,7 @@ function render(make: () => View): void {
   present = make;
   const { title, step, content } = make();
   document.title = `${title} · ${NAME}`;
-  document.querySelector("main")?.replaceChildren(...content);
+  document.querySelector("#view")?.replaceChildren(...content);
   const steps = document.querySelector<HTMLElement>("#steps");
   if (!steps) return;
   steps.hidden = step === undefined;

@@ -16,7 +16,7 @@ export function sendAgain(address: string): HTMLElement {
     if (isBusy(button)) return;
     status.textContent = "";
     const answer = await whileBusy(button, texts().sending, () => register(address));
-    status.className = answer.ok ? "sent-again" : "error";
+    status.className = answer.ok ? "notice" : "error";
     status.textContent = answer.ok
       ? texts().sentAgain
       : (Object.values(answer.errors).flat().join("\n") || answer.detail);

@@ -34,7 +34,7 @@ function known({ username, email }: Account): View {
       heading(words.yourAccount),
       element(
         "dl",
-        { class: "account" },
+        { class: "people" },
         element("dt", {}, words.username),
         element("dd", {}, element("bdi", {}, username)),
         element("dt", {}, words.email),
