@@ -107,6 +107,7 @@ def before_update(people: People, action: Callable[[], Seen]) -> AbstractContext
     return acting_before(people.built, ("UPDATE", lambda: race(action)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [REGISTER, RESEND])
 def test_of_sixteen_requests_at_once_for_one_address_one_sends_and_all_get_202(
     build: Builder, smtp: RecordingServer, clock: Clock, variant: str, path: str
@@ -229,6 +230,7 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", [1, 2, 40])
 def test_of_forty_guesses_at_once_five_are_compared_and_at_most_one_makes_an_account(
     people: People, comparisons: list[bool], right: int
