@@ -330,7 +330,7 @@ def test_a_recipe_holds_a_connection_to_the_database_at_sign_up_alone(
     assert found == [held]
 
 
-def test_the_worker_of_the_page_tries_again_and_tells_nobody_the_address_nor_the_link(
+def test_the_worker_tries_again_and_tells_nobody_address_or_link(
     recipe: Callable[[str], Example], servers: Servers, tmp_path: Path
 ) -> None:
     example = recipe("by_rq")
@@ -351,7 +351,7 @@ def test_the_worker_of_the_page_tries_again_and_tells_nobody_the_address_nor_the
     assert example.post("verify-registration", values_of(link_in(servers.smtp.message))).status_code == 200
 
 
-def test_a_mail_that_no_worker_can_send_is_given_up_after_four_retries_and_kept_for_a_day(
+def test_a_mail_that_cannot_be_sent_is_given_up_after_four_retries_and_kept(
     recipe: Callable[[str], Example], servers: Servers
 ) -> None:
     example = recipe("by_rq")
